@@ -1,0 +1,122 @@
+//! Connections: every one bounded in time, over TCP, with its session settings pinned.
+
+use std::future::Future;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
+
+use crate::address::Address;
+use crate::error::Error;
+
+/// How long making a connection may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waits for `future` for at most `bound`; past it the error says that `what` got no answer.
+pub async fn within<T, E>(
+    bound: Duration,
+    what: &str,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, Error>
+where
+    Error: From<(String, E)>,
+{
+    match tokio::time::timeout(bound, future).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => Err(Error::from((what.to_owned(), e))),
+        Err(_) => Err(Error::TimedOut { what: what.to_owned(), after: bound }),
+    }
+}
+
+impl From<(String, mysql_async::Error)> for Error {
+    fn from((what, error): (String, mysql_async::Error)) -> Self {
+        Self::driver(what, error)
+    }
+}
+
+impl From<(String, Error)> for Error {
+    fn from((_, error): (String, Error)) -> Self {
+        error
+    }
+}
+
+/// Makes connections to one address, each with the same session settings.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    address: Address,
+    setup: Vec<String>,
+    found_rows: bool,
+}
+
+impl Connector {
+    /// A connector whose sessions use UTC and `utf8mb4`, so that nothing depends on a server's locale.
+    pub fn new(address: Address) -> Self {
+        let setup = vec!["SET NAMES utf8mb4, time_zone = '+00:00'".to_owned()];
+        Self { address, setup, found_rows: false }
+    }
+
+    /// Adds a statement that each new session runs first.
+    pub fn with_setup(mut self, statement: impl Into<String>) -> Self {
+        self.setup.push(statement.into());
+        self
+    }
+
+    /// Makes `UPDATE` count the rows it matched instead of those it changed (`CLIENT_FOUND_ROWS`).
+    pub fn with_found_rows(mut self) -> Self {
+        self.found_rows = true;
+        self
+    }
+
+    /// Where the connections go.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Opens a connection, within [`CONNECT_TIMEOUT`].
+    pub async fn connect(&self) -> Result<Conn, Error> {
+        // The driver would otherwise reconnect to loopback hosts over the Unix socket, around any proxy.
+        let opts = OptsBuilder::default()
+            .ip_or_hostname(self.address.host.clone())
+            .tcp_port(self.address.port)
+            .user(Some(self.address.user.clone()))
+            .pass((!self.address.password.is_empty()).then(|| self.address.password.clone()))
+            .db_name((!self.address.database.is_empty()).then(|| self.address.database.clone()))
+            .prefer_socket(false)
+            .tcp_nodelay(true)
+            .client_found_rows(self.found_rows)
+            .stmt_cache_size(0);
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
+            let mut conn = Conn::new(opts).await?;
+            for statement in &self.setup {
+                conn.query_drop(statement.as_str()).await?;
+            }
+            Ok::<_, mysql_async::Error>(conn)
+        });
+        match opened.await {
+            Ok(Ok(conn)) => Ok(conn),
+            Ok(Err(e)) => Err(self.refused(e)),
+            Err(_) => Err(Error::Unreachable {
+                address: self.address.to_string(),
+                why: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            }),
+        }
+    }
+
+    fn refused(&self, error: mysql_async::Error) -> Error {
+        let address = self.address.to_string();
+        match Error::driver("the connection", error) {
+            Error::Denied { what, why, .. } => Error::Denied { address, what, why },
+            Error::Lost { why, .. } => Error::Unreachable { address, why },
+            Error::Server { code: 1049, message, .. } => Error::BadAddress { url: address, why: message },
+            Error::Server { code, message, .. } => {
+                Error::Server { what: format!("connecting to {address}"), code, message }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Closes a connection politely, without waiting for more than a moment.
+pub async fn close(conn: Conn) {
+    let _ = tokio::time::timeout(Duration::from_millis(500), conn.disconnect()).await;
+}

@@ -1,0 +1,175 @@
+//! What can go wrong between Converge and a server, and what an operator can do about it.
+
+use std::time::Duration;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+/// Whether an operation is worth trying again without anybody's help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The server or the network may come back: reconnect and go on.
+    Transient,
+    /// Trying again gives the same answer: stop and say what to do.
+    Permanent,
+}
+
+/// An error of a connection, a statement or a position.
+#[derive(Debug, Error, Diagnostic)]
+pub enum Error {
+    /// The URL is not `mysql://user:password@host:port/database`.
+    #[error("bad server address {url}: {why}")]
+    #[diagnostic(help(
+        "use mysql://user:password@host:port/database, with special characters percent-encoded (@ is %40, : is %3A, / is %2F)"
+    ))]
+    BadAddress {
+        /// The address as given, without its password.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// No connection could be made.
+    #[error("cannot connect to {address}: {why}")]
+    #[diagnostic(help("check that the server is running and that host, port and firewall let this machine through"))]
+    Unreachable {
+        /// The address, password hidden.
+        address: String,
+        /// The operating system's or driver's words.
+        why: String,
+    },
+
+    /// The server refused the account or a privilege.
+    #[error("{address} refused {what}: {why}")]
+    #[diagnostic(help("check user and password, and that the account holds the privilege named above"))]
+    Denied {
+        /// The address, password hidden.
+        address: String,
+        /// What was attempted.
+        what: String,
+        /// The server's words.
+        why: String,
+    },
+
+    /// The server answered a statement with an error.
+    #[error("{what}: server error {code}: {message}")]
+    Server {
+        /// What was attempted.
+        what: String,
+        /// The server's error number.
+        code: u16,
+        /// The server's words.
+        message: String,
+    },
+
+    /// The connection broke in the middle of something.
+    #[error("{what}: connection lost: {why}")]
+    #[diagnostic(help("the server or the network went away; run the command again once it is back"))]
+    Lost {
+        /// What was attempted.
+        what: String,
+        /// The operating system's or driver's words.
+        why: String,
+    },
+
+    /// No answer within the bound.
+    #[error("{what}: no answer within {} s", .after.as_secs_f64())]
+    #[diagnostic(help("the server is overloaded, locked, or the network between is silently dropping packets"))]
+    TimedOut {
+        /// What was attempted.
+        what: String,
+        /// The bound that passed.
+        after: Duration,
+    },
+
+    /// The server is a product or version that Converge does not work with.
+    #[error("unsupported server: {0}")]
+    #[diagnostic(help("Converge works with MySQL 8.0 and later and MariaDB 10.6 and later"))]
+    UnsupportedServer(String),
+
+    /// A position's text has no known form.
+    #[error("bad position {text:?}: {why}")]
+    BadPosition {
+        /// The text as given.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The server writes no binary log.
+    #[error("{0} writes no binary log")]
+    #[diagnostic(help("start it with --log-bin --binlog-format=ROW --server-id=N"))]
+    NoBinaryLog(String),
+}
+
+/// Server errors that go away by themselves: lock waits, deadlocks, shutdown, too many connections,
+/// a server that is read-only or out of disk for the moment.
+const TRANSIENT_CODES: &[u16] = &[
+    1021, // disk full
+    1040, // too many connections
+    1053, // server shutdown in progress
+    1114, // table is full
+    1152, // aborted connection
+    1158, 1159, 1160, 1161, // network read/write errors
+    1203, // user has too many connections
+    1205, // lock wait timeout
+    1213, // deadlock
+    1290, // running with --read-only
+    1317, // query interrupted
+    1836, // running in read-only mode
+    1927, // connection was killed (MariaDB)
+    3024, // maximum execution time exceeded
+    3169, // session was killed
+    4031, // disconnected because of inactivity
+];
+
+/// Server errors that mean a refused account or a missing privilege.
+const DENIED_CODES: &[u16] = &[1044, 1045, 1142, 1143, 1227, 1370, 1698, 3118, 4151];
+
+impl Error {
+    /// Wraps a driver error. `what` says what was attempted, as in "reading a chunk of `shop`.`customer`".
+    pub fn driver(what: impl Into<String>, error: mysql_async::Error) -> Self {
+        let what = what.into();
+        match error {
+            mysql_async::Error::Server(e) if DENIED_CODES.contains(&e.code) => {
+                Self::Denied { address: "the server".into(), what, why: e.message.to_string() }
+            }
+            mysql_async::Error::Server(e) => {
+                Self::Server { what, code: e.code, message: e.message.to_string() }
+            }
+            other => Self::Lost { what, why: other.to_string() },
+        }
+    }
+
+    /// The server's error number, where the server answered with one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Server { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether trying again later can help.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Unreachable { .. } | Self::Lost { .. } | Self::TimedOut { .. } => Severity::Transient,
+            Self::Server { code, .. } if TRANSIENT_CODES.contains(code) => Severity::Transient,
+            _ => Severity::Permanent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: u16) -> Error {
+        Error::Server { what: "x".into(), code, message: "m".into() }
+    }
+
+    #[test]
+    fn deadlocks_are_transient_and_duplicates_are_not() {
+        assert_eq!(server(1213).severity(), Severity::Transient);
+        assert_eq!(server(1062).severity(), Severity::Permanent);
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line: arguments in, exit code out. Every decision is made in the libraries.
+
+mod failure;
+mod load;
+mod vdiff;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use failure::Failure;
+
+const EXIT_CODES: &str = "\
+Exit codes (all commands):
+  0  converged / equal / done
+  1  diverged / different
+  2  the work could not be done (bad input, unreachable server, missing privilege)
+  3  not proven: nothing wrong was found, but a pass was not earned either";
+
+/// Prove that a MySQL or MariaDB table move is correct: move, compare, break, judge.
+#[derive(Debug, Parser)]
+#[command(name = "converge", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare tables between two servers, row by row where their digests differ
+    Vdiff(vdiff::Arguments),
+    /// Send randomized, seeded DML to a server and record every answer
+    Load(load::Arguments),
+}
+
+/// How a command answers on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For machines: one JSON object.
+    Json,
+}
+
+/// What a command that did its work found. Its failure to do so is a [`Failure`], exit code 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0.
+    Good,
+    /// Exit code 1.
+    Different,
+    /// Exit code 3.
+    NotProven,
+}
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return report(Failure::new(format!("cannot start: {e}"))),
+    };
+    let result = runtime.block_on(async {
+        match arguments.command {
+            Command::Vdiff(arguments) => vdiff::run(arguments).await,
+            Command::Load(arguments) => load::run(arguments).await,
+        }
+    });
+    // Threads that still wait for a server must not keep the process from ending.
+    runtime.shutdown_background();
+    match result {
+        Ok(Outcome::Good) => ExitCode::from(0),
+        Ok(Outcome::Different) => ExitCode::from(1),
+        Ok(Outcome::NotProven) => ExitCode::from(3),
+        Err(failure) => report(failure),
+    }
+}
+
+fn report(failure: Failure) -> ExitCode {
+    eprintln!("{failure}");
+    ExitCode::from(2)
+}
+
+/// Logs go to standard error; `CONVERGE_LOG=debug` shows more.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CONVERGE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,converge=info,converge_mover=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
