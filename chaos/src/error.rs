@@ -1,0 +1,110 @@
+//! What can go wrong while servers are run, load is sent and faults are injected.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+/// An error of the chaos crate.
+#[derive(Debug, Error, Diagnostic)]
+pub enum Error {
+    /// A server answered a statement or a connection attempt with an error, or not at all.
+    #[error("{error}")]
+    Database {
+        /// What the connection said.
+        error: converge_mysql::Error,
+        /// What the operator can do about it.
+        #[help]
+        help: Option<String>,
+    },
+
+    /// No server binary fits what was asked for.
+    #[error("no {wanted} server binary found{}", listed(.found))]
+    #[diagnostic(help(
+        "install one (Debian, Ubuntu: apt-get install mariadb-server), or name binaries: CONVERGE_SERVERS=/path/mysqld,/path/mariadbd"
+    ))]
+    NoServerBinary {
+        /// What was asked for: `mysql`, `mariadb`, or empty for any.
+        wanted: String,
+        /// The binaries that were found instead.
+        found: Vec<String>,
+    },
+
+    /// A path that was given as a server binary is not one.
+    #[error("{} is not a usable server binary: {why}", .path.display())]
+    #[diagnostic(help(
+        "give the path of a mysqld (8.0 or later) or mariadbd (10.6 or later) that runs on this machine"
+    ))]
+    BadServerBinary {
+        /// The path as given.
+        path: PathBuf,
+        /// What it did instead of telling its version.
+        why: String,
+    },
+
+    /// A data directory could not be initialised.
+    #[error("cannot initialise a data directory with {}: {why}", .path.display())]
+    #[diagnostic(help("check that the temporary directory is writable and has 300 MB free"))]
+    Initialise {
+        /// The program that failed.
+        path: PathBuf,
+        /// The end of what it said.
+        why: String,
+    },
+
+    /// A server did not come up.
+    #[error("{server} did not start: {why}")]
+    #[diagnostic(help("the end of its error log is shown above; run with --keep to look at its directory"))]
+    Start {
+        /// Product, version and port.
+        server: String,
+        /// Why, with the end of the error log.
+        why: String,
+    },
+
+    /// Something was asked of a server that is not in the state for it.
+    #[error("{server} is {state}")]
+    ServerState {
+        /// Product, version and port.
+        server: String,
+        /// `running` or `not running`.
+        state: &'static str,
+    },
+
+    /// A process outlived its bound.
+    #[error("{what} did not end within {} s", .after.as_secs_f64())]
+    StillRunning {
+        /// Which process.
+        what: String,
+        /// The bound that passed.
+        after: Duration,
+    },
+
+    /// The operating system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+}
+
+impl From<converge_mysql::Error> for Error {
+    fn from(error: converge_mysql::Error) -> Self {
+        let help = error.help().map(|help| help.to_string());
+        Self::Database { error, help }
+    }
+}
+
+impl Error {
+    /// For `map_err`: says what was attempted on which path.
+    pub(crate) fn io<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
+        move |source| Self::Io { what: format!("{what} {}", path.display()), source }
+    }
+}
+
+fn listed(found: &[String]) -> String {
+    if found.is_empty() { String::new() } else { format!(" (found only: {})", found.join(", ")) }
+}

@@ -1,0 +1,82 @@
+//! The servers' command lines: durable, row-based full-image binlog with GTIDs, quick to start, loopback only.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use converge_mysql::{Flavor, Version};
+
+use super::{ServerBinary, ServerOptions};
+
+/// Arguments for a server that is to run on `data`.
+pub fn running(
+    binary: &ServerBinary,
+    options: &ServerOptions,
+    data: &Path,
+    log: &Path,
+    port: u16,
+) -> Vec<OsString> {
+    let flush = if options.durable { 1 } else { 0 };
+    let mut list = common(binary, data);
+    list.push(joined("--log-error=", log));
+    let texts = [
+        format!("--port={port}"),
+        // Ports are unique among this machine's servers, so they serve as server ids.
+        format!("--server-id={port}"),
+        "--bind-address=127.0.0.1".into(),
+        // Relative to the data directory: absolute paths soon exceed a socket's 107 bytes.
+        "--socket=server.sock".into(),
+        "--pid-file=server.pid".into(),
+        "--log-bin=binlog".into(),
+        "--binlog-format=ROW".into(),
+        "--binlog-row-image=FULL".into(),
+        format!("--sync-binlog={flush}"),
+        format!("--innodb-flush-log-at-trx-commit={}", if options.durable { 1 } else { 2 }),
+        "--innodb-lock-wait-timeout=5".into(),
+        "--max-connections=2000".into(),
+        "--skip-name-resolve".into(),
+        "--character-set-server=utf8mb4".into(),
+    ];
+    list.extend(texts.map(OsString::from));
+    list.extend(flavored(binary).map(OsString::from));
+    list.extend(options.extra.iter().map(OsString::from));
+    list
+}
+
+/// What initialising and running have in common.
+pub fn common(binary: &ServerBinary, data: &Path) -> Vec<OsString> {
+    let mut list: Vec<OsString> = vec!["--no-defaults".into(), joined("--datadir=", data)];
+    if runs_as_root(data) {
+        list.push("--user=root".into());
+    }
+    list.extend(["--innodb-buffer-pool-size=128M", "--performance-schema=OFF"].map(OsString::from));
+    let redo = match &binary.info {
+        info if info.is_mysql_since(Version(8, 0, 30)) => "--innodb-redo-log-capacity=64M",
+        info if info.flavor == Flavor::MySql => "--innodb-log-file-size=32M",
+        _ => "--innodb-log-file-size=64M",
+    };
+    list.push(redo.into());
+    list
+}
+
+fn flavored(binary: &ServerBinary) -> impl Iterator<Item = &'static str> {
+    let list: &[&str] = match binary.info.flavor {
+        Flavor::MySql => {
+            &["--mysqlx=OFF", "--secure-file-priv=NULL", "--gtid-mode=ON", "--enforce-gtid-consistency=ON"]
+        }
+        Flavor::MariaDb => &[],
+    };
+    list.iter().copied()
+}
+
+/// Servers refuse to run as root unless told so. The directory was made by this process, so its owner tells.
+pub fn runs_as_root(directory: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(directory).is_ok_and(|m| m.uid() == 0)
+}
+
+/// An option with a path, which need not be UTF-8.
+pub fn joined(option: &str, path: &Path) -> OsString {
+    let mut text = OsString::from(option);
+    text.push(path);
+    text
+}

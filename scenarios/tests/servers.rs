@@ -1,0 +1,165 @@
+//! Private servers: what was committed survives a kill, and nothing of a server survives its harness.
+
+#[path = "support/servers.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
+use converge_mysql::{Connector, Position, ServerInfo};
+use mysql_async::prelude::Queryable;
+
+fn exists(pid: u32) -> bool {
+    // A zombie that nobody reaps in this container does not count as alive.
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z')))
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < give_up, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+async fn kill_and_restart(binary: &ServerBinary) {
+    let server = support::start(binary, "source").await;
+    let mut conn = Connector::new(server.address("")).connect().await.unwrap();
+    let info = ServerInfo::read(&mut conn).await.unwrap();
+    assert_eq!(info.flavor, binary.info.flavor);
+    assert!(matches!(
+        Position::current(&mut conn, &info).await.unwrap(),
+        Position::Gtid(_) | Position::MariaDbGtid(_)
+    ));
+    for sql in [
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.t (id INT PRIMARY KEY)",
+        "INSERT INTO shop.t VALUES (1), (2)",
+    ] {
+        conn.query_drop(sql).await.unwrap();
+    }
+
+    let pid = server.pid().unwrap();
+    let port = server.port();
+    assert_eq!(server.kill().await.unwrap(), pid);
+    assert!(!server.is_running() && !exists(pid));
+    assert!(server.kill().await.unwrap_err().to_string().contains("not running"));
+    let refused = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+
+    server.restart().await.unwrap();
+    assert_eq!(server.port(), port);
+    assert_ne!(server.pid().unwrap(), pid);
+    let mut conn = Connector::new(server.address("shop")).connect().await.unwrap();
+    let rows: Vec<i64> = conn.query("SELECT id FROM t ORDER BY id").await.unwrap();
+    assert_eq!(rows, [1, 2]);
+    assert!(server.restart().await.unwrap_err().to_string().contains("is running"));
+
+    server.stop().await.unwrap();
+    assert!(!server.is_running());
+    server.restart().await.unwrap();
+    assert!(server.log_path().is_file());
+    let (pid, directory) = (server.pid().unwrap(), server.directory().to_path_buf());
+    drop(server);
+    assert!(!exists(pid) && !directory.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_rows_survive_a_kill_and_nothing_survives_a_drop() {
+    for binary in support::servers() {
+        eprintln!("on {binary}");
+        kill_and_restart(&binary).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_those_of_a_durable_source() {
+    for binary in support::servers() {
+        let (a, b) = tokio::join!(support::start(&binary, "source"), support::start(&binary, "target"));
+        let mut ids = Vec::new();
+        for server in [&a, &b] {
+            let mut conn = Connector::new(server.address("")).connect().await.unwrap();
+            let row: (u64, String, String, i64, i64) = conn
+                .query_first(
+                    "SELECT @@server_id, @@binlog_format, @@binlog_row_image, @@sync_binlog, \
+                     @@innodb_flush_log_at_trx_commit",
+                )
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!((row.1.as_str(), row.2.as_str(), row.3, row.4), ("ROW", "FULL", 1, 1));
+            ids.push(row.0);
+        }
+        assert_ne!(ids[0], ids[1]);
+        a.keep();
+        let kept = a.directory().to_path_buf();
+        drop(a);
+        assert!(kept.join("data").is_dir() && kept.join("error.log").is_file());
+        std::fs::remove_dir_all(kept).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_says_why() {
+    for binary in support::servers() {
+        let mut options = ServerOptions::named("source");
+        options.extra.push("--no-such-option=1".into());
+        let error = LocalServer::start(&binary, options).await.unwrap_err().to_string();
+        assert!(error.contains("no-such-option"), "{error}");
+    }
+}
+
+/// Not a test of its own: the process that [`harness`] runs and sees ending badly.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the tests that end a harness"]
+async fn ending_harness() {
+    let binary = ServerBinary::probe(Path::new(&std::env::var("ENDING_BINARY").unwrap())).unwrap();
+    let server = support::start(&binary, "source").await;
+    println!("server {} {}", server.pid().unwrap(), server.directory().display());
+    match std::env::var("ENDING").unwrap().as_str() {
+        "panic" => panic!("on purpose"),
+        "abort" => std::process::abort(),
+        _ => std::future::pending().await,
+    }
+}
+
+/// Runs [`ending_harness`] until its server is up, ends it in the given way, and returns the server's process and
+/// directory.
+fn harness(binary: &ServerBinary, ending: &str) -> (u32, PathBuf) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ending_harness", "--ignored", "--nocapture"])
+        .env("ENDING_BINARY", &binary.path)
+        .env("ENDING", ending)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines
+        .map(Result::unwrap)
+        .find_map(|line| line.split_once("server ").map(|(_, rest)| rest.to_owned()))
+        .expect("the harness started a server");
+    let (pid, directory) = line.split_once(' ').unwrap();
+    let (pid, directory) = (pid.parse().unwrap(), PathBuf::from(directory));
+    if ending == "kill" {
+        assert!(exists(pid) && directory.is_dir());
+        child.kill().unwrap();
+    }
+    assert!(!child.wait().unwrap().success());
+    (pid, directory)
+}
+
+#[test]
+fn nothing_survives_a_harness_that_panics_aborts_or_is_killed() {
+    for binary in support::servers() {
+        for ending in ["panic", "abort", "kill"] {
+            let (pid, directory) = harness(&binary, ending);
+            wait_until(&format!("process {pid} is gone after {ending}"), || !exists(pid));
+            wait_until(&format!("{} is gone after {ending}", directory.display()), || !directory.exists());
+        }
+    }
+}
