@@ -15,7 +15,7 @@ pub enum Severity {
 }
 
 /// An error of a connection, a statement or a position.
-#[derive(Debug, Error, Diagnostic)]
+#[derive(Debug, Clone, Error, Diagnostic)]
 pub enum Error {
     /// The URL is not `mysql://user:password@host:port/database`.
     #[error("bad server address {url}: {why}")]

@@ -38,7 +38,7 @@ impl fmt::Display for Version {
 }
 
 /// Product and version of one server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
     /// The family.
     pub flavor: Flavor,

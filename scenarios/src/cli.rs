@@ -1,7 +1,9 @@
 //! The command line: arguments in, exit code out. Every decision is made in the libraries.
 
+mod arguments;
 mod failure;
 mod load;
+mod mover;
 mod vdiff;
 
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ struct Arguments {
 enum Command {
     /// Compare tables between two servers, row by row where their digests differ
     Vdiff(vdiff::Arguments),
+    /// Move tables online from one server to another
+    Move(mover::Arguments),
     /// Send randomized, seeded DML to a server and record every answer
     Load(load::Arguments),
 }
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match arguments.command {
             Command::Vdiff(arguments) => vdiff::run(arguments).await,
+            Command::Move(arguments) => mover::run(arguments).await,
             Command::Load(arguments) => load::run(arguments).await,
         }
     });

@@ -1,0 +1,260 @@
+//! Applying the stream: changes and due chunks go into the target in commit order, in transactions that carry their
+//! own checkpoint, so that nothing is applied twice and nothing is left out, whoever is killed when.
+//!
+//! The follower holds what it does not know yet to be committed on the source only inside an open target transaction.
+
+pub mod plan;
+
+use std::time::Duration;
+
+use converge_mysql::Position;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use self::plan::{Mode, plan};
+use crate::change::{Change, Mark, StreamEvent};
+use crate::copy::Board;
+use crate::copy::watermark::Windows;
+use crate::error::{Error, Result};
+use crate::schema::Table;
+use crate::source::ChangeStream;
+use crate::state::State;
+use crate::target::{Checkpoint, CopyProgress, Target};
+
+/// Bytes of changes after which they are sent to the target, committed or not.
+const SEND_BYTES: usize = 1 << 20;
+/// Changes after which they are sent to the target, committed or not.
+const SEND_CHANGES: usize = 500;
+/// Changes after which a target transaction is committed.
+const COMMIT_CHANGES: usize = 2000;
+/// The longest that changes wait for others to share their commit.
+const COMMIT_AFTER: Duration = Duration::from_millis(100);
+/// How often a position without changes is recorded.
+const RECORD_AFTER: Duration = Duration::from_secs(1);
+
+/// What others may know of the follower while it works.
+#[derive(Debug, Clone, Default)]
+pub struct Followed {
+    /// The position that was committed to the target.
+    pub position: Option<Position>,
+    /// The source's clock there, seconds since 1970.
+    pub timestamp: u32,
+    /// How far the copy of each table got.
+    pub copied: Vec<CopyProgress>,
+    /// The token of the last fence that was reached and committed.
+    pub fence: Option<String>,
+    /// Row changes committed by this run.
+    pub changes: u64,
+}
+
+/// Applies one stream to one target.
+pub struct Follower<'a, T: Target> {
+    target: T,
+    tables: &'a [Table],
+    board: &'a Board,
+    mode: Mode,
+    run: u64,
+    shared: &'a watch::Sender<Followed>,
+    position: Position,
+    timestamp: u32,
+    copied: Vec<CopyProgress>,
+    windows: Windows,
+    pending: Vec<Change>,
+    pending_bytes: usize,
+    /// Changes sent or pending since the last commit.
+    uncommitted: usize,
+    oldest: Instant,
+    recorded: Instant,
+    /// Whether the position moved since the last commit.
+    moved: bool,
+    /// The marks of the transaction that is being read.
+    marks: Vec<Mark>,
+    /// Whether changes of an unfinished source transaction were read.
+    inside: bool,
+    /// Statements on moved tables that the operator says were applied by hand.
+    skip_statements: u32,
+}
+
+impl<'a, T: Target> Follower<'a, T> {
+    /// Begins at `position` with the copy as far as `copied` says.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one session, assembled in one place")]
+    pub fn new(
+        target: T,
+        tables: &'a [Table],
+        board: &'a Board,
+        mode: Mode,
+        run: u64,
+        shared: &'a watch::Sender<Followed>,
+        position: &Position,
+        copied: &[CopyProgress],
+    ) -> Self {
+        let now = Instant::now();
+        let follower = Self {
+            target,
+            tables,
+            board,
+            mode,
+            run,
+            shared,
+            position: position.clone(),
+            timestamp: 0,
+            copied: copied.to_vec(),
+            windows: Windows::default(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            uncommitted: 0,
+            oldest: now,
+            recorded: now,
+            moved: false,
+            marks: Vec::new(),
+            inside: false,
+            skip_statements: 0,
+        };
+        follower.publish(None, 0);
+        follower
+    }
+
+    /// Passes over so many statements that change moved tables.
+    pub fn skipping(mut self, statements: u32) -> Self {
+        self.skip_statements = statements;
+        self
+    }
+
+    /// Applies the stream until it fails.
+    pub async fn follow(mut self, mut stream: impl ChangeStream) -> Result<std::convert::Infallible> {
+        loop {
+            let event = match stream.ready() {
+                Some(event) => event?,
+                None => {
+                    // Nothing to wait for: what is complete goes in now.
+                    if !self.inside && self.uncommitted > 0 {
+                        self.commit(Vec::new(), None).await?;
+                    }
+                    stream.next().await?
+                }
+            };
+            self.handle(event).await?;
+        }
+    }
+
+    async fn handle(&mut self, event: StreamEvent) -> Result<()> {
+        match event {
+            StreamEvent::Change(change) => self.change(change).await,
+            StreamEvent::Mark(mark) => {
+                self.marks.push(mark);
+                Ok(())
+            }
+            StreamEvent::Commit { advance, timestamp } => {
+                advance.apply_to(&mut self.position);
+                self.timestamp = timestamp;
+                self.inside = false;
+                self.moved = true;
+                self.end_of_transaction().await
+            }
+            StreamEvent::Statement { text, position } => self.statement(text, position).await,
+            StreamEvent::Heartbeat => self.record_if_old().await,
+        }
+    }
+
+    async fn change(&mut self, change: Change) -> Result<()> {
+        self.windows.change(&change, &self.tables[change.table()]);
+        if self.uncommitted == 0 {
+            self.oldest = Instant::now();
+        }
+        self.inside = true;
+        self.uncommitted += 1;
+        self.pending_bytes += change.weight();
+        self.pending.push(change);
+        if self.pending.len() >= SEND_CHANGES || self.pending_bytes >= SEND_BYTES {
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is pending into the open target transaction.
+    async fn send(&mut self) -> Result<()> {
+        let changes = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let copied = &self.copied;
+        self.target.run(plan(changes, self.mode, |table| copied[table].done)).await
+    }
+
+    async fn end_of_transaction(&mut self) -> Result<()> {
+        let mut fence = None;
+        for mark in std::mem::take(&mut self.marks) {
+            match mark {
+                Mark::Low(id) | Mark::High(id) if id.run == self.run => self.windows.mark(&mark),
+                Mark::Fence(token) => fence = Some(token),
+                _ => {}
+            }
+        }
+        let due = self.windows.due(self.board, self.tables);
+        if !due.is_empty() || fence.is_some() {
+            return self.commit(due, fence).await;
+        }
+        if self.uncommitted >= COMMIT_CHANGES || self.uncommitted > 0 && self.oldest.elapsed() >= COMMIT_AFTER {
+            return self.commit(Vec::new(), None).await;
+        }
+        self.record_if_old().await
+    }
+
+    /// Writes all that is complete, the chunks that are due, and the checkpoint, and commits.
+    async fn commit(&mut self, due: Vec<crate::copy::Chunk>, fence: Option<String>) -> Result<()> {
+        self.send().await?;
+        let mut checkpoint = Checkpoint {
+            position: Some(self.position.clone()),
+            timestamp: self.timestamp,
+            ..Checkpoint::default()
+        };
+        for chunk in &due {
+            self.target.write_chunk(&chunk.rows, true).await?;
+            checkpoint.copied.push((chunk.rows.table, chunk.progress.clone()));
+        }
+        let mut copied = self.copied.clone();
+        for (table, progress) in &checkpoint.copied {
+            copied[*table] = progress.clone();
+        }
+        if self.mode == Mode::Exact && !checkpoint.copied.is_empty() && copied.iter().all(|c| c.done) {
+            checkpoint.enter = Some((State::Copying, State::Replicating));
+        }
+        self.target.commit(&checkpoint).await?;
+        self.copied = copied;
+        let changes = std::mem::take(&mut self.uncommitted) as u64;
+        self.recorded = Instant::now();
+        self.moved = false;
+        self.publish(fence, changes);
+        Ok(())
+    }
+
+    fn publish(&self, fence: Option<String>, changes: u64) {
+        self.shared.send_modify(|shared| {
+            shared.position = Some(self.position.clone());
+            shared.timestamp = self.timestamp;
+            shared.copied.clone_from(&self.copied);
+            shared.changes += changes;
+            if fence.is_some() {
+                shared.fence = fence;
+            }
+        });
+    }
+
+    /// Records a position that moved without changes of moved tables.
+    async fn record_if_old(&mut self) -> Result<()> {
+        if !self.inside && self.moved && self.recorded.elapsed() >= RECORD_AFTER {
+            self.commit(Vec::new(), None).await?;
+        }
+        Ok(())
+    }
+
+    async fn statement(&mut self, statement: String, position: String) -> Result<()> {
+        if self.skip_statements > 0 {
+            self.skip_statements -= 1;
+            tracing::warn!("passing over a statement on a moved table, as asked: {statement}");
+            return Ok(());
+        }
+        if !self.inside {
+            self.commit(Vec::new(), None).await?;
+        }
+        Err(Error::Ddl { position, statement })
+    }
+}

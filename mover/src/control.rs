@@ -1,0 +1,183 @@
+//! Commands on a workflow from anywhere that reaches the target: status, switch, cancel, complete.
+
+use std::time::{Duration, Instant};
+
+use converge_mysql::{Address, Connector};
+use mysql_async::Conn;
+use serde::Serialize;
+
+use crate::error::{Error, OnSide, Result};
+use crate::state::{State, Store, Workflow};
+
+/// A runner that said nothing for so long is taken for gone.
+const SILENT: f64 = 15.0;
+/// How long after its deadline a switch may still be answered.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// What `move status` says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The state's name, or `error` if the workflow stopped with one.
+    pub state: String,
+    /// Progress per table.
+    pub tables: Vec<TableStatus>,
+    /// The source's position when it was last asked.
+    pub source_position: Option<String>,
+    /// All source transactions up to here are on the target.
+    pub applied_position: String,
+    /// Seconds that the target is behind.
+    pub lag_seconds: Option<f64>,
+    /// Why the workflow does not go on.
+    pub error: Option<String>,
+    /// Whether a runner said within the last seconds that it lives.
+    pub running: bool,
+    /// The source, without password.
+    pub source: String,
+}
+
+/// Progress of one table.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableStatus {
+    /// Name on the source.
+    pub table: String,
+    /// Name on the target.
+    pub target_table: String,
+    /// Rows written by the copy (changes not counted).
+    pub rows_copied: u64,
+    /// The source's estimate when the workflow began.
+    pub rows_estimated: u64,
+    /// Whether the copy is complete.
+    pub copied: bool,
+}
+
+impl From<&Workflow> for Status {
+    fn from(w: &Workflow) -> Self {
+        let tables = w.tables.iter().map(|t| TableStatus {
+            table: t.source.clone(),
+            target_table: t.target.clone(),
+            rows_copied: t.progress.rows_copied,
+            rows_estimated: t.rows_estimated,
+            copied: t.progress.done,
+        });
+        Self {
+            workflow: w.name.clone(),
+            state: if w.stopped { "error".into() } else { w.state.to_string() },
+            tables: tables.collect(),
+            source_position: w.source_position.clone(),
+            applied_position: w.position.to_string(),
+            lag_seconds: w.lag_seconds,
+            error: w.error.clone(),
+            running: w.silent_seconds.is_some_and(|s| s < SILENT),
+            source: w.source.clone(),
+        }
+    }
+}
+
+/// One workflow, as seen over a connection to its target.
+pub struct Control {
+    conn: Conn,
+    store: Store,
+}
+
+impl Control {
+    /// Connects to the target.
+    pub async fn open(target: &Address, workflow: &str) -> Result<Self> {
+        let conn = Connector::new(target.clone()).connect().await.on_target()?;
+        Ok(Self { conn, store: Store::new(workflow, 0) })
+    }
+
+    async fn load(&mut self) -> Result<Workflow> {
+        let found = self.store.load(&mut self.conn).await?;
+        found.ok_or_else(|| self.misfit("there is no such workflow on this target", "check the name and --target; `converge move run` creates one"))
+    }
+
+    fn misfit(&self, what: impl Into<String>, help: impl Into<String>) -> Error {
+        Error::Workflow { workflow: self.store.name().into(), what: what.into(), help: help.into() }
+    }
+
+    /// Where the workflow stands.
+    pub async fn status(&mut self) -> Result<Status> {
+        Ok(Status::from(&self.load().await?))
+    }
+
+    /// Fences writes on the source and waits until the target has everything, or takes the fence away again.
+    ///
+    /// The runner does the work; this asks it and waits for its answer. `Ok` holds the proven position.
+    pub async fn switch_traffic(&mut self, timeout: Duration) -> Result<String> {
+        let workflow = self.load().await?;
+        match workflow.state {
+            State::Replicating => {}
+            State::Switched => return Ok(workflow.position.to_string()),
+            other => {
+                let help = match other {
+                    State::Copying => "wait until `converge move status` says replicating",
+                    State::Switching => "a switch is under way; ask `converge move status` for its end",
+                    _ => "this workflow has ended; start another one",
+                };
+                return Err(self.misfit(format!("traffic cannot be switched while it is {other}"), help));
+            }
+        }
+        if !Status::from(&workflow).running {
+            return Err(self.misfit("no runner is alive to carry out the switch", "start `converge move run` and try again"));
+        }
+        let token = format!("{:016x}", crate::workflow::random_number());
+        self.store.request_switch(&mut self.conn, &token, timeout).await?;
+        self.await_answer(&token, timeout + GRACE).await
+    }
+
+    async fn await_answer(&mut self, token: &str, bound: Duration) -> Result<String> {
+        let begun = Instant::now();
+        while begun.elapsed() < bound {
+            let workflow = self.load().await?;
+            if let Some((_, outcome)) = workflow.switch_outcome.filter(|(answered, _)| answered == token) {
+                return match outcome.strip_prefix(SWITCHED) {
+                    Some(position) => Ok(position.to_owned()),
+                    None => Err(self.misfit(
+                        format!("traffic was not switched: {outcome}"),
+                        "writes go on at the source as before; remove the reason and try again",
+                    )),
+                };
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(self.misfit(
+            format!("the runner did not answer within {} s", bound.as_secs()),
+            "the source's tables may be fenced: look at `converge move status`; a runner that is started now \
+             finishes the switch or takes the fence away",
+        ))
+    }
+
+    /// Declares a switched workflow done. The fenced tables stay on the source; the answer names them.
+    pub async fn complete(&mut self) -> Result<Workflow> {
+        let workflow = self.load().await?;
+        if workflow.state == State::Complete || self.store.enter(&mut self.conn, State::Switched, State::Complete).await? {
+            return Ok(workflow);
+        }
+        Err(self.misfit(
+            format!("it is {}, not switched", workflow.state),
+            "`converge move switch-traffic` first, or `converge move cancel`",
+        ))
+    }
+
+    /// Gives a workflow up. Nothing is dropped; the answer names the tables on the target.
+    pub async fn cancel(&mut self) -> Result<Workflow> {
+        let workflow = self.load().await?;
+        if workflow.state == State::Cancelled {
+            return Ok(workflow);
+        }
+        for from in [State::Copying, State::Replicating] {
+            if self.store.enter(&mut self.conn, from, State::Cancelled).await? {
+                return Ok(workflow);
+            }
+        }
+        Err(self.misfit(
+            format!("it is {} and cannot be cancelled", workflow.state),
+            "after the switch writes go to the target: `converge move complete` ends the workflow",
+        ))
+    }
+}
+
+/// What the answer to a switch begins with when it worked; the proven position follows.
+pub const SWITCHED: &str = "switched at ";

@@ -1,0 +1,163 @@
+//! The default strategy: a low mark is written to the source, a chunk is read, a high mark is written; the chunk goes
+//! into the target when the stream is at the high mark, without the rows whose key an event between the marks
+//! touched.
+//!
+//! Why that is right: what stands before the low mark in the log was visible to the SELECT, and what stands behind
+//! the high mark was not, because a mark's commit returns only once all before it is visible. A row that no event
+//! between the marks touched is therefore the same at both marks and in the chunk; one that was touched has its last
+//! state in the events. The algorithm is that of DBLog (Andreakis and Papapanagiotou, "DBLog: A Watermark Based
+//! Change-Data-Capture Framework", 2020).
+//!
+//! Cost: two small commits on the source per chunk; no locks, no long snapshot. Privileges on the source: SELECT,
+//! REPLICATION SLAVE, and INSERT and UPDATE on the mover's own table.
+
+use std::collections::HashSet;
+
+use tokio::time::Instant;
+
+use super::{Board, Chunk, Pace, walks};
+use crate::change::{Change, ChunkId, Mark};
+use crate::error::Result;
+use crate::schema::Table;
+use crate::source::ChunkReader;
+use crate::target::CopyProgress;
+use crate::value::key_of;
+
+/// Reads all that is left of `tables` and posts it on the board.
+pub async fn copy(
+    mut reader: impl ChunkReader,
+    board: &Board,
+    run: u64,
+    tables: &[Table],
+    progress: &[CopyProgress],
+    pace: Pace,
+) -> Result<()> {
+    let mut number = 0;
+    for mut walk in walks(tables, progress, pace) {
+        while !walk.progress.done {
+            let place = board.place().await;
+            number += 1;
+            let id = ChunkId { run, table: walk.index, number };
+            let started = Instant::now();
+            reader.mark(&Mark::Low(id)).await?;
+            let (rows, progress) = walk.next(&mut reader).await?;
+            let n = rows.rows.len();
+            // Posted before the high mark is written, so that the stream never finds a mark without its chunk.
+            board.post(id, Chunk { rows, progress, _place: place });
+            reader.mark(&Mark::High(id)).await?;
+            tokio::time::sleep_until(started + pace.time_for(n)).await;
+        }
+    }
+    Ok(())
+}
+
+/// The time between two marks, as the stream sees it.
+struct Window {
+    id: ChunkId,
+    touched: HashSet<Vec<u8>>,
+    closed: bool,
+}
+
+/// The windows that are open at the stream's position.
+#[derive(Default)]
+pub struct Windows {
+    open: Vec<Window>,
+}
+
+impl Windows {
+    /// Takes note of a mark of this run.
+    pub fn mark(&mut self, mark: &Mark) {
+        match mark {
+            Mark::Low(id) => {
+                // An attempt that was given up never closes its window.
+                self.open.retain(|w| w.id.table != id.table || w.closed);
+                self.open.push(Window { id: *id, touched: HashSet::new(), closed: false });
+            }
+            Mark::High(id) => self.open.iter_mut().filter(|w| w.id == *id).for_each(|w| w.closed = true),
+            Mark::Fence(_) => {}
+        }
+    }
+
+    /// Takes note of a change of a moved table.
+    pub fn change(&mut self, change: &Change, table: &Table) {
+        for window in self.open.iter_mut().filter(|w| !w.closed && w.id.table == change.table()) {
+            for row in change.before().into_iter().chain(change.after()) {
+                window.touched.insert(key_of(row, &table.key));
+            }
+        }
+    }
+
+    /// Takes the chunks whose high mark was passed, less the rows that were touched.
+    pub fn due(&mut self, board: &Board, tables: &[Table]) -> Vec<Chunk> {
+        let (closed, open) = std::mem::take(&mut self.open).into_iter().partition(|w| w.closed);
+        self.open = open;
+        let ready = |window: Window| {
+            let mut chunk = board.take(window.id)?;
+            let key = &tables[window.id.table].key;
+            chunk.rows.rows.retain(|row| !window.touched.contains(&key_of(row, key)));
+            Some(chunk)
+        };
+        Vec::from_iter(closed).into_iter().filter_map(ready).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Column, Kind};
+    use crate::target::ChunkRows;
+    use crate::value::{Row, Value};
+
+    fn table() -> Table {
+        Table {
+            schema: "s".into(),
+            name: "t".into(),
+            columns: ["k", "v"].map(|n| Column::for_tests(n, Kind::Int { unsigned: false })).to_vec(),
+            ordinals: vec![Some(0), Some(1)],
+            key: vec![0],
+            key_name: "PRIMARY".into(),
+            rows_estimated: 0,
+            row_bytes_estimated: 0,
+        }
+    }
+
+    fn row(k: i64, v: i64) -> Row {
+        vec![Value::Int(k), Value::Int(v)]
+    }
+
+    fn chunk(rows: Vec<Row>) -> Chunk {
+        let rows = ChunkRows { table: 0, after: None, through: None, rows };
+        Chunk { rows, progress: CopyProgress::default(), _place: None }
+    }
+
+    fn id(number: u64) -> ChunkId {
+        ChunkId { run: 1, table: 0, number }
+    }
+
+    #[test]
+    fn rows_touched_between_the_marks_are_left_to_the_stream() {
+        let (board, tables, mut windows) = (Board::new(), [table()], Windows::default());
+        board.post(id(1), chunk((1..=5).map(|k| row(k, 0)).collect()));
+        windows.change(&Change::Delete { table: 0, before: row(1, 0) }, &tables[0]);
+        windows.mark(&Mark::Low(id(1)));
+        windows.change(&Change::Delete { table: 0, before: row(2, 0) }, &tables[0]);
+        windows.change(&Change::Update { table: 0, before: row(3, 0), after: row(4, 9) }, &tables[0]);
+        assert!(windows.due(&board, &tables).is_empty());
+        windows.mark(&Mark::High(id(1)));
+        windows.change(&Change::Delete { table: 0, before: row(5, 0) }, &tables[0]);
+        let due = windows.due(&board, &tables);
+        assert_eq!(due[0].rows.rows, vec![row(1, 0), row(5, 0)]);
+    }
+
+    #[test]
+    fn an_attempt_that_was_given_up_is_forgotten() {
+        let (board, tables, mut windows) = (Board::new(), [table()], Windows::default());
+        windows.mark(&Mark::Low(id(1)));
+        windows.mark(&Mark::Low(id(2)));
+        board.post(id(2), chunk(vec![row(1, 0)]));
+        windows.mark(&Mark::High(id(1)));
+        assert!(windows.due(&board, &tables).is_empty());
+        windows.mark(&Mark::High(id(2)));
+        assert_eq!(windows.due(&board, &tables).len(), 1);
+    }
+}

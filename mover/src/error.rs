@@ -1,0 +1,183 @@
+//! What stops a workflow, and what its operator can do about it.
+
+use converge_mysql::{Error as ServerError, Severity};
+use miette::Diagnostic;
+use thiserror::Error;
+
+/// An error of the mover.
+#[derive(Debug, Error, Diagnostic)]
+pub enum Error {
+    /// Something between the mover and a server.
+    #[error("{side}: {error}")]
+    Server {
+        /// `source` or `target`.
+        side: Side,
+        /// What happened.
+        #[diagnostic_source]
+        error: ServerError,
+    },
+
+    /// A setting, a table or an option with which a move could not be right.
+    #[error("refused: {what}")]
+    #[diagnostic(help("{help}"))]
+    Refused {
+        /// What was found.
+        what: String,
+        /// What to do about it.
+        help: String,
+    },
+
+    /// The workflow's command does not fit its state.
+    #[error("workflow {workflow}: {what}")]
+    #[diagnostic(help("{help}"))]
+    Workflow {
+        /// The workflow's name.
+        workflow: String,
+        /// What does not fit.
+        what: String,
+        /// What to do about it.
+        help: String,
+    },
+
+    /// The source no longer has the binary log that the checkpoint needs.
+    #[error("the source has purged binary logs after position {position}: {message}")]
+    #[diagnostic(help(
+        "changes are lost for this copy: cancel the workflow, empty the target tables, and start it again; \
+         raise the source's binlog_expire_logs_seconds first"
+    ))]
+    BinlogPurged {
+        /// The position that was asked for.
+        position: String,
+        /// The server's words.
+        message: String,
+    },
+
+    /// The source's log ends before the checkpoint: another server, or one restored from a backup.
+    #[error("the source went back in time: it stands at {source_position}, but {applied} was already applied")]
+    #[diagnostic(help(
+        "the source was restored from a backup or is a replica that lags: point --source at a server that has \
+         these transactions, or cancel the workflow and start again from empty target tables"
+    ))]
+    SourceWentBack {
+        /// What the source says.
+        source_position: String,
+        /// What the checkpoint says.
+        applied: String,
+    },
+
+    /// The definition of a moved table changed during the move.
+    #[error("a statement changed a moved table at {position}: {statement}")]
+    #[diagnostic(help(
+        "apply the same change to the target's table, then run the workflow again with --skip-ddl to pass this \
+         statement; or cancel and start again"
+    ))]
+    Ddl {
+        /// Where in the source's log.
+        position: String,
+        /// The statement.
+        statement: String,
+    },
+
+    /// A binary log event that the mover cannot read, or that breaks the log's own rules.
+    #[error("the source's binary log at {position} cannot be followed: {why}")]
+    #[diagnostic(help(
+        "nothing after this position was applied; see the reason above, and report it if it is not a setting of the server"
+    ))]
+    Unreadable {
+        /// Where in the source's log.
+        position: String,
+        /// What is wrong.
+        why: String,
+    },
+
+    /// The target does not hold what it must hold at the applied position: somebody else wrote to it, or a
+    /// change never reached the binary log.
+    #[error("the target differs from the source at {position}: {evidence}")]
+    #[diagnostic(help(
+        "somebody else wrote to the target's table, or the source changed rows without logging them (foreign key \
+         cascades, sql_log_bin=0): compare the tables with `converge vdiff`, remove the cause, cancel and start again"
+    ))]
+    Diverged {
+        /// The position being applied.
+        position: String,
+        /// The statement and what it met.
+        evidence: String,
+    },
+
+    /// Another process runs this workflow.
+    #[error("workflow {workflow} is already run by another process ({holder})")]
+    #[diagnostic(help("stop that process first; a killed one is let go by the server within a minute"))]
+    AlreadyRunning {
+        /// The workflow's name.
+        workflow: String,
+        /// What is known of the other process.
+        holder: String,
+    },
+
+    /// No progress for as long as the operator allows.
+    #[error("gave up after {seconds} s without progress: {last}")]
+    #[diagnostic(help("bring the server back and run the workflow again: it resumes at its checkpoint"))]
+    GaveUp {
+        /// How long it was tried.
+        seconds: u64,
+        /// The last error.
+        last: String,
+    },
+}
+
+/// Which of the two servers an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Where rows come from.
+    Source,
+    /// Where rows go to.
+    Target,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        })
+    }
+}
+
+/// The crate's result type.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A refusal, with what to do about it.
+    pub fn refused(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Refused { what: what.into(), help: help.into() }
+    }
+
+    /// Whether a new session may get further.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Server { error, .. } if error.severity() == Severity::Transient)
+    }
+}
+
+/// Says on which side a server error happened.
+pub trait OnSide<T> {
+    /// The error of the source.
+    fn on_source(self) -> Result<T>;
+    /// The error of the target.
+    fn on_target(self) -> Result<T>;
+    /// The error of either.
+    fn on(self, side: Side) -> Result<T>;
+}
+
+impl<T> OnSide<T> for std::result::Result<T, ServerError> {
+    fn on_source(self) -> Result<T> {
+        self.on(Side::Source)
+    }
+
+    fn on_target(self) -> Result<T> {
+        self.on(Side::Target)
+    }
+
+    fn on(self, side: Side) -> Result<T> {
+        self.map_err(|error| Error::Server { side, error })
+    }
+}

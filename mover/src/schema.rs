@@ -1,0 +1,249 @@
+//! Tables as the mover sees them: columns in order, their kinds, and the key that identifies a row.
+
+use converge_mysql::{Error as ServerError, quote};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::error::{Error, OnSide, Result, Side};
+
+/// What a column holds, as far as reading and writing its values needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// TINYINT to BIGINT.
+    Int {
+        /// Whether the column is UNSIGNED.
+        unsigned: bool,
+    },
+    /// DECIMAL.
+    Decimal,
+    /// FLOAT.
+    Float,
+    /// DOUBLE.
+    Double,
+    /// BIT(n).
+    Bit,
+    /// YEAR.
+    Year,
+    /// DATE.
+    Date,
+    /// TIME with digits of fraction.
+    Time(u8),
+    /// DATETIME with digits of fraction.
+    DateTime(u8),
+    /// TIMESTAMP with digits of fraction.
+    Timestamp(u8),
+    /// CHAR, VARCHAR and the TEXT types.
+    Char {
+        /// Character set of the stored bytes.
+        charset: String,
+        /// Collation by which the server compares.
+        collation: String,
+    },
+    /// BINARY(n): always n bytes long.
+    FixedBinary(usize),
+    /// VARBINARY, the BLOB types, spatial types and VECTOR: bytes as they are.
+    Binary,
+    /// ENUM, by index.
+    Enum,
+    /// SET, by bit mask.
+    Set,
+    /// JSON of MySQL (MariaDB's is a LONGTEXT).
+    Json,
+}
+
+/// One stored column. Generated columns are left to the server and are not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub kind: Kind,
+    /// Its full SQL type, for messages and comparison.
+    pub sql_type: String,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Database.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Stored columns, in order.
+    pub columns: Vec<Column>,
+    /// For each column of the table, generated ones included, its index in `columns`.
+    pub ordinals: Vec<Option<usize>>,
+    /// Indexes in `columns` of the primary key, else of the first unique key without NULLs.
+    pub key: Vec<usize>,
+    /// Name of the index over `key`.
+    pub key_name: String,
+    /// The server's estimate of the number of rows.
+    pub rows_estimated: u64,
+    /// The server's estimate of a row's bytes.
+    pub row_bytes_estimated: u64,
+}
+
+impl Table {
+    /// `` `schema`.`name` ``.
+    pub fn qualified(&self) -> String {
+        quote::qualified(&self.schema, &self.name)
+    }
+
+    /// The key's columns.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().map(|&i| &self.columns[i])
+    }
+
+    /// Reads a table's definition from `information_schema`.
+    pub async fn read(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Option<Self>> {
+        let Some((rows_estimated, row_bytes_estimated)) = read_estimates(conn, side, schema, name).await? else {
+            return Ok(None);
+        };
+        let (columns, ordinals) = read_columns(conn, side, schema, name).await?;
+        let (key_name, key) = read_key(conn, side, schema, name, &columns).await?;
+        Ok(Some(Self {
+            schema: schema.into(),
+            name: name.into(),
+            columns,
+            ordinals,
+            key,
+            key_name,
+            rows_estimated,
+            row_bytes_estimated,
+        }))
+    }
+}
+
+fn reading(what: &str, schema: &str, table: &str) -> impl Fn(mysql_async::Error) -> ServerError {
+    let what = format!("reading the {what} of {}", quote::qualified(schema, table));
+    move |e| ServerError::driver(what.clone(), e)
+}
+
+async fn read_estimates(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Option<(u64, u64)>> {
+    let found: Option<(String, Option<u64>, Option<u64>)> = conn
+        .query_first(format!(
+            "SELECT table_type, table_rows, avg_row_length FROM information_schema.tables \
+             WHERE table_schema = {} AND table_name = {}",
+            quote::text(schema),
+            quote::text(name)
+        ))
+        .await
+        .map_err(reading("definition", schema, name))
+        .on(side)?;
+    match found {
+        None => Ok(None),
+        Some((kind, rows, bytes)) if kind == "BASE TABLE" => Ok(Some((rows.unwrap_or(0), bytes.unwrap_or(0)))),
+        Some((kind, ..)) => Err(Error::refused(
+            format!("{} is a {kind}, not a base table", quote::qualified(schema, name)),
+            "name base tables only in --tables",
+        )),
+    }
+}
+
+type ColumnRow = (String, String, String, Option<String>, Option<String>, Option<u64>, Option<u64>, String);
+
+async fn read_columns(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<(Vec<Column>, Vec<Option<usize>>)> {
+    let rows: Vec<ColumnRow> = conn
+        .query(format!(
+            "SELECT column_name, data_type, column_type, character_set_name, collation_name, datetime_precision, \
+             character_octet_length, extra \
+             FROM information_schema.columns WHERE table_schema = {} AND table_name = {} \
+             ORDER BY ordinal_position",
+            quote::text(schema),
+            quote::text(name)
+        ))
+        .await
+        .map_err(reading("columns", schema, name))
+        .on(side)?;
+    let mut columns = Vec::new();
+    let mut ordinals = Vec::new();
+    for row in rows {
+        // "VIRTUAL GENERATED" or "STORED GENERATED"; a default by expression says "DEFAULT_GENERATED".
+        if row.7.to_ascii_uppercase().contains(" GENERATED") {
+            ordinals.push(None);
+            continue;
+        }
+        ordinals.push(Some(columns.len()));
+        let kind = kind_of(&row).ok_or_else(|| {
+            Error::refused(
+                format!("column {} of {} has the type {}, which cannot be moved", row.0, quote::qualified(schema, name), row.2),
+                "leave the table out of --tables, or change the column's type",
+            )
+        })?;
+        columns.push(Column { name: row.0, kind, sql_type: row.2 });
+    }
+    Ok((columns, ordinals))
+}
+
+fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _): &ColumnRow) -> Option<Kind> {
+    let fraction = fraction.unwrap_or(0) as u8;
+    Some(match data_type.to_ascii_lowercase().as_str() {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => {
+            Kind::Int { unsigned: column_type.to_ascii_lowercase().contains("unsigned") }
+        }
+        "decimal" => Kind::Decimal,
+        "float" => Kind::Float,
+        "double" => Kind::Double,
+        "bit" => Kind::Bit,
+        "year" => Kind::Year,
+        "date" => Kind::Date,
+        "time" => Kind::Time(fraction),
+        "datetime" => Kind::DateTime(fraction),
+        "timestamp" => Kind::Timestamp(fraction),
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => match charset.as_deref() {
+            Some(charset) => {
+                Kind::Char { charset: charset.to_owned(), collation: collation.clone().unwrap_or_default() }
+            }
+            None => Kind::Binary,
+        },
+        "binary" => Kind::FixedBinary(octets.unwrap_or(0) as usize),
+        "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" => Kind::Binary,
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
+        | "geomcollection" | "geometrycollection" => Kind::Binary,
+        "enum" => Kind::Enum,
+        "set" => Kind::Set,
+        "json" => Kind::Json,
+        _ => return None,
+    })
+}
+
+async fn read_key(conn: &mut Conn, side: Side, schema: &str, name: &str, columns: &[Column]) -> Result<(String, Vec<usize>)> {
+    let parts: Vec<(String, Option<String>, Option<u64>, String)> = conn
+        .query(format!(
+            "SELECT index_name, column_name, sub_part, nullable FROM information_schema.statistics \
+             WHERE table_schema = {} AND table_name = {} AND non_unique = 0 \
+             ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
+            quote::text(schema),
+            quote::text(name)
+        ))
+        .await
+        .map_err(reading("keys", schema, name))
+        .on(side)?;
+    let mut names: Vec<&str> = parts.iter().map(|p| p.0.as_str()).collect();
+    names.dedup();
+    for index in names {
+        let whole: Option<Vec<usize>> = parts
+            .iter()
+            .filter(|p| p.0 == index)
+            .map(|(_, column, prefix, nullable)| {
+                let usable = prefix.is_none() && nullable != "YES";
+                columns.iter().position(|c| usable && Some(&c.name) == column.as_ref())
+            })
+            .collect();
+        if let Some(key) = whole {
+            return Ok((index.to_owned(), key));
+        }
+    }
+    Err(Error::refused(
+        format!("table {} has neither a primary key nor a unique key without NULLs", quote::qualified(schema, name)),
+        "add a primary key: ALTER TABLE … ADD PRIMARY KEY (…)",
+    ))
+}
+
+#[cfg(test)]
+impl Column {
+    /// A column with nothing but a name and a kind.
+    pub fn for_tests(name: &str, kind: Kind) -> Self {
+        Self { name: name.into(), kind, sql_type: String::new() }
+    }
+}

@@ -1,0 +1,65 @@
+//! The source of a move: where chunks and changes come from.
+//!
+//! The traits are what the core needs; [`server`] implements them for real servers.
+
+mod binlog;
+mod bytes;
+mod chunk;
+mod compressed;
+mod decimal;
+mod decode;
+mod fence;
+mod json;
+pub mod marks;
+mod server;
+mod statement;
+mod temporal;
+
+use std::time::Duration;
+
+pub use binlog::ServerStream;
+pub use decode::{BadRow, Plan};
+pub use fence::fenced_name;
+pub use server::{ServerReader, ServerSource};
+
+use converge_mysql::Position;
+
+use crate::change::{Mark, StreamEvent};
+use crate::error::Result;
+use crate::value::{Row, Value};
+
+/// The bound of one statement on the source.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A server that rows are moved away from.
+#[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
+pub trait Source {
+    /// Reads chunks and writes marks.
+    type Reader: ChunkReader;
+    /// Reads changes.
+    type Stream: ChangeStream;
+
+    /// A new reader of chunks.
+    async fn reader(&self) -> Result<Self::Reader>;
+    /// The stream of all changes after `position`.
+    async fn stream(&self, position: &Position) -> Result<Self::Stream>;
+}
+
+/// Reads tables in key order, a chunk at a time.
+#[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
+pub trait ChunkReader {
+    /// Writes a mark to the source and waits until it is committed.
+    async fn mark(&mut self, mark: &Mark) -> Result<()>;
+    /// The first `limit` rows of a table whose key is greater than `after` (values of the key's columns), in the
+    /// order of the key. Fewer rows: there are no more.
+    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>>;
+}
+
+/// Changes of the moved tables in commit order.
+#[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
+pub trait ChangeStream {
+    /// The next event, unless it has to be waited for.
+    fn ready(&mut self) -> Option<Result<StreamEvent>>;
+    /// Waits for the next event.
+    async fn next(&mut self) -> Result<StreamEvent>;
+}

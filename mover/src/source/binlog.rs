@@ -1,0 +1,555 @@
+//! The source's row binary log as a stream of changes.
+//!
+//! A task of its own reads and decodes ahead by a bounded number of events. It never decides that an event may be
+//! skipped because of where the copy stands; what it leaves out are other tables' rows and nothing else. Whatever it
+//! cannot read ends the stream with an error.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use converge_mysql::{Error as ServerError, FilePosition, Position};
+use futures_util::StreamExt;
+use mysql_async::BinlogStream;
+use mysql_common::binlog::events::{Event, GtidEvent, TableMapEvent};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::bytes::{Bytes, Truncated};
+use super::compressed;
+use super::decode::{BadRow, Plan};
+use super::marks;
+use super::statement::{self, Meaning};
+use crate::change::{Advance, Change, Mark, StreamEvent};
+use crate::error::{Error, OnSide, Result};
+use crate::schema::Table;
+use crate::value::Value;
+
+/// How often an idle source says that it lives.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
+/// A source that is silent for so long is taken for lost.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// Decoded events read ahead of the applier.
+const READ_AHEAD: usize = 64;
+
+/// The receiving end of the reading task. Dropping it ends the task and its connection.
+pub struct ServerStream {
+    events: mpsc::Receiver<Result<Vec<StreamEvent>>>,
+    current: std::vec::IntoIter<StreamEvent>,
+    task: JoinHandle<()>,
+}
+
+impl ServerStream {
+    /// Starts reading `stream`, which begins at `position`.
+    pub fn start(stream: BinlogStream, position: &Position, tables: Arc<[Table]>, workflow: &str) -> Self {
+        let (sender, events) = mpsc::channel(READ_AHEAD);
+        let mut reader = Reader::new(stream, position, tables, workflow);
+        let task = tokio::spawn(async move {
+            loop {
+                let batch = reader.next_batch().await;
+                let failed = batch.is_err();
+                if sender.send(batch).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Self { events, current: Vec::new().into_iter(), task }
+    }
+
+    /// The next event, if one was read already.
+    pub fn ready(&mut self) -> Option<Result<StreamEvent>> {
+        loop {
+            if let Some(event) = self.current.next() {
+                return Some(Ok(event));
+            }
+            match self.events.try_recv() {
+                Ok(Ok(batch)) => self.current = batch.into_iter(),
+                Ok(Err(e)) => return Some(Err(e)),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Waits for the next event.
+    pub async fn next(&mut self) -> Result<StreamEvent> {
+        loop {
+            if let Some(event) = self.current.next() {
+                return Ok(event);
+            }
+            match self.events.recv().await {
+                Some(batch) => self.current = batch?.into_iter(),
+                None => return Err(lost("the reading task ended")),
+            }
+        }
+    }
+}
+
+impl Drop for ServerStream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lost(why: &str) -> Error {
+    let what = "reading the source's binary log".to_owned();
+    Err::<(), _>(ServerError::Lost { what, why: why.into() }).on_source().expect_err("made from an error")
+}
+
+/// Where a table map leads.
+enum Mapped {
+    Moved(Plan),
+    Marks(Plan),
+    Other,
+}
+
+/// The transaction that is being read.
+#[derive(Default)]
+struct Transaction {
+    /// Its GTID, in the form that the position has.
+    advance: Option<Advance>,
+    /// Whether statements belong to it until a commit, or the first one is all of it.
+    open: bool,
+    /// Row changes of moved tables that were passed on.
+    changes: u64,
+    /// Whether it is prepared only, to be committed or rolled back later.
+    xa: bool,
+}
+
+struct Reader {
+    stream: BinlogStream,
+    tables: Arc<[Table]>,
+    schema: String,
+    workflow: Vec<u8>,
+    by_gtid: bool,
+    maps: HashMap<u64, Mapped>,
+    at: FilePosition,
+    transaction: Transaction,
+    out: Vec<StreamEvent>,
+}
+
+/// An error inside one event, before its position is known.
+struct Unreadable(String);
+
+impl From<Truncated> for Unreadable {
+    fn from(_: Truncated) -> Self {
+        Self("an event is shorter than its fields".into())
+    }
+}
+
+impl From<BadRow> for Unreadable {
+    fn from(error: BadRow) -> Self {
+        Self(error.0)
+    }
+}
+
+impl From<std::io::Error> for Unreadable {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Event types by number, as MySQL (`libbinlogevents/include/binlog_event.h`) and MariaDB (`log_event.h`) define them.
+mod kind {
+    pub const QUERY: u8 = 2;
+    pub const ROTATE: u8 = 4;
+    pub const FORMAT_DESCRIPTION: u8 = 15;
+    pub const XID: u8 = 16;
+    pub const EXECUTE_LOAD_QUERY: u8 = 18;
+    pub const TABLE_MAP: u8 = 19;
+    pub const ROWS_V1: std::ops::RangeInclusive<u8> = 23..=25;
+    pub const INCIDENT: u8 = 26;
+    pub const HEARTBEAT: u8 = 27;
+    pub const ROWS_V2: std::ops::RangeInclusive<u8> = 30..=32;
+    pub const GTID: u8 = 33;
+    pub const ANONYMOUS_GTID: u8 = 34;
+    pub const XA_PREPARE: u8 = 38;
+    pub const PARTIAL_UPDATE_ROWS: u8 = 39;
+    pub const TRANSACTION_PAYLOAD: u8 = 40;
+    pub const HEARTBEAT_V2: u8 = 41;
+    pub const GTID_TAGGED: u8 = 42;
+    pub const MARIADB_GTID: u8 = 162;
+    pub const MARIADB_QUERY_COMPRESSED: u8 = 165;
+    pub const MARIADB_ROWS_COMPRESSED_V1: std::ops::RangeInclusive<u8> = 166..=168;
+    pub const MARIADB_ROWS_COMPRESSED: std::ops::RangeInclusive<u8> = 169..=171;
+    /// What neither changes rows nor ends a transaction: stop, append block, ignorable, rows query, previous GTIDs,
+    /// intvar, rand, user variable, view change, transaction context; MariaDB's annotations, checkpoints, GTID lists
+    /// and start of encryption.
+    pub const HARMLESS: [u8; 16] = [0, 3, 5, 9, 13, 14, 17, 28, 29, 35, 36, 37, 160, 161, 163, 164];
+}
+
+/// Set on events that a server made up for the reader; they are in no file.
+const ARTIFICIAL: u16 = 0x20;
+/// Set on events that a reader who does not know them may pass over.
+const IGNORABLE: u16 = 0x80;
+
+impl Reader {
+    fn new(stream: BinlogStream, position: &Position, tables: Arc<[Table]>, workflow: &str) -> Self {
+        let (by_gtid, at) = match position {
+            Position::File(at) => (false, at.clone()),
+            _ => (true, FilePosition { file: String::new(), offset: 4 }),
+        };
+        Self {
+            stream,
+            schema: tables.first().map(|t| t.schema.clone()).unwrap_or_default(),
+            tables,
+            workflow: workflow.as_bytes().to_vec(),
+            by_gtid,
+            maps: HashMap::new(),
+            at,
+            transaction: Transaction::default(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Reads binlog events until there is something to pass on.
+    async fn next_batch(&mut self) -> Result<Vec<StreamEvent>> {
+        while self.out.is_empty() {
+            let event = match tokio::time::timeout(SILENCE, self.stream.next()).await {
+                Ok(Some(Ok(event))) => event,
+                Ok(Some(Err(e))) => return Err(self.broken(e)),
+                Ok(None) => return Err(lost("the source ended the stream, as it does when it shuts down")),
+                Err(_) => {
+                    let what = "reading the source's binary log (heartbeats included)".to_owned();
+                    return Err(ServerError::TimedOut { what, after: SILENCE }).on_source();
+                }
+            };
+            if let Err(Unreadable(why)) = self.handle(&event) {
+                return Err(Error::Unreadable { position: self.at.to_string(), why });
+            }
+        }
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    fn broken(&self, error: mysql_async::Error) -> Error {
+        match error {
+            mysql_async::Error::Server(e) if e.code == 1236 => {
+                let same_id = e.message.contains("same server_uuid") || e.message.contains("same server_id");
+                if same_id {
+                    return lost(&e.message);
+                }
+                Error::BinlogPurged { position: self.at.to_string(), message: e.message.to_string() }
+            }
+            other => lost(&other.to_string()),
+        }
+    }
+
+    fn handle(&mut self, event: &Event) -> std::result::Result<(), Unreadable> {
+        let header = event.header();
+        let kind = header.event_type_raw();
+        if header.flags_raw() & ARTIFICIAL == 0 && kind != kind::FORMAT_DESCRIPTION {
+            self.at.offset = unwrapped(self.at.offset, header.log_pos());
+        }
+        match kind {
+            kind::TABLE_MAP => self.table_map(event)?,
+            kind if kind::ROWS_V1.contains(&kind) => self.rows(kind - 23, false, event.data())?,
+            kind if kind::ROWS_V2.contains(&kind) => self.rows(kind - 30, true, event.data())?,
+            kind if kind::MARIADB_ROWS_COMPRESSED_V1.contains(&kind) => {
+                self.compressed_rows(kind - 166, false, event.data())?;
+            }
+            kind if kind::MARIADB_ROWS_COMPRESSED.contains(&kind) => {
+                self.compressed_rows(kind - 169, true, event.data())?;
+            }
+            kind::XID => self.commit(header.timestamp()),
+            kind::QUERY => self.query(&query_text(event.data())?, header.timestamp())?,
+            kind::MARIADB_QUERY_COMPRESSED => {
+                let (schema, text) = query_parts(event.data())?;
+                self.query(&(schema, compressed::inflate(text.as_slice())?), header.timestamp())?;
+            }
+            kind::GTID | kind::GTID_TAGGED => self.gtid(event)?,
+            kind::ANONYMOUS_GTID => self.begin(None)?,
+            kind::MARIADB_GTID => self.mariadb_gtid(event)?,
+            kind::XA_PREPARE => self.xa_prepare(event.data(), header.timestamp())?,
+            kind::ROTATE => self.rotate(event.data())?,
+            kind::FORMAT_DESCRIPTION => self.maps.clear(),
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => self.out.push(StreamEvent::Heartbeat),
+            kind::TRANSACTION_PAYLOAD => self.transaction.open = true,
+            kind::INCIDENT => return Err(Unreadable("the source logged an incident: it lost events".into())),
+            kind::PARTIAL_UPDATE_ROWS => self.partial_update(event.data())?,
+            kind::EXECUTE_LOAD_QUERY => self.load(event.data())?,
+            kind if kind::HARMLESS.contains(&kind) || header.flags_raw() & IGNORABLE != 0 => {}
+            unknown => return Err(Unreadable(format!("unknown event type {unknown}"))),
+        }
+        Ok(())
+    }
+
+    fn table_map(&mut self, event: &Event) -> std::result::Result<(), Unreadable> {
+        let map = event.read_event::<TableMapEvent<'_>>()?;
+        let (schema, name) = (map.database_name(), map.table_name());
+        let moved = self.tables.iter().position(|t| t.schema == schema && t.name == name);
+        let mapped = if let Some(index) = moved {
+            Mapped::Moved(Plan::new(index, &self.tables[index], &map)?)
+        } else if schema == marks::SCHEMA && name == marks::TABLE {
+            Mapped::Marks(Plan::new(0, &marks::definition(), &map)?)
+        } else {
+            Mapped::Other
+        };
+        self.maps.insert(map.table_id(), mapped);
+        Ok(())
+    }
+
+    /// `operation`: 0 insert, 1 update, 2 delete.
+    fn rows(&mut self, operation: u8, extended: bool, data: &[u8]) -> std::result::Result<(), Unreadable> {
+        let mut bytes = Bytes::new(data);
+        let header = RowsHeader::read(&mut bytes, operation, extended)?;
+        self.row_images(operation, &header, bytes.rest())
+    }
+
+    fn compressed_rows(&mut self, operation: u8, extended: bool, data: &[u8]) -> std::result::Result<(), Unreadable> {
+        let mut bytes = Bytes::new(data);
+        let header = RowsHeader::read(&mut bytes, operation, extended)?;
+        if !matches!(self.maps.get(&header.table_id), Some(Mapped::Other)) {
+            let images = compressed::inflate(bytes.rest())?;
+            self.row_images(operation, &header, &images)?;
+        }
+        Ok(())
+    }
+
+    fn row_images(&mut self, operation: u8, header: &RowsHeader, images: &[u8]) -> std::result::Result<(), Unreadable> {
+        let (plan, moved) = match self.maps.get(&header.table_id) {
+            Some(Mapped::Other) => return Ok(()),
+            Some(Mapped::Moved(plan)) => (plan, true),
+            Some(Mapped::Marks(plan)) => (plan, false),
+            None if images.is_empty() => return Ok(()),
+            None => return Err(Unreadable("a row event came without its table map".into())),
+        };
+        if header.width != plan.width() || !header.full {
+            return Err(Unreadable("a row image is not complete: set binlog_row_image=FULL on the source".into()));
+        }
+        let mut bytes = Bytes::new(images);
+        while !bytes.is_empty() {
+            let first = plan.read(&mut bytes)?;
+            let table = plan.table;
+            let change = match operation {
+                0 => Change::Insert { table, after: first },
+                1 => Change::Update { table, before: first, after: plan.read(&mut bytes)? },
+                _ => Change::Delete { table, before: first },
+            };
+            if moved {
+                self.transaction.changes += 1;
+                self.out.push(StreamEvent::Change(change));
+            } else if let Some(mark) = mark_in(&change, &self.workflow) {
+                self.out.push(StreamEvent::Mark(mark));
+            }
+        }
+        Ok(())
+    }
+
+    fn partial_update(&self, data: &[u8]) -> std::result::Result<(), Unreadable> {
+        let id = Bytes::new(data).uint(6)?;
+        match self.maps.get(&id) {
+            Some(Mapped::Other) => Ok(()),
+            _ => Err(Unreadable(
+                "JSON columns are logged as differences: set binlog_row_value_options='' on the source".into(),
+            )),
+        }
+    }
+
+    fn load(&self, data: &[u8]) -> std::result::Result<(), Unreadable> {
+        let text = String::from_utf8_lossy(data).to_lowercase();
+        match self.tables.iter().find(|t| text.contains(&t.name.to_lowercase())) {
+            None => Ok(()),
+            Some(table) => Err(Unreadable(format!(
+                "LOAD DATA into {} was logged as a statement: set binlog_format=ROW on the source",
+                table.qualified()
+            ))),
+        }
+    }
+
+    fn query(&mut self, (schema, text): &(String, Vec<u8>), timestamp: u32) -> std::result::Result<(), Unreadable> {
+        let text = String::from_utf8_lossy(text);
+        let names = self.tables.iter().map(|t| t.name.as_str());
+        let rolled_back = |what: &str| {
+            Unreadable(format!("{what} follows changes of moved tables; tables without transactions cannot be moved"))
+        };
+        match statement::meaning(&text, schema, &self.schema, names) {
+            Meaning::Begin | Meaning::Opening => self.transaction.open = true,
+            Meaning::Nothing => {}
+            Meaning::XaStart => (self.transaction.open, self.transaction.xa) = (true, true),
+            Meaning::Commit => self.commit(timestamp),
+            Meaning::Rollback if self.transaction.changes == 0 => self.commit(timestamp),
+            Meaning::RollbackTo if self.transaction.changes == 0 => {}
+            Meaning::Rollback => return Err(rolled_back("ROLLBACK")),
+            Meaning::RollbackTo => return Err(rolled_back("ROLLBACK TO SAVEPOINT")),
+            Meaning::Concerns => {
+                let position = self.at.to_string();
+                self.out.push(StreamEvent::Statement { text: text.into_owned(), position });
+                self.end_of_statement(timestamp);
+            }
+            Meaning::Other => self.end_of_statement(timestamp),
+        }
+        Ok(())
+    }
+
+    /// A statement outside of BEGIN and COMMIT is a transaction of its own.
+    fn end_of_statement(&mut self, timestamp: u32) {
+        if !self.transaction.open {
+            self.commit(timestamp);
+        }
+    }
+
+    fn gtid(&mut self, event: &Event) -> std::result::Result<(), Unreadable> {
+        let gtid = event.read_event::<GtidEvent>()?;
+        let tag = gtid.tag().map(|t| t.as_str().to_owned()).unwrap_or_default();
+        self.begin(Some(Advance::Gtid { uuid: uuid_text(&gtid.sid()), tag, number: gtid.gno() }))
+    }
+
+    fn mariadb_gtid(&mut self, event: &Event) -> std::result::Result<(), Unreadable> {
+        const STANDALONE: u8 = 1;
+        const PREPARED_XA: u8 = 64;
+        const COMPLETED_XA: u8 = 128;
+        let mut bytes = Bytes::new(event.data());
+        let (number, domain, flags) = (bytes.u64()?, bytes.u32()?, bytes.u8()?);
+        self.begin(Some(Advance::MariaDb { domain, server: event.header().server_id(), number }))?;
+        self.transaction.open = flags & (STANDALONE | COMPLETED_XA) == 0;
+        self.transaction.xa = flags & PREPARED_XA != 0;
+        Ok(())
+    }
+
+    fn begin(&mut self, advance: Option<Advance>) -> std::result::Result<(), Unreadable> {
+        if self.transaction.open {
+            return Err(Unreadable("a transaction begins before the last one ended".into()));
+        }
+        self.transaction = Transaction { advance, ..Transaction::default() };
+        Ok(())
+    }
+
+    fn xa_prepare(&mut self, data: &[u8], timestamp: u32) -> std::result::Result<(), Unreadable> {
+        // The first byte is set for XA COMMIT … ONE PHASE, which is a plain commit.
+        let one_phase = data.first().is_some_and(|b| *b != 0);
+        if self.transaction.changes > 0 && !one_phase {
+            return Err(Unreadable(
+                "a prepared XA transaction changes moved tables; it may still be rolled back, which cannot be followed"
+                    .into(),
+            ));
+        }
+        self.commit(timestamp);
+        Ok(())
+    }
+
+    fn commit(&mut self, timestamp: u32) {
+        let transaction = std::mem::take(&mut self.transaction);
+        let advance = match transaction.advance {
+            Some(advance) if self.by_gtid => advance,
+            None if self.by_gtid => return,
+            _ => Advance::File { file: self.at.file.clone(), offset: self.at.offset },
+        };
+        self.out.push(StreamEvent::Commit { advance, timestamp });
+    }
+
+    fn rotate(&mut self, data: &[u8]) -> std::result::Result<(), Unreadable> {
+        let mut bytes = Bytes::new(data);
+        let offset = bytes.u64()?;
+        self.at = FilePosition { file: file_name(bytes.rest()), offset };
+        Ok(())
+    }
+}
+
+/// What stands before the images in a row event.
+struct RowsHeader {
+    table_id: u64,
+    width: usize,
+    /// Whether every column is in the images.
+    full: bool,
+}
+
+impl RowsHeader {
+    fn read(bytes: &mut Bytes<'_>, operation: u8, extended: bool) -> std::result::Result<Self, Unreadable> {
+        let table_id = bytes.uint(6)?;
+        bytes.u16()?; // flags
+        if extended {
+            let length = usize::from(bytes.u16()?);
+            bytes.take(length.saturating_sub(2))?;
+        }
+        let width = bytes.lenenc()? as usize;
+        let bitmaps = if operation == 1 { 2 } else { 1 };
+        let mut full = true;
+        for _ in 0..bitmaps {
+            let bitmap = bytes.take(width.div_ceil(8))?;
+            full &= (0..width).all(|i| bitmap[i / 8] >> (i % 8) & 1 == 1);
+        }
+        Ok(Self { table_id, width, full })
+    }
+}
+
+fn mark_in(change: &Change, workflow: &[u8]) -> Option<Mark> {
+    match change.after()?.as_slice() {
+        [Value::Bytes(name), Value::Bytes(mark)] if name == workflow => {
+            Mark::from_text(std::str::from_utf8(mark).ok()?)
+        }
+        _ => None,
+    }
+}
+
+/// Default database and raw statement of a QUERY event.
+fn query_parts(data: &[u8]) -> std::result::Result<(String, Vec<u8>), Unreadable> {
+    let mut bytes = Bytes::new(data);
+    bytes.take(8)?; // thread and duration
+    let schema_length = usize::from(bytes.u8()?);
+    bytes.take(2)?; // error code
+    let status_length = usize::from(bytes.u16()?);
+    bytes.take(status_length)?;
+    let schema = String::from_utf8_lossy(bytes.take(schema_length)?).into_owned();
+    bytes.take(1)?;
+    Ok((schema, bytes.rest().to_vec()))
+}
+
+fn query_text(data: &[u8]) -> std::result::Result<(String, Vec<u8>), Unreadable> {
+    query_parts(data)
+}
+
+fn uuid_text(sid: &[u8; 16]) -> String {
+    let hex = converge_mysql::quote::hex_digits(sid);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// MariaDB's first, made-up rotate event has a checksum behind the name: the name ends with its number.
+fn file_name(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match text.rfind('.') {
+        Some(dot) => {
+            let digits = text[dot + 1..].bytes().take_while(u8::is_ascii_digit).count();
+            text[..dot + 1 + digits].to_owned()
+        }
+        None => text.into_owned(),
+    }
+}
+
+/// Events carry the lower 32 bits of their end's offset; files grow past 4 GiB. Zero means unknown.
+fn unwrapped(before: u64, low: u32) -> u64 {
+    if low == 0 {
+        return before;
+    }
+    let candidate = before & !0xffff_ffff | u64::from(low);
+    if candidate < before { candidate + (1 << 32) } else { candidate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_go_on_past_four_gibibytes() {
+        assert_eq!(unwrapped(4, 200), 200);
+        assert_eq!(unwrapped(0xffff_ff00, 0x10), 0x1_0000_0010);
+        assert_eq!(unwrapped(0x1_0000_0010, 0x20), 0x1_0000_0020);
+        assert_eq!(unwrapped(77, 0), 77);
+    }
+
+    #[test]
+    fn rotate_names_lose_a_checksum() {
+        assert_eq!(file_name(b"mariadb-bin.000012\x9f\x01ab"), "mariadb-bin.000012");
+        assert_eq!(file_name(b"binlog.000003"), "binlog.000003");
+    }
+
+    #[test]
+    fn incomplete_images_are_noticed() {
+        let event = [9, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3, 0b011];
+        let header = RowsHeader::read(&mut Bytes::new(&event), 0, true).ok().unwrap();
+        assert_eq!((header.table_id, header.width, header.full), (9, 3, false));
+    }
+
+    #[test]
+    fn uuids_have_their_dashes() {
+        assert_eq!(uuid_text(&[0x3e; 16]), "3e3e3e3e-3e3e-3e3e-3e3e-3e3e3e3e3e3e");
+    }
+}

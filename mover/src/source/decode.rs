@@ -1,0 +1,244 @@
+//! Row images of the binary log to rows of values.
+//!
+//! A [`Plan`] is made once per table map and used for all its row events. The wire types come from the table map;
+//! signedness, width of BINARY and character sets come from the table's definition, which cannot have changed
+//! without a statement that the stream reports first.
+
+use mysql_common::binlog::events::TableMapEvent;
+
+use super::bytes::{Bytes, Truncated};
+use super::{decimal, json, temporal};
+use crate::schema::{Kind, Table};
+use crate::value::{Row, Value};
+
+/// How one column's bytes are laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wire {
+    Int { bytes: usize, unsigned: bool },
+    Float,
+    Double,
+    Decimal { precision: u8, scale: u8 },
+    Year,
+    Date,
+    Time(u8),
+    DateTime(u8),
+    Timestamp(u8),
+    OldTime,
+    OldDateTime,
+    OldTimestamp,
+    /// ENUM and SET: an integer of so many bytes.
+    Index(usize),
+    /// BIT: so many bytes, most significant first.
+    Bit(usize),
+    /// A length of so many bytes, then the value.
+    Prefixed(usize),
+    /// The same, padded with zeros to a width.
+    Padded { prefix: usize, width: usize },
+    Json(usize),
+}
+
+/// How the rows of one table are read.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The table's index in the workflow.
+    pub table: usize,
+    wires: Vec<(Wire, Option<usize>)>,
+    stored: usize,
+}
+
+/// Why a row could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow(pub String);
+
+impl From<Truncated> for BadRow {
+    fn from(_: Truncated) -> Self {
+        Self("the event ends in the middle of a row".into())
+    }
+}
+
+impl Plan {
+    /// Matches a table map with the table's definition.
+    pub fn new(index: usize, table: &Table, map: &TableMapEvent<'_>) -> Result<Self, BadRow> {
+        let count = map.columns_count() as usize;
+        if count != table.ordinals.len() {
+            return Err(BadRow(format!(
+                "{} has {} columns, its row events have {count}",
+                table.qualified(),
+                table.ordinals.len()
+            )));
+        }
+        let mut wires = Vec::with_capacity(count);
+        for (i, stored) in table.ordinals.iter().enumerate() {
+            let kind = stored.map(|s| &table.columns[s].kind);
+            let raw = map.get_raw_column_type(i).ok().flatten().map_or(0, |t| t as u8);
+            let wire = wire(raw, map.get_column_metadata(i).unwrap_or(&[]), kind)
+                .ok_or_else(|| BadRow(format!("column {} of {} has the unknown type {raw}", i + 1, table.qualified())))?;
+            wires.push((wire, *stored));
+        }
+        Ok(Self { table: index, wires, stored: table.columns.len() })
+    }
+
+    /// The number of columns of a row image.
+    pub fn width(&self) -> usize {
+        self.wires.len()
+    }
+
+    /// Reads one full row image: a NULL bitmap, then the values that are not NULL.
+    pub fn read(&self, bytes: &mut Bytes<'_>) -> Result<Row, BadRow> {
+        let nulls = bytes.take(self.wires.len().div_ceil(8))?;
+        let mut row = vec![Value::Null; self.stored];
+        for (i, (wire, stored)) in self.wires.iter().enumerate() {
+            if nulls[i / 8] >> (i % 8) & 1 == 1 {
+                continue;
+            }
+            match stored {
+                Some(stored) => row[*stored] = wire.read(bytes)?,
+                None => wire.skip(bytes)?,
+            }
+        }
+        Ok(row)
+    }
+}
+
+impl Wire {
+    fn read(&self, bytes: &mut Bytes<'_>) -> Result<Value, BadRow> {
+        Ok(match self {
+            Self::Int { bytes: n, unsigned: true } => Value::UInt(bytes.uint(*n)?),
+            Self::Int { bytes: n, unsigned: false } => {
+                let unused = 64 - 8 * *n as u32;
+                Value::Int((bytes.uint(*n)? << unused) as i64 >> unused)
+            }
+            Self::Float => Value::Float(f32::from_bits(bytes.u32()?)),
+            Self::Double => Value::Double(f64::from_bits(bytes.u64()?)),
+            Self::Decimal { precision, scale } => Value::Text(decimal::decode(bytes, *precision, *scale)?),
+            Self::Year => match bytes.u8()? {
+                0 => Value::Int(0),
+                year => Value::Int(1900 + i64::from(year)),
+            },
+            Self::Date => Value::Text(temporal::date(bytes)?),
+            Self::Time(digits) => Value::Text(temporal::time(bytes, *digits)?),
+            Self::DateTime(digits) => Value::Text(temporal::datetime(bytes, *digits)?),
+            Self::Timestamp(digits) => Value::Text(temporal::timestamp(bytes, *digits)?),
+            Self::OldTime => Value::Text(temporal::old_time(bytes)?),
+            Self::OldDateTime => Value::Text(temporal::old_datetime(bytes)?),
+            Self::OldTimestamp => Value::Text(temporal::old_timestamp(bytes)?),
+            Self::Index(n) => Value::UInt(bytes.uint(*n)?),
+            Self::Bit(n) => Value::UInt(bytes.uint_be(*n)?),
+            Self::Prefixed(n) => Value::Bytes(prefixed(bytes, *n)?.to_vec()),
+            Self::Padded { prefix, width } => {
+                let mut value = prefixed(bytes, *prefix)?.to_vec();
+                // The log strips the zeros at the end of a BINARY(n).
+                value.resize((*width).max(value.len()), 0);
+                Value::Bytes(value)
+            }
+            Self::Json(n) => Value::Json(json::to_text(prefixed(bytes, *n)?).map_err(|e| BadRow(e.0))?),
+        })
+    }
+
+    fn skip(&self, bytes: &mut Bytes<'_>) -> Result<(), BadRow> {
+        match self {
+            Self::Prefixed(n) | Self::Padded { prefix: n, .. } | Self::Json(n) => {
+                prefixed(bytes, *n)?;
+            }
+            other => {
+                other.read(bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn prefixed<'a>(bytes: &mut Bytes<'a>, prefix: usize) -> Result<&'a [u8], BadRow> {
+    let length = bytes.uint(prefix)? as usize;
+    Ok(bytes.take(length)?)
+}
+
+/// `kind` is `None` for generated columns, whose values are passed over.
+fn wire(raw: u8, meta: &[u8], kind: Option<&Kind>) -> Option<Wire> {
+    let unsigned = matches!(kind, Some(Kind::Int { unsigned: true }));
+    let int = |bytes| Some(Wire::Int { bytes, unsigned });
+    let byte = |i: usize| meta.get(i).copied();
+    match raw {
+        1 => int(1),
+        2 => int(2),
+        9 => int(3),
+        3 => int(4),
+        8 => int(8),
+        4 => Some(Wire::Float),
+        5 => Some(Wire::Double),
+        246 => Some(Wire::Decimal { precision: byte(0)?, scale: byte(1)? }),
+        13 => Some(Wire::Year),
+        10 | 14 => Some(Wire::Date),
+        19 => Some(Wire::Time(byte(0)?)),
+        18 => Some(Wire::DateTime(byte(0)?)),
+        17 => Some(Wire::Timestamp(byte(0)?)),
+        11 => Some(Wire::OldTime),
+        12 => Some(Wire::OldDateTime),
+        7 => Some(Wire::OldTimestamp),
+        16 => Some(Wire::Bit(usize::from(byte(1)?) + usize::from(byte(0)? > 0))),
+        // VARCHAR: the column's largest length in bytes says how long the prefix is.
+        15 | 253 => Some(Wire::Prefixed(if u16::from_le_bytes([byte(0)?, byte(1)?]) < 256 { 1 } else { 2 })),
+        252 | 255 | 242 => Some(Wire::Prefixed(usize::from(byte(0)?))),
+        245 => Some(Wire::Json(usize::from(byte(0)?))),
+        254 => fixed_string(byte(0)?, byte(1)?, kind),
+        _ => None,
+    }
+}
+
+/// CHAR, BINARY, ENUM and SET share a type code. The first metadata byte is the real type, with two bits of the
+/// length mixed in for CHARs of more than 255 bytes.
+fn fixed_string(first: u8, second: u8, kind: Option<&Kind>) -> Option<Wire> {
+    const ENUM: u8 = 247;
+    const SET: u8 = 248;
+    if first == ENUM || first == SET {
+        return Some(Wire::Index(usize::from(second)));
+    }
+    let length = usize::from(second) | usize::from(first & 0x30 ^ 0x30) << 4;
+    let prefix = if length < 256 { 1 } else { 2 };
+    Some(match kind {
+        Some(Kind::FixedBinary(width)) => Wire::Padded { prefix, width: *width },
+        _ => Wire::Prefixed(prefix),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(wire: Wire, data: &[u8]) -> Value {
+        wire.read(&mut Bytes::new(data)).unwrap()
+    }
+
+    #[test]
+    fn medium_integers_keep_their_sign() {
+        let lowest = [0, 0, 0x80];
+        assert_eq!(read(Wire::Int { bytes: 3, unsigned: false }, &lowest), Value::Int(-8_388_608));
+        assert_eq!(read(Wire::Int { bytes: 3, unsigned: true }, &lowest), Value::UInt(8_388_608));
+        assert_eq!(read(Wire::Int { bytes: 8, unsigned: false }, &[0xff; 8]), Value::Int(-1));
+    }
+
+    #[test]
+    fn binary_gets_its_zeros_back() {
+        let wire = Wire::Padded { prefix: 1, width: 4 };
+        assert_eq!(read(wire, &[2, 0, 7]), Value::Bytes(vec![0, 7, 0, 0]));
+    }
+
+    #[test]
+    fn year_zero_is_not_1900() {
+        assert_eq!(read(Wire::Year, &[0]), Value::Int(0));
+        assert_eq!(read(Wire::Year, &[70]), Value::Int(1970));
+    }
+
+    #[test]
+    fn long_chars_have_two_byte_lengths() {
+        // CHAR(255) in utf8mb4 takes up to 1020 bytes: 0x3fc, whose upper bits are inverted in the type byte.
+        assert_eq!(fixed_string(254 ^ 0x30, 0xfc, None), Some(Wire::Prefixed(2)));
+        assert_eq!(fixed_string(254, 40, None), Some(Wire::Prefixed(1)));
+        assert_eq!(fixed_string(247, 2, None), Some(Wire::Index(2)));
+    }
+
+    #[test]
+    fn truncated_rows_are_errors() {
+        assert!(Wire::Prefixed(1).read(&mut Bytes::new(&[5, 1])).is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! MySQL's binary JSON, as it stands in row events, to JSON text.
+//!
+//! The format is the one that MySQL documents in `sql-common/json_binary.h`: a type byte, then objects and arrays
+//! whose entries point to values by offset from their own start. Numbers keep their type: a double is always
+//! written with a fraction or an exponent, so that the server reads a double back.
+
+use std::fmt::Write as _;
+
+use super::bytes::{Bytes, Truncated};
+use super::temporal;
+
+const SMALL_OBJECT: u8 = 0;
+const LARGE_OBJECT: u8 = 1;
+const SMALL_ARRAY: u8 = 2;
+const LARGE_ARRAY: u8 = 3;
+const LITERAL: u8 = 4;
+const INT16: u8 = 5;
+const UINT16: u8 = 6;
+const INT32: u8 = 7;
+const UINT32: u8 = 8;
+const INT64: u8 = 9;
+const UINT64: u8 = 10;
+const DOUBLE: u8 = 11;
+const STRING: u8 = 12;
+const OPAQUE: u8 = 15;
+
+/// Nesting that the server allows (`JSON_DOCUMENT_MAX_DEPTH`).
+const MAX_DEPTH: usize = 100;
+
+/// Why a document could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadJson(pub String);
+
+impl From<Truncated> for BadJson {
+    fn from(_: Truncated) -> Self {
+        Self("the document ends early".into())
+    }
+}
+
+type Result<T> = std::result::Result<T, BadJson>;
+
+/// The document as JSON text in UTF-8. An empty column value (as `INSERT IGNORE` leaves) is the literal null.
+pub fn to_text(document: &[u8]) -> Result<Vec<u8>> {
+    let mut out = String::new();
+    match document.split_first() {
+        None => out.push_str("null"),
+        Some((&kind, rest)) => write_value(kind, rest, 0, &mut out)?,
+    }
+    Ok(out.into_bytes())
+}
+
+fn write_value(kind: u8, data: &[u8], depth: usize, out: &mut String) -> Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(BadJson("the document is nested too deeply".into()));
+    }
+    let mut bytes = Bytes::new(data);
+    match kind {
+        SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY => write_container(kind, data, depth, out)?,
+        LITERAL => out.push_str(literal(bytes.u8()?)?),
+        INT16 => push(out, bytes.u16()? as i16),
+        UINT16 => push(out, bytes.u16()?),
+        INT32 => push(out, bytes.u32()? as i32),
+        UINT32 => push(out, bytes.u32()?),
+        INT64 => push(out, bytes.u64()? as i64),
+        UINT64 => push(out, bytes.u64()?),
+        DOUBLE => push_double(out, f64::from_bits(bytes.u64()?)),
+        STRING => {
+            let length = variable_length(&mut bytes)?;
+            push_string(out, bytes.take(length)?)?;
+        }
+        OPAQUE => {
+            let kind = bytes.u8()?;
+            let length = variable_length(&mut bytes)?;
+            write_opaque(kind, bytes.take(length)?, out)?;
+        }
+        other => return Err(BadJson(format!("unknown value type {other}"))),
+    }
+    Ok(())
+}
+
+fn push(out: &mut String, number: impl std::fmt::Display) {
+    let _ = write!(out, "{number}");
+}
+
+fn push_double(out: &mut String, value: f64) {
+    let _ = write!(out, "{value:?}");
+}
+
+fn literal(code: u8) -> Result<&'static str> {
+    match code {
+        0 => Ok("null"),
+        1 => Ok("true"),
+        2 => Ok("false"),
+        other => Err(BadJson(format!("unknown literal {other}"))),
+    }
+}
+
+/// Lengths are written 7 bits a byte, least significant first.
+fn variable_length(bytes: &mut Bytes<'_>) -> Result<usize> {
+    let mut length = 0usize;
+    for shift in (0..35).step_by(7) {
+        let b = bytes.u8()?;
+        length |= usize::from(b & 0x7f) << shift;
+        if b & 0x80 == 0 {
+            return Ok(length);
+        }
+    }
+    Err(BadJson("a length is longer than five bytes".into()))
+}
+
+fn write_container(kind: u8, data: &[u8], depth: usize, out: &mut String) -> Result<()> {
+    let large = matches!(kind, LARGE_OBJECT | LARGE_ARRAY);
+    let object = matches!(kind, SMALL_OBJECT | LARGE_OBJECT);
+    let mut header = Bytes::new(data);
+    let offset = |bytes: &mut Bytes<'_>| -> Result<usize> {
+        Ok(if large { bytes.u32()? as usize } else { usize::from(bytes.u16()?) })
+    };
+    let count = offset(&mut header)?;
+    offset(&mut header)?; // the size in bytes
+    let mut keys = Vec::new();
+    if object {
+        for _ in 0..count {
+            let start = offset(&mut header)?;
+            keys.push(slice(data, start, usize::from(header.u16()?))?);
+        }
+    }
+    out.push(if object { '{' } else { '[' });
+    for i in 0..count {
+        if i > 0 {
+            out.push_str(", ");
+        }
+        if let Some(key) = keys.get(i) {
+            push_string(out, key)?;
+            out.push_str(": ");
+        }
+        let kind = header.u8()?;
+        let inlined = matches!(kind, LITERAL | INT16 | UINT16) || large && matches!(kind, INT32 | UINT32);
+        let entry = header.take(if large { 4 } else { 2 })?;
+        if inlined {
+            write_value(kind, entry, depth + 1, out)?;
+        } else {
+            let start = offset(&mut Bytes::new(entry))?;
+            write_value(kind, data.get(start..).ok_or(Truncated)?, depth + 1, out)?;
+        }
+    }
+    out.push(if object { '}' } else { ']' });
+    Ok(())
+}
+
+fn slice(data: &[u8], start: usize, length: usize) -> Result<&[u8]> {
+    Ok(data.get(start..start.saturating_add(length)).ok_or(Truncated)?)
+}
+
+fn push_string(out: &mut String, bytes: &[u8]) -> Result<()> {
+    let text = std::str::from_utf8(bytes).map_err(|_| BadJson("a string is not UTF-8".into()))?;
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if (c as u32) < 0x20 => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    Ok(())
+}
+
+/// Values of SQL types inside a document, in the text form that the server itself prints.
+fn write_opaque(kind: u8, data: &[u8], out: &mut String) -> Result<()> {
+    const NEWDECIMAL: u8 = 246;
+    const DATE: u8 = 10;
+    const TIME: u8 = 11;
+    const DATETIME: u8 = 12;
+    const TIMESTAMP: u8 = 7;
+    match kind {
+        NEWDECIMAL => {
+            let mut bytes = Bytes::new(data);
+            let (precision, scale) = (bytes.u8()?, bytes.u8()?);
+            out.push_str(&super::decimal::decode(&mut bytes, precision, scale)?);
+        }
+        DATE | TIME | DATETIME | TIMESTAMP => {
+            let packed = Bytes::new(data).u64()? as i64;
+            let text = match kind {
+                TIME => temporal::packed_time(packed),
+                DATE => temporal::packed_date(packed),
+                _ => temporal::packed_datetime(packed),
+            };
+            push_string(out, text.as_bytes())?;
+        }
+        other => {
+            let text = format!("base64:type{other}:{}", base64(data));
+            push_string(out, text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn base64(data: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for group in data.chunks(3) {
+        let bits = group.iter().fold(0u32, |a, &b| a << 8 | u32::from(b)) << (8 * (3 - group.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * i) & 63) as usize] as char;
+            out.push(if i <= group.len() { digit } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(document: &[u8]) -> String {
+        String::from_utf8(to_text(document).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn scalars_keep_their_type() {
+        assert_eq!(text(&[LITERAL, 1]), "true");
+        assert_eq!(text(&[INT16, 0xff, 0xff]), "-1");
+        let mut double = vec![DOUBLE];
+        double.extend(1f64.to_le_bytes());
+        assert_eq!(text(&double), "1.0");
+        assert_eq!(text(&[STRING, 3, b'a', b'"', b'\n']), "\"a\\\"\\u000a\"");
+        assert_eq!(text(&[]), "null");
+    }
+
+    #[test]
+    fn objects_find_their_keys_and_values() {
+        // {"a": 1, "b": [true]}: counts, sizes and offsets are from the container's own start.
+        let document = [
+            SMALL_OBJECT, 2, 0, 27, 0, 18, 0, 1, 0, 19, 0, 1, 0, INT16, 1, 0, SMALL_ARRAY, 20, 0, b'a', b'b', 1, 0,
+            7, 0, LITERAL, 1, 0,
+        ];
+        assert_eq!(text(&document), "{\"a\": 1, \"b\": [true]}");
+    }
+
+    #[test]
+    fn base64_pads() {
+        assert_eq!((base64(b"a"), base64(b"ab"), base64(b"abc")), ("YQ==".into(), "YWI=".into(), "YWJj".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_in_text_or_an_error(document in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = to_text(&document);
+        }
+    }
+}

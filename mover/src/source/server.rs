@@ -1,0 +1,191 @@
+//! A real MySQL or MariaDB server as the source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, within};
+use mysql_async::prelude::Queryable;
+use mysql_async::{BinlogStreamRequest, Conn, Row as ServerRow, Sid};
+
+use super::binlog::{HEARTBEAT, ServerStream};
+use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, marks};
+use crate::change::{Mark, StreamEvent};
+use crate::error::{Error, OnSide, Result};
+use crate::schema::Table;
+use crate::value::{Row, Value};
+
+/// A server, the tables that are moved away from it, and the workflow that does it.
+#[derive(Clone)]
+pub struct ServerSource {
+    connector: Connector,
+    workflow: String,
+    tables: Arc<[Table]>,
+    info: ServerInfo,
+    /// Identifies this reader among the server's replicas.
+    server_id: u32,
+}
+
+impl ServerSource {
+    /// `run` is a number that no other reader has at the same time.
+    pub fn new(connector: Connector, info: ServerInfo, workflow: &str, tables: Arc<[Table]>, run: u64) -> Self {
+        // Ids of real servers are mostly small: the upper half is used.
+        let server_id = (run ^ run >> 32) as u32 | 0x8000_0000;
+        Self { connector, workflow: workflow.into(), tables, info, server_id }
+    }
+
+    /// A connection whose results are bytes in each column's own character set.
+    async fn connect(&self) -> Result<Conn> {
+        let mut conn = self.connector.connect().await.on_source()?;
+        within(TIMEOUT, "setting up a session", conn.query_drop("SET SESSION sql_mode = '', character_set_results = NULL"))
+            .await
+            .on_source()?;
+        Ok(conn)
+    }
+
+    /// The position after the last transaction in the log.
+    pub async fn position(&self, conn: &mut Conn) -> Result<Position> {
+        Position::current(conn, &self.info).await.on_source()
+    }
+
+    /// A connection for short statements.
+    pub async fn control(&self) -> Result<Conn> {
+        self.connector.connect().await.on_source()
+    }
+
+    /// Which tables are fenced, in order.
+    pub async fn fenced(&self, conn: &mut Conn) -> Result<Vec<bool>> {
+        fence::fenced(conn, &self.tables).await
+    }
+
+    /// Fences all tables, waiting for open transactions for at most `wait`.
+    pub async fn fence(&self, conn: &mut Conn, wait: Duration) -> Result<()> {
+        fence::rename(conn, &self.tables, true, wait).await
+    }
+
+    /// Takes the fence away.
+    pub async fn unfence(&self, conn: &mut Conn) -> Result<()> {
+        fence::rename(conn, &self.tables, false, TIMEOUT).await
+    }
+
+    /// Writes a mark over a connection of the caller's.
+    pub async fn mark(&self, conn: &mut Conn, mark: &Mark) -> Result<()> {
+        marks::write(conn, &self.workflow, mark).await
+    }
+
+    /// Refuses a position that the source no longer has, or does not have yet.
+    async fn check_position(&self, conn: &mut Conn, position: &Position) -> Result<()> {
+        let now = self.position(conn).await?;
+        match now.covers(position) {
+            Some(true) => {}
+            Some(false) => {
+                let (source_position, applied) = (now.to_string(), position.to_string());
+                return Err(Error::SourceWentBack { source_position, applied });
+            }
+            None => {
+                return Err(Error::refused(
+                    format!("the checkpoint {position} is of another kind than the source's position {now}"),
+                    "point --source at a server of the same kind with the same GTID mode",
+                ));
+            }
+        }
+        let Position::Gtid(applied) = position else { return Ok(()) };
+        let purged: Option<String> =
+            within(TIMEOUT, "reading gtid_purged", conn.query_first("SELECT @@gtid_purged")).await.on_source()?;
+        let purged = purged.unwrap_or_default();
+        if applied.covers(&purged.parse().on_source()?) {
+            return Ok(());
+        }
+        Err(Error::BinlogPurged { position: position.to_string(), message: format!("gtid_purged is {purged}") })
+    }
+
+    async fn set_up_dump(&self, conn: &mut Conn, position: &Position) -> Result<()> {
+        let nanoseconds = HEARTBEAT.as_nanos();
+        let mut setup = vec![match self.info.flavor {
+            Flavor::MySql => format!("SET @source_heartbeat_period = {nanoseconds}, @master_heartbeat_period = {nanoseconds}"),
+            Flavor::MariaDb => format!("SET @master_heartbeat_period = {nanoseconds}"),
+        }];
+        if self.info.flavor == Flavor::MariaDb {
+            setup.push("SET @mariadb_slave_capability = 4".into());
+            if let Position::MariaDbGtid(at) = position {
+                setup.push(format!("SET @slave_connect_state = '{at}', @slave_gtid_strict_mode = 1"));
+            }
+        }
+        for statement in setup {
+            within(TIMEOUT, "preparing to read the binary log", conn.query_drop(statement)).await.on_source()?;
+        }
+        Ok(())
+    }
+}
+
+impl Source for ServerSource {
+    type Reader = ServerReader;
+    type Stream = ServerStream;
+
+    async fn reader(&self) -> Result<ServerReader> {
+        Ok(ServerReader { conn: self.connect().await?, workflow: self.workflow.clone(), tables: self.tables.clone() })
+    }
+
+    async fn stream(&self, position: &Position) -> Result<ServerStream> {
+        let mut conn = self.control().await?;
+        self.check_position(&mut conn, position).await?;
+        self.set_up_dump(&mut conn, position).await?;
+        let request = BinlogStreamRequest::new(self.server_id);
+        let stream = match position {
+            Position::Gtid(set) => {
+                let sids = set
+                    .iter()
+                    .map(|(uuid, tag, intervals)| sid(uuid, tag, intervals))
+                    .collect::<Result<Vec<_>>>()?;
+                conn.get_binlog_stream(request.with_gtid().with_gtid_set(sids).with_pos(4u64)).await
+            }
+            Position::MariaDbGtid(_) => conn.get_binlog_stream(request.with_pos(4u64)).await,
+            Position::File(at) => {
+                conn.get_binlog_stream(request.with_filename(at.file.as_bytes()).with_pos(at.offset)).await
+            }
+        };
+        let stream = stream.map_err(|e| ServerError::driver("asking for the binary log", e)).on_source()?;
+        Ok(ServerStream::start(stream, position, self.tables.clone(), &self.workflow))
+    }
+}
+
+fn sid(uuid: &str, tag: &str, intervals: &[(u64, u64)]) -> Result<Sid<'static>> {
+    let tag = if tag.is_empty() { String::new() } else { format!("{tag}:") };
+    let intervals: Vec<String> = intervals.iter().map(|(from, to)| format!("{from}-{to}")).collect();
+    let text = format!("{uuid}:{tag}{}", intervals.join(":"));
+    text.parse::<Sid<'static>>().map_err(|e| ServerError::BadPosition { text, why: e.to_string() }).on_source()
+}
+
+impl ChangeStream for ServerStream {
+    fn ready(&mut self) -> Option<Result<StreamEvent>> {
+        ServerStream::ready(self)
+    }
+
+    async fn next(&mut self) -> Result<StreamEvent> {
+        ServerStream::next(self).await
+    }
+}
+
+/// Reads chunks over a connection of its own.
+pub struct ServerReader {
+    conn: Conn,
+    workflow: String,
+    tables: Arc<[Table]>,
+}
+
+impl ChunkReader for ServerReader {
+    async fn mark(&mut self, mark: &Mark) -> Result<()> {
+        marks::write(&mut self.conn, &self.workflow, mark).await
+    }
+
+    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
+        let table = &self.tables[table];
+        let what = format!("reading a chunk of {}", table.qualified());
+        // A prepared statement answers in binary form: FLOAT loses digits in text form.
+        let rows: Vec<ServerRow> =
+            within(TIMEOUT, &what, self.conn.exec(chunk::query(table, after, limit), ())).await.on_source()?;
+        rows.into_iter()
+            .map(|row| chunk::row(table, row))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|why| Error::Unreadable { position: table.qualified(), why })
+    }
+}

@@ -1,0 +1,473 @@
+//! A workflow's state in the target, in the database `_converge`: what is moved, how far the copy and the stream got,
+//! and what its operator asked for.
+//!
+//! `applied` and `copy_table` change only in the transactions that write the rows they speak of; `workflow` is for
+//! everything else, so that commands from other machines never wait for a transaction in progress.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use converge_mysql::{Position, quote, within};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use serde::Serialize;
+
+use crate::error::{Error, OnSide, Result};
+use crate::source::marks::SCHEMA;
+use crate::target::{Checkpoint, CopyProgress};
+use crate::value::Value;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where a workflow stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Tables are being copied; changes are applied at the same time.
+    Copying,
+    /// All rows are there; changes are applied as they happen.
+    Replicating,
+    /// Writes on the source are being fenced and the rest applied.
+    Switching,
+    /// Writes on the source are fenced and the target has everything.
+    Switched,
+    /// The operator declared the switched workflow done.
+    Complete,
+    /// The operator gave the workflow up.
+    Cancelled,
+}
+
+impl State {
+    const ALL: [Self; 6] =
+        [Self::Copying, Self::Replicating, Self::Switching, Self::Switched, Self::Complete, Self::Cancelled];
+
+    /// Whether nothing is left to run.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Copying => "copying",
+            Self::Replicating => "replicating",
+            Self::Switching => "switching",
+            Self::Switched => "switched",
+            Self::Complete => "complete",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+impl FromStr for State {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        Self::ALL.into_iter().find(|s| s.to_string() == text).ok_or(())
+    }
+}
+
+/// One moved table of a workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableState {
+    /// Name on the source.
+    pub source: String,
+    /// Name on the target.
+    pub target: String,
+    /// The source's estimate of its rows when the workflow began.
+    pub rows_estimated: u64,
+    /// Whether the workflow created the target's table.
+    pub created: bool,
+    /// How far the copy got.
+    pub progress: CopyProgress,
+}
+
+/// A workflow as it stands in the target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workflow {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: State,
+    /// The source, without password.
+    pub source: String,
+    /// Database on the source.
+    pub source_schema: String,
+    /// Database on the target.
+    pub target_schema: String,
+    /// The copy strategy's name.
+    pub strategy: String,
+    /// The tables, in the order of their numbers.
+    pub tables: Vec<TableState>,
+    /// All source transactions up to here are in the target.
+    pub position: Position,
+    /// The source's position when it was last asked.
+    pub source_position: Option<String>,
+    /// Seconds between the source's last change and the applied position.
+    pub lag_seconds: Option<f64>,
+    /// Why it does not go on, if so.
+    pub error: Option<String>,
+    /// Whether `error` ended the run.
+    pub stopped: bool,
+    /// Seconds since a runner last said that it lives.
+    pub silent_seconds: Option<f64>,
+    /// The switch that was asked for and not yet answered.
+    pub switch: Option<SwitchRequest>,
+    /// Token and outcome of the last switch that was answered.
+    pub switch_outcome: Option<(String, String)>,
+}
+
+/// What `switch-traffic` asks of the runner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SwitchRequest {
+    /// Names this request.
+    pub token: String,
+    /// Time left until the request is void.
+    pub left: Duration,
+}
+
+/// A statement of a checkpoint.
+pub struct CheckpointStatement {
+    /// Its text.
+    pub sql: String,
+    /// Whether it must find its row: if not, another runner has taken the workflow over.
+    pub must_match: bool,
+}
+
+/// Reads and writes one workflow's state.
+#[derive(Debug, Clone)]
+pub struct Store {
+    workflow: String,
+    run: u64,
+}
+
+fn table(name: &str) -> String {
+    quote::qualified(SCHEMA, name)
+}
+
+fn key_text(key: &[Value]) -> String {
+    key.iter().map(Value::to_token).collect::<Vec<_>>().join(" ")
+}
+
+fn key_values(text: &str) -> Option<Vec<Value>> {
+    text.split(' ').map(Value::from_token).collect()
+}
+
+impl Store {
+    /// `run` identifies the runner; a command that runs nothing passes zero.
+    pub fn new(workflow: &str, run: u64) -> Self {
+        Self { workflow: workflow.into(), run }
+    }
+
+    /// The workflow's name.
+    pub fn name(&self) -> &str {
+        &self.workflow
+    }
+
+    fn me(&self) -> String {
+        quote::text(&self.workflow)
+    }
+
+    /// Creates the database and its tables unless they are there.
+    pub async fn create(&self, conn: &mut Conn) -> Result<()> {
+        let statements = [
+            format!("CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4", quote::ident(SCHEMA)),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, \
+                 state VARCHAR(16) NOT NULL, source TEXT NOT NULL, source_schema VARCHAR(64) NOT NULL, \
+                 target_schema VARCHAR(64) NOT NULL, strategy VARCHAR(32) NOT NULL, \
+                 switch_token VARCHAR(64), switch_deadline DATETIME(3), switch_outcome TEXT, \
+                 error TEXT, stopped BOOLEAN NOT NULL DEFAULT FALSE, source_position LONGTEXT, lag_seconds DOUBLE, \
+                 alive_at DATETIME(3), created_at DATETIME(3) NOT NULL) ENGINE=InnoDB",
+                table("workflow")
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (workflow VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, \
+                 run BIGINT UNSIGNED NOT NULL, position LONGTEXT NOT NULL, source_timestamp BIGINT NOT NULL, \
+                 commits BIGINT NOT NULL DEFAULT 0) ENGINE=InnoDB",
+                table("applied")
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (workflow VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, \
+                 number INT, source_table VARCHAR(64) NOT NULL, target_table VARCHAR(64) NOT NULL, last_key LONGTEXT, \
+                 rows_copied BIGINT NOT NULL, rows_estimated BIGINT NOT NULL, done BOOLEAN NOT NULL, \
+                 created BOOLEAN NOT NULL, PRIMARY KEY (workflow, number)) ENGINE=InnoDB",
+                table("copy_table")
+            ),
+        ];
+        for statement in statements {
+            self.execute(conn, "creating the workflow's state on the target", statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn execute(&self, conn: &mut Conn, what: &str, statement: String) -> Result<u64> {
+        within(TIMEOUT, what, async {
+            Ok::<_, mysql_async::Error>(conn.query_iter(statement).await?.affected_rows())
+        })
+        .await
+        .on_target()
+    }
+
+    /// Stores a new workflow.
+    pub async fn insert(&self, conn: &mut Conn, workflow: &Workflow) -> Result<()> {
+        let text = quote::text;
+        let mut statements = vec![
+            "START TRANSACTION".to_owned(),
+            format!(
+                "INSERT INTO {} (name, state, source, source_schema, target_schema, strategy, created_at) \
+                 VALUES ({}, {}, {}, {}, {}, {}, UTC_TIMESTAMP(3))",
+                table("workflow"),
+                self.me(),
+                text(&workflow.state.to_string()),
+                text(&workflow.source),
+                text(&workflow.source_schema),
+                text(&workflow.target_schema),
+                text(&workflow.strategy)
+            ),
+            format!(
+                "INSERT INTO {} (workflow, run, position, source_timestamp) VALUES ({}, {}, {}, 0)",
+                table("applied"),
+                self.me(),
+                self.run,
+                text(&workflow.position.to_string())
+            ),
+        ];
+        for (number, t) in workflow.tables.iter().enumerate() {
+            statements.push(format!(
+                "INSERT INTO {} (workflow, number, source_table, target_table, rows_copied, rows_estimated, done, created) \
+                 VALUES ({}, {number}, {}, {}, 0, {}, FALSE, {})",
+                table("copy_table"),
+                self.me(),
+                text(&t.source),
+                text(&t.target),
+                t.rows_estimated,
+                t.created
+            ));
+        }
+        statements.push("COMMIT".into());
+        for statement in statements {
+            self.execute(conn, "storing the workflow", statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the workflow; `None` if there is none of this name.
+    pub async fn load(&self, conn: &mut Conn) -> Result<Option<Workflow>> {
+        const WHAT: &str = "reading the workflow's state";
+        let exists: Option<u8> = within(
+            TIMEOUT,
+            WHAT,
+            conn.query_first(format!(
+                "SELECT 1 FROM information_schema.tables WHERE table_schema = '{SCHEMA}' AND table_name = 'copy_table'"
+            )),
+        )
+        .await
+        .on_target()?;
+        if exists.is_none() {
+            return Ok(None);
+        }
+        let query = format!(
+            "SELECT w.state, w.source, w.source_schema, w.target_schema, w.strategy, a.position, w.source_position, \
+             w.lag_seconds, w.error, w.stopped, TIMESTAMPDIFF(MICROSECOND, w.alive_at, UTC_TIMESTAMP(3)) / 1e6 AS silent, \
+             w.switch_token, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), w.switch_deadline) AS left_us, w.switch_outcome \
+             FROM {} w JOIN {} a ON a.workflow = w.name WHERE w.name = {}",
+            table("workflow"),
+            table("applied"),
+            self.me()
+        );
+        let row: Option<mysql_async::Row> = within(TIMEOUT, WHAT, conn.query_first(query)).await.on_target()?;
+        let Some(row) = row else { return Ok(None) };
+        let tables = self.load_tables(conn).await?;
+        let text = |name: &str| row.get::<Option<String>, _>(name).flatten();
+        let state = text("state").unwrap_or_default();
+        let token = text("switch_token");
+        let outcome = text("switch_outcome");
+        let left = row.get::<Option<i64>, _>("left_us").flatten().unwrap_or(0).max(0) as u64;
+        Ok(Some(Workflow {
+            name: self.workflow.clone(),
+            state: state.parse().map_err(|()| self.unreadable(&format!("unknown state {state}")))?,
+            source: text("source").unwrap_or_default(),
+            source_schema: text("source_schema").unwrap_or_default(),
+            target_schema: text("target_schema").unwrap_or_default(),
+            strategy: text("strategy").unwrap_or_default(),
+            tables,
+            position: text("position").unwrap_or_default().parse().on_target()?,
+            source_position: text("source_position"),
+            lag_seconds: row.get::<Option<f64>, _>("lag_seconds").flatten(),
+            error: text("error"),
+            stopped: row.get::<bool, _>("stopped").unwrap_or(false),
+            silent_seconds: text("silent").and_then(|s| s.parse().ok()),
+            switch: match (&token, &outcome) {
+                (Some(token), None) => {
+                    Some(SwitchRequest { token: token.clone(), left: Duration::from_micros(left) })
+                }
+                _ => None,
+            },
+            switch_outcome: token.zip(outcome),
+        }))
+    }
+
+    async fn load_tables(&self, conn: &mut Conn) -> Result<Vec<TableState>> {
+        type Row = (String, String, Option<String>, u64, u64, bool, bool);
+        let rows: Vec<Row> = within(
+            TIMEOUT,
+            "reading the workflow's tables",
+            conn.query(format!(
+                "SELECT source_table, target_table, last_key, rows_copied, rows_estimated, done, created FROM {} \
+                 WHERE workflow = {} ORDER BY number",
+                table("copy_table"),
+                self.me()
+            )),
+        )
+        .await
+        .on_target()?;
+        rows.into_iter()
+            .map(|(source, target, last_key, rows_copied, rows_estimated, done, created)| {
+                let last_key = match last_key {
+                    None => None,
+                    Some(text) => Some(
+                        key_values(&text).ok_or_else(|| self.unreadable(&format!("bad key {text} of {source}")))?,
+                    ),
+                };
+                let progress = CopyProgress { last_key, rows_copied, done };
+                Ok(TableState { source, target, rows_estimated, created, progress })
+            })
+            .collect()
+    }
+
+    fn unreadable(&self, what: &str) -> Error {
+        Error::Workflow {
+            workflow: self.workflow.clone(),
+            what: format!("its state on the target cannot be read: {what}"),
+            help: format!("it was changed by hand or by another version; remove its rows in {SCHEMA} and start again"),
+        }
+    }
+
+    /// Makes this runner the one whose checkpoints count.
+    pub async fn take_over(&self, conn: &mut Conn) -> Result<()> {
+        let sql = format!("UPDATE {} SET run = {} WHERE workflow = {}", table("applied"), self.run, self.me());
+        self.execute(conn, "taking the workflow over", sql).await.map(drop)
+    }
+
+    /// The error of a runner whose workflow was taken over.
+    pub fn taken_over(&self) -> Error {
+        let holder = "it took the workflow over while this one was cut off".into();
+        Error::AlreadyRunning { workflow: self.workflow.clone(), holder }
+    }
+
+    /// The statements that record a checkpoint in the transaction it belongs to.
+    pub fn checkpoint_statements(&self, checkpoint: &Checkpoint) -> Vec<CheckpointStatement> {
+        let position = match &checkpoint.position {
+            Some(p) => {
+                format!(", position = {}, source_timestamp = {}", quote::text(&p.to_string()), checkpoint.timestamp)
+            }
+            None => String::new(),
+        };
+        let mut statements = vec![CheckpointStatement {
+            sql: format!(
+                "UPDATE {} SET commits = commits + 1{position} WHERE workflow = {} AND run = {}",
+                table("applied"),
+                self.me(),
+                self.run
+            ),
+            must_match: true,
+        }];
+        for (number, progress) in &checkpoint.copied {
+            let key = progress.last_key.as_deref().map_or("last_key".into(), |k| quote::text(&key_text(k)));
+            statements.push(CheckpointStatement {
+                sql: format!(
+                    "UPDATE {} SET last_key = {key}, rows_copied = {}, done = {} WHERE workflow = {} AND number = {number}",
+                    table("copy_table"),
+                    progress.rows_copied,
+                    progress.done,
+                    self.me()
+                ),
+                must_match: true,
+            });
+        }
+        if let Some((from, to)) = checkpoint.enter {
+            statements.push(CheckpointStatement { sql: self.change_of_state(from, to), must_match: false });
+        }
+        statements
+    }
+
+    fn change_of_state(&self, from: State, to: State) -> String {
+        format!("UPDATE {} SET state = '{to}' WHERE name = {} AND state = '{from}'", table("workflow"), self.me())
+    }
+
+    /// Changes the state if it is `from`; whether it was.
+    pub async fn enter(&self, conn: &mut Conn, from: State, to: State) -> Result<bool> {
+        let sql = self.change_of_state(from, to);
+        Ok(self.execute(conn, "changing the workflow's state", sql).await? == 1)
+    }
+
+    /// Says that the runner lives, and how far the source is ahead.
+    pub async fn heartbeat(&self, conn: &mut Conn, source: Option<(&Position, f64)>) -> Result<()> {
+        let ahead = match source {
+            Some((position, lag)) => {
+                format!(", source_position = {}, lag_seconds = {lag}, error = NULL, stopped = FALSE", quote::text(&position.to_string()))
+            }
+            None => String::new(),
+        };
+        let sql =
+            format!("UPDATE {} SET alive_at = UTC_TIMESTAMP(3){ahead} WHERE name = {}", table("workflow"), self.me());
+        self.execute(conn, "recording progress", sql).await.map(drop)
+    }
+
+    /// Records why the workflow does not go on; `stopped`: it needs its operator.
+    pub async fn record_error(&self, conn: &mut Conn, error: &str, stopped: bool) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} SET error = {}, stopped = {stopped} WHERE name = {}",
+            table("workflow"),
+            quote::text(error),
+            self.me()
+        );
+        self.execute(conn, "recording an error", sql).await.map(drop)
+    }
+
+    /// Asks the runner to switch traffic within `timeout`.
+    pub async fn request_switch(&self, conn: &mut Conn, token: &str, timeout: Duration) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} SET switch_token = {}, switch_outcome = NULL, \
+             switch_deadline = UTC_TIMESTAMP(3) + INTERVAL {} MICROSECOND WHERE name = {}",
+            table("workflow"),
+            quote::text(token),
+            timeout.as_micros(),
+            self.me()
+        );
+        self.execute(conn, "asking for the switch", sql).await.map(drop)
+    }
+
+    /// Answers the request of this token.
+    pub async fn answer_switch(&self, conn: &mut Conn, token: &str, outcome: &str) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} SET switch_outcome = {} WHERE name = {} AND switch_token = {}",
+            table("workflow"),
+            quote::text(outcome),
+            self.me(),
+            quote::text(token)
+        );
+        self.execute(conn, "answering the switch", sql).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_read_back() {
+        for state in State::ALL {
+            assert_eq!(state.to_string().parse(), Ok(state));
+        }
+    }
+
+    #[test]
+    fn keys_read_back() {
+        let key = vec![Value::Int(-3), Value::Bytes(b"0x20 '".to_vec())];
+        assert_eq!(key_values(&key_text(&key)), Some(key));
+    }
+}

@@ -1,0 +1,68 @@
+//! The target of a move: where rows are written, in transactions that carry their own checkpoint.
+
+mod render;
+mod server;
+
+use std::time::Duration;
+
+pub use render::{Expect, Statement};
+pub use server::{ServerTarget, creation};
+
+use converge_mysql::Position;
+
+use crate::apply::plan::Step;
+use crate::error::Result;
+use crate::state::State;
+use crate::value::{Row, Value};
+
+/// The bound of one round trip to the target.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Rows of one chunk, as they are to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChunkRows {
+    /// The table's index in the workflow.
+    pub table: usize,
+    /// Values of the key's columns before the chunk's first row, `None` at the table's beginning.
+    pub after: Option<Vec<Value>>,
+    /// Values of the key's columns of the chunk's last row, `None` if the table ends here.
+    pub through: Option<Vec<Value>>,
+    /// The rows.
+    pub rows: Vec<Row>,
+}
+
+/// How far the copy of one table got.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CopyProgress {
+    /// Values of the key's columns of the last row that was written.
+    pub last_key: Option<Vec<Value>>,
+    /// Rows written by the copy.
+    pub rows_copied: u64,
+    /// Whether the table is copied to its end.
+    pub done: bool,
+}
+
+/// What a target transaction records about itself.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Checkpoint {
+    /// All source transactions up to here are in the target. `None`: unchanged.
+    pub position: Option<Position>,
+    /// The source's clock at that position, seconds since 1970.
+    pub timestamp: u32,
+    /// Tables whose copy got further.
+    pub copied: Vec<(usize, CopyProgress)>,
+    /// The state that the workflow enters with this transaction, if it is still in the first one.
+    pub enter: Option<(State, State)>,
+}
+
+/// A server that rows are moved to.
+#[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
+pub trait Target {
+    /// Carries out steps in order, in the open transaction.
+    async fn run(&mut self, steps: Vec<Step>) -> Result<()>;
+    /// Writes a chunk in the open transaction. `replacing`: rows may be there already, written by the stream; they
+    /// are equal to the chunk's. Otherwise rows that are there are left alone (only the naive strategy asks for that).
+    async fn write_chunk(&mut self, chunk: &ChunkRows, replacing: bool) -> Result<()>;
+    /// Commits the open transaction together with its checkpoint.
+    async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()>;
+}

@@ -1,0 +1,188 @@
+//! Steps as SQL, with what each statement must answer. Pure.
+
+use converge_mysql::quote;
+
+use super::ChunkRows;
+use crate::apply::plan::{Operation, Step};
+use crate::key_range::{push_after, push_through};
+use crate::schema::{Kind, Table};
+use crate::value::{Row, Value};
+
+/// How many rows a statement must say that it touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Exactly so many.
+    Rows(u64),
+    /// Any number.
+    Any,
+}
+
+/// One statement and its expected answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// The text, in the connection's `binary` character set.
+    pub sql: Vec<u8>,
+    /// What it must answer.
+    pub expect: Expect,
+    /// Whether the truncation warnings of an invalid ENUM member, stored as index 0, are in order.
+    pub enum_zero: bool,
+    /// Whether it may draw harmless warnings, so that it has to be sent alone for them to be read.
+    pub alone: bool,
+}
+
+impl Statement {
+    fn new(table: &Table, sql: Vec<u8>, expect: Expect) -> Self {
+        let alone = table.columns.iter().any(|c| matches!(&c.kind, Kind::Char { charset, .. } if charset == "ucs2"));
+        Self { sql, expect, enum_zero: false, alone }
+    }
+
+    fn with_values_of(mut self, table: &Table, rows: &[Row]) -> Self {
+        self.enum_zero = rows.iter().any(|row| has_enum_zero(table, row));
+        self.alone |= self.enum_zero;
+        self
+    }
+}
+
+/// The statement of one step.
+pub fn step(table: &Table, step: &Step) -> Statement {
+    match step {
+        Step::Batch { operation: Operation::Insert, rows, .. } => insert(table, "INSERT", rows, Expect::Rows(rows.len() as u64)),
+        Step::Batch { operation: Operation::Replace, rows, .. } => insert(table, "REPLACE", rows, Expect::Any),
+        Step::Batch { operation: Operation::Delete { must_exist }, rows, .. } => {
+            delete(table, rows, if *must_exist { Expect::Rows(rows.len() as u64) } else { Expect::Any })
+        }
+        Step::Update { before, after, .. } => update(table, before, after),
+    }
+}
+
+/// `verb INTO table (columns) VALUES (…), (…)`.
+pub fn insert(table: &Table, verb: &str, rows: &[Row], expect: Expect) -> Statement {
+    let names: Vec<String> = table.columns.iter().map(|c| quote::ident(&c.name)).collect();
+    let mut sql = format!("{verb} INTO {} ({}) VALUES ", table.qualified(), names.join(",")).into_bytes();
+    for (i, row) in rows.iter().enumerate() {
+        sql.extend_from_slice(if i > 0 { b",(" } else { b"(" });
+        for (j, (column, value)) in table.columns.iter().zip(row).enumerate() {
+            if j > 0 {
+                sql.push(b',');
+            }
+            value.push_literal(column, &mut sql);
+        }
+        sql.push(b')');
+    }
+    Statement::new(table, sql, expect).with_values_of(table, rows)
+}
+
+fn has_enum_zero(table: &Table, row: &[Value]) -> bool {
+    table.columns.iter().zip(row).any(|(c, v)| c.kind == Kind::Enum && *v == Value::UInt(0))
+}
+
+/// Deletes rows by key.
+pub fn delete(table: &Table, rows: &[Row], expect: Expect) -> Statement {
+    let mut sql = format!("DELETE FROM {} WHERE ", table.qualified()).into_bytes();
+    let columns: Vec<String> = table.key_columns().map(|c| quote::ident(&c.name)).collect();
+    let tuple = columns.len() > 1;
+    sql.extend_from_slice(if tuple { format!("({})", columns.join(",")) } else { columns.concat() }.as_bytes());
+    sql.extend_from_slice(b" IN (");
+    for (i, row) in rows.iter().enumerate() {
+        sql.extend_from_slice(if i > 0 { b"," } else { b"" });
+        sql.extend_from_slice(if tuple { b"(" } else { b"" });
+        for (j, &k) in table.key.iter().enumerate() {
+            sql.extend_from_slice(if j > 0 { b"," } else { b"" });
+            row[k].push_literal(&table.columns[k], &mut sql);
+        }
+        sql.extend_from_slice(if tuple { b")" } else { b"" });
+    }
+    sql.push(b')');
+    Statement::new(table, sql, expect)
+}
+
+/// Updates the columns that differ, by the key before.
+fn update(table: &Table, before: &Row, after: &Row) -> Statement {
+    let mut sql = format!("UPDATE {} SET ", table.qualified()).into_bytes();
+    let same = |i: &usize| before[*i] == after[*i] && !matches!(after[*i], Value::Float(_) | Value::Double(_));
+    let mut changed: Vec<usize> = (0..table.columns.len()).filter(|i| !same(i)).collect();
+    // ON UPDATE CURRENT_TIMESTAMP would put the target's own time where the source left the column alone.
+    let untouched_timestamps = (0..table.columns.len())
+        .filter(|i| same(i) && matches!(table.columns[*i].kind, Kind::Timestamp(_) | Kind::DateTime(_)));
+    changed.extend(untouched_timestamps);
+    if changed.is_empty() {
+        changed.push(table.key[0]);
+    }
+    for (n, &i) in changed.iter().enumerate() {
+        sql.extend_from_slice(if n > 0 { b"," } else { b"" });
+        sql.extend_from_slice(format!("{}=", quote::ident(&table.columns[i].name)).as_bytes());
+        after[i].push_literal(&table.columns[i], &mut sql);
+    }
+    sql.extend_from_slice(b" WHERE ");
+    for (n, &k) in table.key.iter().enumerate() {
+        sql.extend_from_slice(if n > 0 { b" AND " } else { b"" });
+        sql.extend_from_slice(format!("{}=", quote::ident(&table.columns[k].name)).as_bytes());
+        before[k].push_literal(&table.columns[k], &mut sql);
+    }
+    Statement::new(table, sql, Expect::Rows(1)).with_values_of(table, std::slice::from_ref(after))
+}
+
+/// Asks whether the target has any row in a chunk's key range.
+pub fn any_in_range(table: &Table, chunk: &ChunkRows) -> Vec<u8> {
+    let mut sql = format!("SELECT 1 FROM {} WHERE TRUE", table.qualified()).into_bytes();
+    if let Some(after) = &chunk.after {
+        sql.extend_from_slice(b" AND ");
+        push_after(&mut sql, table, after);
+    }
+    if let Some(through) = &chunk.through {
+        sql.extend_from_slice(b" AND ");
+        push_through(&mut sql, table, through);
+    }
+    sql.extend_from_slice(b" LIMIT 1");
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Column;
+
+    fn table() -> Table {
+        let columns = vec![
+            Column::for_tests("a", Kind::Int { unsigned: false }),
+            Column::for_tests("b", Kind::Char { charset: "utf8mb4".into(), collation: String::new() }),
+            Column::for_tests("t", Kind::Timestamp(0)),
+        ];
+        Table {
+            schema: "s".into(),
+            name: "x".into(),
+            ordinals: (0..columns.len()).map(Some).collect(),
+            columns,
+            key: vec![0, 1],
+            key_name: "PRIMARY".into(),
+            rows_estimated: 0,
+            row_bytes_estimated: 0,
+        }
+    }
+
+    fn row(a: i64, b: &str) -> Row {
+        vec![Value::Int(a), Value::Bytes(b.into()), Value::Text("2020-01-01 00:00:00".into())]
+    }
+
+    fn text(statement: Statement) -> String {
+        String::from_utf8(statement.sql).unwrap()
+    }
+
+    #[test]
+    fn updates_pin_timestamps_that_did_not_change() {
+        let sql = text(update(&table(), &row(1, "x"), &row(2, "x")));
+        assert_eq!(sql, "UPDATE `s`.`x` SET `a`=2,`t`='2020-01-01 00:00:00' WHERE `a`=1 AND `b`=_utf8mb4'x'");
+    }
+
+    #[test]
+    fn deletes_name_whole_keys() {
+        let sql = text(delete(&table(), &[row(1, "x"), row(2, "'")], Expect::Any));
+        assert_eq!(sql, "DELETE FROM `s`.`x` WHERE (`a`,`b`) IN ((1,_utf8mb4'x'),(2,_utf8mb4'\\''))");
+    }
+
+    #[test]
+    fn inserts_hold_many_rows() {
+        let sql = text(insert(&table(), "INSERT", &[row(1, "x")], Expect::Rows(1)));
+        assert_eq!(sql, "INSERT INTO `s`.`x` (`a`,`b`,`t`) VALUES (1,_utf8mb4'x','2020-01-01 00:00:00')");
+    }
+}

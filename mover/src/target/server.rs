@@ -1,0 +1,285 @@
+//! A real MySQL or MariaDB server as the target.
+
+use converge_mysql::{Connector, Error as ServerError, quote, within};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::render::{self, Expect, Statement};
+use super::{Checkpoint, ChunkRows, TIMEOUT, Target};
+use crate::apply::plan::Step;
+use crate::error::{Error, OnSide, Result};
+use crate::schema::Table;
+use crate::state::Store;
+use crate::value::{Row, row_weight};
+
+/// Statements sent in one packet.
+const MOST_STATEMENTS: usize = 100;
+/// Bytes of one packet, unless one statement alone is larger.
+const MOST_BYTES: usize = 1 << 20;
+/// Rows of one statement of a chunk.
+const CHUNK_STATEMENT_ROWS: usize = 1000;
+
+/// A connection to the target that writes the moved tables of one workflow.
+pub struct ServerTarget {
+    conn: Conn,
+    store: Store,
+    /// The tables under their names on the target, with the source's columns: values are in the source's terms.
+    tables: Vec<Table>,
+    in_transaction: bool,
+    /// The position being applied, for messages.
+    at: String,
+}
+
+impl ServerTarget {
+    /// Opens the writing connection.
+    pub async fn open(connector: &Connector, store: Store, tables: Vec<Table>) -> Result<Self> {
+        // Values arrive as literals that name their character set; the session itself must not convert anything.
+        // Without strict mode a value that does not fit is a warning, and each warning is an alarm.
+        let connector = connector
+            .clone()
+            .with_found_rows()
+            .with_setup("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
+            .with_setup("SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = 20, sql_notes = 0")
+            .with_setup("SET SESSION transaction_isolation = 'READ-COMMITTED'")
+            .with_setup("SET NAMES binary");
+        let conn = connector.connect().await.on_target()?;
+        Ok(Self { conn, store, tables, in_transaction: false, at: String::new() })
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        if !self.in_transaction {
+            within(TIMEOUT, "opening a transaction", self.conn.query_drop("START TRANSACTION")).await.on_target()?;
+            self.in_transaction = true;
+        }
+        Ok(())
+    }
+
+    /// Sends statements in few packets and holds every answer against what it must be.
+    async fn send(&mut self, statements: Vec<Statement>) -> Result<()> {
+        let mut rest = statements.as_slice();
+        while !rest.is_empty() {
+            let mut packet = Vec::new();
+            let mut n = 0;
+            for statement in rest.iter().take(MOST_STATEMENTS) {
+                let full = packet.len() + statement.sql.len() > MOST_BYTES;
+                if n > 0 && (full || statement.alone || rest[n - 1].alone) {
+                    break;
+                }
+                packet.extend_from_slice(if n > 0 { b";" } else { b"" });
+                packet.extend_from_slice(&statement.sql);
+                n += 1;
+            }
+            let (now, later) = rest.split_at(n);
+            self.send_packet(packet, now).await?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    async fn send_packet(&mut self, packet: Vec<u8>, statements: &[Statement]) -> Result<()> {
+        let answers = within(TIMEOUT, "writing rows", answers(&mut self.conn, packet, statements.len())).await.on_target()?;
+        for (i, statement) in statements.iter().enumerate() {
+            let found = match answers.get(i) {
+                Some(Ok(answer)) => answer,
+                Some(Err(error)) => return Err(self.refused(statement, error.clone())),
+                None => return Err(self.alarm(statement, "the server did not answer it")),
+            };
+            if let Expect::Rows(n) = statement.expect
+                && found.rows != n
+            {
+                return Err(self.alarm(statement, &format!("{} rows matched, {n} must", found.rows)));
+            }
+            if found.warnings > 0 {
+                self.check_warnings(statement).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A duplicate or a value that does not fit is an alarm; everything else is the server's trouble.
+    fn refused(&self, statement: &Statement, error: ServerError) -> Error {
+        const DUPLICATE: &[u16] = &[1022, 1062, 1586, 1859];
+        match error.code() {
+            Some(code) if DUPLICATE.contains(&code) => self.alarm(statement, &error.to_string()),
+            _ => Error::Server { side: crate::error::Side::Target, error },
+        }
+    }
+
+    fn alarm(&self, statement: &Statement, what: &str) -> Error {
+        let sql = String::from_utf8_lossy(&statement.sql);
+        let shown: String = sql.chars().take(400).collect();
+        let more = if shown.len() < sql.len() { "…" } else { "" };
+        Error::Diverged { position: self.at.clone(), evidence: format!("{what}: {shown}{more}") }
+    }
+
+    /// Only a statement that was sent alone can be asked what its warnings were.
+    async fn check_warnings(&mut self, statement: &Statement) -> Result<()> {
+        const TRUNCATED: u16 = 1265;
+        /// Character sets that are about to go: 1287, 3719 and 3778 say no more than that.
+        const DEPRECATED: [u16; 3] = [1287, 3719, 3778];
+        if !statement.alone {
+            return Err(self.alarm(statement, "a value did not fit its column"));
+        }
+        let warnings: Vec<(String, u16, String)> =
+            within(TIMEOUT, "reading warnings", self.conn.query("SHOW WARNINGS")).await.on_target()?;
+        let harmless = |code: u16| DEPRECATED.contains(&code) || statement.enum_zero && code == TRUNCATED;
+        match warnings.iter().find(|(_, code, _)| !harmless(*code)) {
+            Some((_, code, message)) => Err(self.alarm(statement, &format!("warning {code}: {message}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn chunk_statements(table: &Table, rows: &[Row], verb: &str, remove_first: bool) -> Vec<Statement> {
+        let mut statements = Vec::new();
+        for part in parts(rows) {
+            if remove_first {
+                statements.push(render::delete(table, part, Expect::Any));
+            }
+            let expect = if verb == "INSERT" { Expect::Rows(part.len() as u64) } else { Expect::Any };
+            statements.push(render::insert(table, verb, part, expect));
+        }
+        statements
+    }
+}
+
+/// Rows in runs that make statements of a bounded size.
+fn parts(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let n = rest
+            .iter()
+            .take(CHUNK_STATEMENT_ROWS)
+            .take_while(|row| {
+                bytes += row_weight(row);
+                bytes <= MOST_BYTES
+            })
+            .count()
+            .max(1)
+            .min(rest.len());
+        let (part, later) = rest.split_at(n);
+        rest = later;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+struct Answer {
+    rows: u64,
+    warnings: u16,
+}
+
+/// Runs a packet of several statements; stops at the first error, which is the last answer.
+async fn answers(
+    conn: &mut Conn,
+    packet: Vec<u8>,
+    statements: usize,
+) -> std::result::Result<Vec<std::result::Result<Answer, ServerError>>, mysql_async::Error> {
+    let refused = |e: mysql_async::Error| match e {
+        e @ mysql_async::Error::Server(_) => Ok(ServerError::driver("writing rows", e)),
+        other => Err(other),
+    };
+    let mut answers = Vec::with_capacity(statements);
+    let mut result = match conn.query_iter(packet).await {
+        Ok(result) => result,
+        Err(e) => return Ok(vec![Err(refused(e)?)]),
+    };
+    for _ in 0..statements {
+        answers.push(Ok(Answer { rows: result.affected_rows(), warnings: result.warnings() }));
+        // Goes on to the next statement's answer.
+        if let Err(e) = result.collect::<mysql_async::Row>().await {
+            answers.push(Err(refused(e)?));
+            break;
+        }
+    }
+    Ok(answers)
+}
+
+impl Target for ServerTarget {
+    async fn run(&mut self, steps: Vec<Step>) -> Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.begin().await?;
+        let statements = steps
+            .iter()
+            .map(|step| match step {
+                Step::Batch { table, .. } | Step::Update { table, .. } => render::step(&self.tables[*table], step),
+            })
+            .collect();
+        self.send(statements).await
+    }
+
+    async fn write_chunk(&mut self, chunk: &ChunkRows, replacing: bool) -> Result<()> {
+        if chunk.rows.is_empty() {
+            return Ok(());
+        }
+        self.begin().await?;
+        let table = &self.tables[chunk.table];
+        let statements = if replacing {
+            let query = render::any_in_range(table, chunk);
+            let found: Option<u8> =
+                within(TIMEOUT, "looking at a chunk's range", self.conn.query_first(query)).await.on_target()?;
+            Self::chunk_statements(table, &chunk.rows, "INSERT", found.is_some())
+        } else {
+            Self::chunk_statements(table, &chunk.rows, "INSERT IGNORE", false)
+        };
+        if replacing {
+            return self.send(statements).await;
+        }
+        for statement in statements {
+            let what = "writing rows";
+            within(TIMEOUT, what, self.conn.query_drop(statement.sql)).await.on_target()?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.begin().await?;
+        for statement in self.store.checkpoint_statements(checkpoint) {
+            let result: std::result::Result<u64, ServerError> = within(TIMEOUT, "writing the checkpoint", async {
+                Ok::<_, mysql_async::Error>(self.conn.query_iter(statement.sql.as_str()).await?.affected_rows())
+            })
+            .await;
+            let rows = result.on_target()?;
+            if statement.must_match && rows != 1 {
+                return Err(self.store.taken_over());
+            }
+        }
+        within(TIMEOUT, "committing", self.conn.query_drop("COMMIT")).await.on_target()?;
+        self.in_transaction = false;
+        if let Some(position) = &checkpoint.position {
+            self.at = position.to_string();
+        }
+        Ok(())
+    }
+}
+
+/// The statement that creates a table like the source's, under the target's name.
+pub fn creation(definition: &str, source: &str, schema: &str, name: &str) -> Option<String> {
+    // SHOW CREATE TABLE begins: CREATE TABLE `name` (
+    let rest = definition.strip_prefix("CREATE TABLE ")?.strip_prefix(&quote::ident(source))?;
+    Some(format!("CREATE TABLE {}{rest}", quote::qualified(schema, name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    #[test]
+    fn a_created_table_gets_the_targets_name() {
+        let sql = creation("CREATE TABLE `a``b` (\n  `a``b` int\n)", "a`b", "s", "t").unwrap();
+        assert_eq!(sql, "CREATE TABLE `s`.`t` (\n  `a``b` int\n)");
+        assert_eq!(creation("CREATE VIEW x", "x", "s", "t"), None);
+    }
+
+    #[test]
+    fn parts_hold_every_row_once() {
+        let rows: Vec<Row> = (0..2500).map(|i| vec![Value::Int(i), Value::Bytes(vec![0; 2000])]).collect();
+        let sizes: Vec<usize> = parts(&rows).map(<[Row]>::len).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 2500);
+        assert!(sizes.iter().all(|n| *n > 0 && *n * 2000 <= MOST_BYTES));
+        assert_eq!(parts(&[vec![Value::Bytes(vec![0; 5 << 20])]]).count(), 1);
+        assert_eq!(parts(&[]).count(), 0);
+    }
+}

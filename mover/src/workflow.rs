@@ -1,0 +1,153 @@
+//! Running a workflow: sessions that copy and follow until something breaks, and the decision what to do then.
+//!
+//! A session trusts nothing but the checkpoint in the target. Whatever breaks — a server, the network, a deadlock —
+//! ends it, and the next one begins at the checkpoint; there is no other recovery. Errors that a new session cannot
+//! cure are recorded in the target and end the run.
+
+mod session;
+mod setup;
+mod switch;
+
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use converge_mysql::{Address, Connector};
+
+use crate::copy::{Pace, Strategy};
+use crate::error::{Error, OnSide, Result};
+use crate::state::Store;
+
+/// What to move, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The workflow's name.
+    pub workflow: String,
+    /// Server and database that the tables are in.
+    pub source: Address,
+    /// Server and database that they go to.
+    pub target: Address,
+    /// Names on the source and on the target. Empty: those of the stored workflow.
+    pub tables: Vec<(String, String)>,
+    /// How chunks are protected.
+    pub strategy: Strategy,
+    /// How fast the copy goes.
+    pub pace: Pace,
+    /// How long to go on trying without progress.
+    pub retry_for: Duration,
+    /// Statements on moved tables to pass over, because the operator applied them on the target.
+    pub skip_ddl: u32,
+}
+
+/// How a run ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The operator declared the switched workflow done.
+    Complete,
+    /// The operator gave it up.
+    Cancelled,
+}
+
+/// A number that no other process draws.
+pub fn random_number() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if !name.is_empty() && name.len() <= 40 && name.chars().all(fits) {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("bad workflow name {name:?}"),
+        "use up to 40 letters, digits, '_', '-' and '.'",
+    ))
+}
+
+/// Creates or resumes a workflow and runs it until it is complete or cancelled.
+///
+/// Errors: what a new session cannot cure, or no progress for [`Options::retry_for`].
+pub async fn run(options: &Options) -> Result<Ended> {
+    check_name(&options.workflow)?;
+    options.source.require_database().on_source()?;
+    options.target.require_database().on_target()?;
+    let mut delays = delays();
+    let mut progress = None;
+    let mut stuck_since = Instant::now();
+    let mut first = true;
+    loop {
+        let (result, reached) = session::run(options).await;
+        if reached.is_some() && reached != progress {
+            progress = reached;
+            stuck_since = Instant::now();
+            delays = self::delays();
+        }
+        let error = match result {
+            Ok(ended) => return Ok(ended),
+            Err(error) => error,
+        };
+        // Bad input shows itself at the first attempt, and is not worth waiting for.
+        let hopeless = first && matches!(&error, Error::Server { error, .. } if error.code().is_none()) && progress.is_none();
+        first = false;
+        let stuck = stuck_since.elapsed();
+        if !error.is_transient() || hopeless {
+            record(options, &error.to_string(), true).await;
+            return Err(error);
+        }
+        if stuck > options.retry_for {
+            let error = Error::GaveUp { seconds: stuck.as_secs(), last: error.to_string() };
+            record(options, &error.to_string(), true).await;
+            return Err(error);
+        }
+        let delay = delays.next().unwrap_or(LONGEST_DELAY);
+        tracing::warn!("{error}; trying again in {} ms", delay.as_millis());
+        record(options, &format!("reconnecting: {error}"), false).await;
+        tokio::time::sleep(delay).await;
+    }
+}
+
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+fn delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(LONGEST_DELAY)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// Leaves the reason where `status` finds it, if the target can be reached at all.
+async fn record(options: &Options, error: &str, stopped: bool) {
+    let attempt = async {
+        let mut conn = Connector::new(options.target.clone()).connect().await.on_target()?;
+        let store = Store::new(&options.workflow, 0);
+        if store.load(&mut conn).await?.is_some() {
+            store.record_error(&mut conn, error, stopped).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    if let Ok(Err(e)) = tokio::time::timeout(Duration::from_secs(5), attempt).await {
+        tracing::debug!("the error could not be recorded on the target: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert!(check_name("shop-2.east_1").is_ok());
+        for name in ["", "a b", "x'", &"x".repeat(41)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn delays_grow_to_a_bound() {
+        let delays: Vec<Duration> = delays().take(20).collect();
+        assert!(delays[0] >= Duration::from_millis(100) && delays[19] >= delays[0]);
+        assert!(delays.iter().all(|d| *d <= 2 * LONGEST_DELAY));
+    }
+}

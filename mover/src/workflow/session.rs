@@ -1,0 +1,162 @@
+//! One session: copier, follower and control side by side, until one of them ends.
+
+use std::time::Duration;
+
+use converge_mysql::{Position, within};
+use mysql_async::prelude::Queryable;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::setup::{self, Setup};
+use super::switch::{POLL, Switch};
+use super::{Ended, Options, random_number};
+use crate::apply::{Followed, Follower};
+use crate::copy::{self, Board, Strategy};
+use crate::error::{Error, OnSide, Result};
+use crate::source::{ServerSource, Source, TIMEOUT, marks};
+use crate::state::State;
+use crate::target::{CopyProgress, ServerTarget};
+
+/// How often progress is recorded in the target.
+const RECORD: Duration = Duration::from_secs(1);
+
+/// Position and copied rows: what a session must move for it to count as progress.
+pub type Reached = (Option<Position>, u64);
+
+/// Runs a session to its end; the second value says how far it got, if it got to work at all.
+pub async fn run(options: &Options) -> (Result<Ended>, Option<Reached>) {
+    let run = random_number();
+    let mut setup = match setup::prepare(options, run).await {
+        Ok(setup) => setup,
+        Err(error) => return (Err(error), None),
+    };
+    let (sender, followed) = watch::channel(Followed::default());
+    let result = work(options, run, &mut setup, &sender).await;
+    if result.is_ok() {
+        // Cleaning up is worth one attempt; what stays behind is one row.
+        let _ = marks::remove(&mut setup.source, &options.workflow).await;
+    }
+    let followed = followed.borrow().clone();
+    let rows = followed.copied.iter().map(|c| c.rows_copied).sum();
+    (result, Some((followed.position, rows)))
+}
+
+async fn work(options: &Options, run: u64, setup: &mut Setup, sender: &watch::Sender<Followed>) -> Result<Ended> {
+    let workflow = setup.workflow.clone();
+    let source =
+        ServerSource::new(setup.source_connector.clone(), setup.source_info, &workflow.name, setup.tables.clone(), run);
+    tracing::info!("workflow {}: {} at {}", workflow.name, workflow.state, workflow.position);
+    if workflow.state.is_final() || workflow.state == State::Switched {
+        return Control::new(setup, &source, sender).watch().await;
+    }
+    let tables = setup.tables.clone();
+    let copied: Vec<CopyProgress> = workflow.tables.iter().map(|t| t.progress.clone()).collect();
+    let board = Board::new();
+    let target = open_target(setup).await?;
+    let copier_target = match options.strategy {
+        Strategy::Naive => Some(open_target(setup).await?),
+        Strategy::Watermark => None,
+    };
+    let stream = source.stream(&workflow.position).await?;
+    let follower =
+        Follower::new(target, &tables, &board, options.strategy.mode(), run, sender, &workflow.position, &copied)
+            .skipping(options.skip_ddl);
+    let copier = async {
+        let reader = source.reader().await?;
+        match copier_target {
+            None => copy::watermark::copy(reader, &board, run, &tables, &copied, options.pace).await?,
+            Some(target) => copy::naive::copy(reader, target, &tables, &copied, options.pace).await?,
+        }
+        // The copy being read does not end the session.
+        std::future::pending::<Result<Ended>>().await
+    };
+    let mut control = Control::new(setup, &source, sender);
+    tokio::select! {
+        result = follower.follow(stream) => match result {
+            Ok(never) => match never {},
+            Err(error) => Err(error),
+        },
+        result = copier => result,
+        result = control.watch() => result,
+    }
+}
+
+async fn open_target(setup: &Setup) -> Result<ServerTarget> {
+    ServerTarget::open(&setup.target_connector, setup.store.clone(), setup.target_tables.clone()).await
+}
+
+/// Looks after a session: requests of the operator, progress, the end.
+struct Control<'a> {
+    setup: &'a mut Setup,
+    source: &'a ServerSource,
+    followed: watch::Receiver<Followed>,
+    begun: Instant,
+}
+
+impl<'a> Control<'a> {
+    fn new(setup: &'a mut Setup, source: &'a ServerSource, sender: &watch::Sender<Followed>) -> Self {
+        Self { setup, source, followed: sender.subscribe(), begun: Instant::now() }
+    }
+
+    async fn watch(&mut self) -> Result<Ended> {
+        if self.setup.workflow.state == State::Switching {
+            let request = self.setup.workflow.switch.clone();
+            self.switch().resume(request.as_ref()).await?;
+        }
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut record_at = Instant::now();
+        loop {
+            poll.tick().await;
+            let loaded = self.setup.store.load(&mut self.setup.target).await?;
+            let workflow = loaded.ok_or_else(|| Error::Workflow {
+                workflow: self.setup.store.name().into(),
+                what: "its state was removed from the target while it ran".into(),
+                help: "do not touch the database _converge; cancel a workflow with `converge move cancel`".into(),
+            })?;
+            match workflow.state {
+                State::Complete => return Ok(Ended::Complete),
+                State::Cancelled => return Ok(Ended::Cancelled),
+                _ => {}
+            }
+            if let Some(request) = &workflow.switch {
+                self.switch().carry_out(&workflow, request).await?;
+            }
+            if Instant::now() >= record_at {
+                self.record(workflow.state).await?;
+                record_at = Instant::now() + RECORD;
+            }
+        }
+    }
+
+    fn switch(&mut self) -> Switch<'_> {
+        Switch {
+            source: self.source,
+            source_conn: &mut self.setup.source,
+            store: &self.setup.store,
+            target_conn: &mut self.setup.target,
+            followed: self.followed.clone(),
+        }
+    }
+
+    /// Tells the target's state how far the source is ahead.
+    async fn record(&mut self, state: State) -> Result<()> {
+        let Setup { source: conn, target, store, .. } = &mut *self.setup;
+        if state == State::Switched {
+            return store.heartbeat(target, None).await;
+        }
+        let position = self.source.position(conn).await?;
+        let now: Option<u64> =
+            within(TIMEOUT, "reading the source's clock", conn.query_first("SELECT UNIX_TIMESTAMP()")).await.on_source()?;
+        let followed = self.followed.borrow().clone();
+        let caught_up = followed.position.is_some_and(|applied| applied.covers(&position) == Some(true));
+        let lag = match (caught_up, followed.timestamp, now) {
+            (true, ..) => 0.0,
+            (false, 0, _) | (false, _, None) => self.begun.elapsed().as_secs_f64(),
+            (false, applied, Some(now)) => now.saturating_sub(u64::from(applied)) as f64,
+        };
+        let rows: u64 = followed.copied.iter().map(|c| c.rows_copied).sum();
+        tracing::info!("{state}: {rows} rows copied, {} changes applied, lag {lag:.0} s", followed.changes);
+        store.heartbeat(target, Some((&position, lag))).await
+    }
+}

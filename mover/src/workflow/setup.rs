@@ -1,0 +1,234 @@
+//! The beginning of a session: is this workflow ours to run, what are its tables, and, the first time, is all in order
+//! and where does the stream begin?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use converge_mysql::{Connector, Position, ServerInfo, quote, within};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::Options;
+use crate::error::{Error, OnSide, Result, Side};
+use crate::preflight;
+use crate::schema::Table;
+use crate::source::{TIMEOUT, fenced_name, marks};
+use crate::state::{State, Store, TableState, Workflow};
+use crate::target::CopyProgress;
+
+/// How long to wait for the lock of a runner that was just killed.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Connections and facts that a session needs.
+pub struct Setup {
+    /// A connection to the source for short statements.
+    pub source: Conn,
+    /// The source's product and version.
+    pub source_info: ServerInfo,
+    /// The connection to the target that holds the workflow's lock.
+    pub target: Conn,
+    /// Makes connections to the target.
+    pub target_connector: Connector,
+    /// Makes connections to the source.
+    pub source_connector: Connector,
+    /// The workflow's state in the target.
+    pub store: Store,
+    /// The workflow as stored.
+    pub workflow: Workflow,
+    /// The tables under their names on the source.
+    pub tables: Arc<[Table]>,
+    /// The tables under their names on the target, with the source's columns.
+    pub target_tables: Vec<Table>,
+}
+
+/// Prepares a session of the runner `run`.
+pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
+    let target_connector = Connector::new(options.target.clone());
+    let source_connector = Connector::new(options.source.clone());
+    let mut target = target_connector.connect().await.on_target()?;
+    let store = Store::new(&options.workflow, run);
+    lock(&mut target, &options.workflow).await?;
+    let mut source = source_connector.connect().await.on_source()?;
+    let source_info = ServerInfo::read(&mut source).await.on_source()?;
+    let target_info = ServerInfo::read(&mut target).await.on_target()?;
+    store.create(&mut target).await?;
+    let workflow = match store.load(&mut target).await? {
+        Some(workflow) => {
+            check_same(options, &workflow)?;
+            workflow
+        }
+        None => {
+            let made = create(options, &store, &mut source, &source_info, &mut target, &target_info).await?;
+            store.insert(&mut target, &made).await?;
+            made
+        }
+    };
+    marks::create(&mut source).await?;
+    store.take_over(&mut target).await?;
+    let tables = read_tables(&mut source, &workflow).await?;
+    let target_tables = tables
+        .iter()
+        .zip(&workflow.tables)
+        .map(|(t, state)| Table { schema: workflow.target_schema.clone(), name: state.target.clone(), ..t.clone() })
+        .collect();
+    Ok(Setup {
+        source,
+        source_info,
+        target,
+        target_connector,
+        source_connector,
+        store,
+        workflow,
+        tables: tables.into(),
+        target_tables,
+    })
+}
+
+/// One runner at a time: a lock that the server lets go when the runner's connection ends.
+async fn lock(conn: &mut Conn, workflow: &str) -> Result<()> {
+    let name = quote::text(&format!("converge.{workflow}"));
+    let what = "taking the workflow's lock";
+    // If this machine vanishes from the network, the server must not keep the lock for hours.
+    within(TIMEOUT, what, conn.query_drop("SET SESSION wait_timeout = 30")).await.on_target()?;
+    let query = format!("SELECT GET_LOCK({name}, {})", LOCK_WAIT.as_secs());
+    let got: Option<Option<u8>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
+    if got.flatten() == Some(1) {
+        return Ok(());
+    }
+    let query = format!("SELECT CAST(IS_USED_LOCK({name}) AS CHAR)");
+    let holder: Option<Option<String>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
+    Err(Error::AlreadyRunning {
+        workflow: workflow.into(),
+        holder: format!("connection {} of the target", holder.flatten().unwrap_or_else(|| "?".into())),
+    })
+}
+
+fn check_same(options: &Options, workflow: &Workflow) -> Result<()> {
+    let stored: Vec<(String, String)> = workflow.tables.iter().map(|t| (t.source.clone(), t.target.clone())).collect();
+    let mismatch = |what: String| {
+        Err(Error::Workflow {
+            workflow: workflow.name.clone(),
+            what,
+            help: "run it as it was created, or choose another workflow name".into(),
+        })
+    };
+    if !options.tables.is_empty() && options.tables != stored {
+        let names: Vec<String> = stored.iter().map(|(s, t)| format!("{s}={t}")).collect();
+        return mismatch(format!("it moves {}, not the tables named now", names.join(",")));
+    }
+    if (&options.source.database, &options.target.database) != (&workflow.source_schema, &workflow.target_schema) {
+        return mismatch(format!("it moves {} to {}", workflow.source_schema, workflow.target_schema));
+    }
+    if options.strategy.to_string() != workflow.strategy && !workflow.state.is_final() {
+        return mismatch(format!("it copies with the strategy {}", workflow.strategy));
+    }
+    Ok(())
+}
+
+/// Reads the source's tables; a fenced one has another name for the moment.
+async fn read_tables(conn: &mut Conn, workflow: &Workflow) -> Result<Vec<Table>> {
+    let mut tables = Vec::new();
+    for t in &workflow.tables {
+        let schema = &workflow.source_schema;
+        let found = match Table::read(conn, Side::Source, schema, &t.source).await? {
+            Some(table) => Some(table),
+            None => Table::read(conn, Side::Source, schema, &fenced_name(&t.source)).await?,
+        };
+        let table = found.ok_or_else(|| missing(schema, &t.source))?;
+        tables.push(Table { name: t.source.clone(), ..table });
+    }
+    Ok(tables)
+}
+
+fn missing(schema: &str, table: &str) -> Error {
+    Error::refused(
+        format!("there is no table {} on the source, or the account may not see it", quote::qualified(schema, table)),
+        "check --tables and the database in --source; the account needs SELECT on the tables",
+    )
+}
+
+/// Makes a new workflow: checks everything, creates the tables on the target, and takes the position where the stream
+/// begins. The position comes before the first mark, so that the copy sees all that stands before it.
+async fn create(
+    options: &Options,
+    store: &Store,
+    source: &mut Conn,
+    source_info: &ServerInfo,
+    target: &mut Conn,
+    target_info: &ServerInfo,
+) -> Result<Workflow> {
+    let (from, to) = (&options.source.database, &options.target.database);
+    if options.tables.is_empty() {
+        return Err(Error::refused("no tables are named", "name them: --tables customer,corder"));
+    }
+    let mut findings = preflight::source_settings(source, source_info).await?;
+    let same_server = source_info.flavor == target_info.flavor
+        && preflight::identity(source, Side::Source, source_info).await?
+            == preflight::identity(target, Side::Target, target_info).await?;
+    let mut states = Vec::new();
+    let mut absent = Vec::new();
+    for (name, new_name) in &options.tables {
+        if same_server && from == to && name == new_name {
+            return Err(Error::refused(
+                format!("source and target of {name} are the same table"),
+                "move to another server, database or name",
+            ));
+        }
+        let table = Table::read(source, Side::Source, from, name).await?.ok_or_else(|| missing(from, name))?;
+        findings.extend(preflight::source_table(source, source_info, &table).await?);
+        let there = Table::read(target, Side::Target, to, new_name).await?;
+        match &there {
+            Some(there) => findings.extend(preflight::target_table(target, &table, there).await?),
+            None => absent.push((name, new_name)),
+        }
+        states.push(TableState {
+            source: name.clone(),
+            target: new_name.clone(),
+            rows_estimated: table.rows_estimated,
+            created: there.is_none(),
+            progress: CopyProgress::default(),
+        });
+    }
+    preflight::judge(&findings)?;
+    for (name, new_name) in absent {
+        create_table(source, target, (from, name), (to, new_name)).await?;
+    }
+    let position = Position::current(source, source_info).await.on_source()?;
+    Ok(Workflow {
+        name: store.name().into(),
+        state: State::Copying,
+        source: options.source.to_string(),
+        source_schema: from.clone(),
+        target_schema: to.clone(),
+        strategy: options.strategy.to_string(),
+        tables: states,
+        position,
+        source_position: None,
+        lag_seconds: None,
+        error: None,
+        stopped: false,
+        silent_seconds: None,
+        switch: None,
+        switch_outcome: None,
+    })
+}
+
+/// Creates a table on the target with the source's definition.
+async fn create_table(source: &mut Conn, target: &mut Conn, from: (&str, &str), to: (&str, &str)) -> Result<()> {
+    let query = format!("SHOW CREATE TABLE {}", quote::qualified(from.0, from.1));
+    let row: Option<(String, String)> =
+        within(TIMEOUT, "reading a table's definition", source.query_first(query)).await.on_source()?;
+    let definition = row.map(|r| r.1).unwrap_or_default();
+    let help = "create the table on the target by hand, with the same columns and keys, and run again";
+    let statement = crate::target::creation(&definition, from.1, to.0, to.1)
+        .ok_or_else(|| Error::refused(format!("the definition of {} has an unknown form", from.1), help))?;
+    let session = "SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
+    within(TIMEOUT, "preparing to create a table", target.query_drop(session)).await.on_target()?;
+    let made = within(TIMEOUT, &format!("creating table {} on the target", to.1), target.query_drop(statement)).await;
+    match made {
+        Err(e) if e.code().is_some() && e.severity() == converge_mysql::Severity::Permanent => {
+            Err(Error::refused(e.to_string(), help))
+        }
+        other => other.on_target(),
+    }
+}

@@ -1,0 +1,215 @@
+//! `converge move`: the mover's commands.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use converge_mover::control::{Control, Status};
+use converge_mover::copy::{Pace, Strategy};
+use converge_mover::source::fenced_name;
+use converge_mover::workflow::{Ended, Options};
+use converge_mysql::Address;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::arguments::{duration, table_pair};
+use super::{Failure, Format, Outcome};
+
+#[derive(Debug, Args)]
+#[command(
+    about = "Move tables online from one server to another",
+    after_help = "\
+Example:
+  converge move run shop --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
+  converge move status shop --target mysql://mover:pw@db2:3306/shop
+  converge move switch-traffic shop --target mysql://mover:pw@db2:3306/shop --timeout 30s
+  converge move complete shop --target mysql://mover:pw@db2:3306/shop
+
+The workflow's state is kept on the target, in the database _converge: commands work from any machine that reaches
+the target, and `run` resumes where the rows are."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create or resume a workflow and run it in the foreground until it is complete or cancelled
+    Run(Box<Run>),
+    /// Say where a workflow stands
+    Status(StatusArguments),
+    /// Fence writes on the source and prove that the target has everything
+    SwitchTraffic(SwitchArguments),
+    /// Give a workflow up; nothing is dropped
+    Cancel(Named),
+    /// Declare a switched workflow done; nothing is dropped
+    Complete(Named),
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// The workflow's name
+    workflow: String,
+    /// The target: mysql://user:password@host:port/database
+    #[arg(long, value_name = "URL")]
+    target: Address,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  converge move run shop --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
+
+Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION CLIENT (BINLOG MONITOR on MariaDB), and
+CREATE, SELECT, INSERT, UPDATE, DELETE on _converge.*; for switch-traffic also ALTER, DROP, CREATE and INSERT on the
+tables. On the target all of these on the tables and on _converge.*.
+
+The copy writes small marks to _converge.watermark on the source, takes no locks and holds no long snapshot. Stop it
+with Ctrl-C and run the same command again to resume. Exit code 3: stopped before it was complete.")]
+struct Run {
+    #[command(flatten)]
+    named: Named,
+    /// The source: mysql://user:password@host:port/database
+    #[arg(long, value_name = "URL")]
+    source: Address,
+    /// Tables to move; source=target where the name changes
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = table_pair)]
+    tables: Vec<(String, String)>,
+    /// How chunks are protected from concurrent changes
+    #[arg(long, value_name = "STRATEGY", default_value_t, hide = true)]
+    copy_strategy: Strategy,
+    /// Rows of a chunk at the most
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    chunk_rows: usize,
+    /// Copy no more than so many rows a second, to spare the source [default: no limit]
+    #[arg(long, value_name = "N")]
+    copy_rows_per_second: Option<u32>,
+    /// How long to go on trying while a server is away
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    retry_for: Duration,
+    /// Pass over the statement on a moved table at which the workflow stopped; apply it on the target first
+    #[arg(long)]
+    skip_ddl: bool,
+}
+
+#[derive(Debug, Args)]
+struct StatusArguments {
+    #[command(flatten)]
+    named: Named,
+    /// How to answer
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct SwitchArguments {
+    #[command(flatten)]
+    named: Named,
+    /// How long fencing and draining may take; past it the fence is taken away again
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// Runs one of the commands.
+pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    match arguments.command {
+        Command::Run(run) => run_workflow(*run).await,
+        Command::Status(arguments) => status(arguments).await,
+        Command::SwitchTraffic(arguments) => switch(arguments).await,
+        Command::Cancel(named) => cancel(named).await,
+        Command::Complete(named) => complete(named).await,
+    }
+}
+
+async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
+    let options = Options {
+        workflow: run.named.workflow,
+        source: run.source,
+        target: run.named.target,
+        tables: run.tables,
+        strategy: run.copy_strategy,
+        pace: Pace { chunk_rows: run.chunk_rows, rows_per_second: run.copy_rows_per_second },
+        retry_for: run.retry_for,
+        skip_ddl: u32::from(run.skip_ddl),
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::new(e.to_string()))?;
+    let ended = tokio::select! {
+        ended = converge_mover::workflow::run(&options) => Some(ended?),
+        _ = tokio::signal::ctrl_c() => None,
+        _ = terminate.recv() => None,
+    };
+    match ended {
+        Some(Ended::Complete) => println!("workflow {}: complete", options.workflow),
+        Some(Ended::Cancelled) => println!("workflow {}: cancelled", options.workflow),
+        None => {
+            println!("workflow {}: stopped; run the same command again to resume", options.workflow);
+            return Ok(Outcome::NotProven);
+        }
+    }
+    Ok(Outcome::Good)
+}
+
+async fn open(named: &Named) -> Result<Control, Failure> {
+    Ok(Control::open(&named.target, &named.workflow).await?)
+}
+
+async fn status(arguments: StatusArguments) -> Result<Outcome, Failure> {
+    let status = open(&arguments.named).await?.status().await?;
+    match arguments.format {
+        Format::Json => {
+            let text = serde_json::to_string(&status).map_err(|e| Failure::new(e.to_string()))?;
+            println!("{text}");
+        }
+        Format::Text => print!("{}", status_text(&status)),
+    }
+    Ok(Outcome::Good)
+}
+
+fn status_text(status: &Status) -> String {
+    let mut text = format!("workflow {}: {}", status.workflow, status.state);
+    text.push_str(if status.running { "\n" } else { " (no runner is alive)\n" });
+    for table in &status.tables {
+        let (copied, estimated) = (table.rows_copied, table.rows_estimated.max(table.rows_copied));
+        let state = if table.copied { "copied" } else { "copying" };
+        text.push_str(&format!("  {} -> {}: {copied} of about {estimated} rows, {state}\n", table.table, table.target_table));
+    }
+    let unknown = || "unknown".to_owned();
+    text.push_str(&format!("  source:  {}\n", status.source));
+    text.push_str(&format!("  source position:  {}\n", status.source_position.clone().unwrap_or_else(unknown)));
+    text.push_str(&format!("  applied position: {}\n", status.applied_position));
+    text.push_str(&format!("  lag: {}\n", status.lag_seconds.map_or_else(unknown, |s| format!("{s:.0} s"))));
+    if let Some(error) = &status.error {
+        text.push_str(&format!("  error: {error}\n"));
+    }
+    text
+}
+
+async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
+    let named = &arguments.named;
+    let mut control = open(named).await?;
+    let position = control.switch_traffic(arguments.timeout).await?;
+    println!("workflow {}: traffic switched", named.workflow);
+    println!("  writes on the source are fenced, and the target has everything up to {position}");
+    for table in control.status().await?.tables {
+        println!("  {} on the source is now {}", table.table, fenced_name(&table.table));
+    }
+    println!("  point the application at the target, then: converge move complete {} --target …", named.workflow);
+    Ok(Outcome::Good)
+}
+
+async fn cancel(named: Named) -> Result<Outcome, Failure> {
+    let workflow = open(&named).await?.cancel().await?;
+    println!("workflow {}: cancelled; nothing was dropped", named.workflow);
+    for table in &workflow.tables {
+        println!("  left on the target: {}.{}", workflow.target_schema, table.target);
+    }
+    Ok(Outcome::Good)
+}
+
+async fn complete(named: Named) -> Result<Outcome, Failure> {
+    let workflow = open(&named).await?.complete().await?;
+    println!("workflow {}: complete; nothing was dropped", named.workflow);
+    for table in &workflow.tables {
+        println!("  left on the source: {}.{}", workflow.source_schema, fenced_name(&table.source));
+    }
+    Ok(Outcome::Good)
+}
