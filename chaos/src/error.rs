@@ -81,6 +81,39 @@ pub enum Error {
         after: Duration,
     },
 
+    /// The history is not complete: a part of what happened could not be written.
+    #[error("the history {path} is incomplete: {why}")]
+    #[diagnostic(help("check free space and permissions; a run without its whole history proves nothing"))]
+    HistoryIncomplete {
+        /// The file.
+        path: String,
+        /// Why a write failed.
+        why: String,
+    },
+
+    /// A history file has a line that is not an entry.
+    #[error("{path}:{line}: not a history entry: {why}")]
+    HistoryLine {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The proxy did not do what it was told.
+    #[error("proxy at {api}: {what}: {why}")]
+    #[diagnostic(help("check that a Toxiproxy-compatible server answers at that address"))]
+    Proxy {
+        /// The address of its HTTP API.
+        api: String,
+        /// What was attempted.
+        what: String,
+        /// What it answered, or what it is like instead.
+        why: String,
+    },
+
     /// The operating system refused something.
     #[error("{what}: {source}")]
     Io {

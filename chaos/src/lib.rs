@@ -4,6 +4,9 @@
 //! unknown, and every process, port and directory that is made here is gone after, also after a panic.
 
 pub mod error;
+pub mod history;
+mod port;
+pub mod proxy;
 pub mod server;
 
 pub use error::Error;

@@ -6,7 +6,6 @@
 
 mod arguments;
 mod discover;
-mod port;
 mod process;
 mod template;
 
@@ -22,7 +21,7 @@ use tokio::time::Instant;
 pub use discover::{ServerBinary, discover, select};
 
 use crate::error::Error;
-use port::Port;
+use crate::port::Port;
 use process::{Directory, Process, Watchdog};
 
 /// How long a server may take to come up, crash recovery included.
