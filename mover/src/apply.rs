@@ -192,7 +192,8 @@ impl<'a, T: Target> Follower<'a, T> {
         if !due.is_empty() || fence.is_some() {
             return self.commit(due, fence).await;
         }
-        if self.uncommitted >= COMMIT_CHANGES || self.uncommitted > 0 && self.oldest.elapsed() >= COMMIT_AFTER {
+        if self.uncommitted >= COMMIT_CHANGES || self.uncommitted > 0 && self.oldest.elapsed() >= COMMIT_AFTER
+        {
             return self.commit(Vec::new(), None).await;
         }
         self.record_if_old().await

@@ -90,7 +90,12 @@ impl Control {
 
     async fn load(&mut self) -> Result<Workflow> {
         let found = self.store.load(&mut self.conn).await?;
-        found.ok_or_else(|| self.misfit("there is no such workflow on this target", "check the name and --target; `converge move run` creates one"))
+        found.ok_or_else(|| {
+            self.misfit(
+                "there is no such workflow on this target",
+                "check the name and --target; `converge move run` creates one",
+            )
+        })
     }
 
     fn misfit(&self, what: impl Into<String>, help: impl Into<String>) -> Error {
@@ -120,7 +125,10 @@ impl Control {
             }
         }
         if !Status::from(&workflow).running {
-            return Err(self.misfit("no runner is alive to carry out the switch", "start `converge move run` and try again"));
+            return Err(self.misfit(
+                "no runner is alive to carry out the switch",
+                "start `converge move run` and try again",
+            ));
         }
         let token = format!("{:016x}", crate::workflow::random_number());
         self.store.request_switch(&mut self.conn, &token, timeout).await?;
@@ -152,7 +160,9 @@ impl Control {
     /// Declares a switched workflow done. The fenced tables stay on the source; the answer names them.
     pub async fn complete(&mut self) -> Result<Workflow> {
         let workflow = self.load().await?;
-        if workflow.state == State::Complete || self.store.enter(&mut self.conn, State::Switched, State::Complete).await? {
+        if workflow.state == State::Complete
+            || self.store.enter(&mut self.conn, State::Switched, State::Complete).await?
+        {
             return Ok(workflow);
         }
         Err(self.misfit(

@@ -87,7 +87,8 @@ impl Pace {
 
     /// How long `rows` rows must take at least.
     fn time_for(&self, rows: usize) -> Duration {
-        self.rows_per_second.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(rows as f64 / f64::from(rate.max(1))))
+        self.rows_per_second
+            .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(rows as f64 / f64::from(rate.max(1))))
     }
 }
 
@@ -179,7 +180,11 @@ impl<'a> Walk<'a> {
 }
 
 /// Walks over every table that is not copied yet, in turn.
-fn walks<'a>(tables: &'a [Table], progress: &'a [CopyProgress], pace: Pace) -> impl Iterator<Item = Walk<'a>> {
+fn walks<'a>(
+    tables: &'a [Table],
+    progress: &'a [CopyProgress],
+    pace: Pace,
+) -> impl Iterator<Item = Walk<'a>> {
     tables
         .iter()
         .zip(progress)

@@ -53,7 +53,9 @@ pub enum Error {
     },
 
     /// The source's log ends before the checkpoint: another server, or one restored from a backup.
-    #[error("the source went back in time: it stands at {source_position}, but {applied} was already applied")]
+    #[error(
+        "the source went back in time: it stands at {source_position}, but {applied} was already applied"
+    )]
     #[diagnostic(help(
         "the source was restored from a backup or is a replica that lags: point --source at a server that has \
          these transactions, or cancel the workflow and start again from empty target tables"

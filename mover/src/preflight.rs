@@ -54,7 +54,12 @@ async fn variable(conn: &mut Conn, side: Side, name: &str) -> Result<String> {
     let query = format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)");
     let value: Option<Option<String>> =
         within(TIMEOUT, &format!("reading @@{name}"), conn.query_first(query)).await.on(side)?;
-    Ok(value.flatten().unwrap_or_default())
+    // MariaDB prints switches as words.
+    Ok(match value.flatten().unwrap_or_default().as_str() {
+        "ON" => "1".into(),
+        "OFF" => "0".into(),
+        other => other.to_owned(),
+    })
 }
 
 /// Checks the source's settings.
@@ -66,7 +71,11 @@ pub async fn source_settings(conn: &mut Conn, info: &ServerInfo) -> Result<Vec<F
     ];
     if info.flavor == Flavor::MySql {
         wanted.push(("binlog_order_commits", "1", "SET GLOBAL binlog_order_commits = ON"));
-        wanted.push(("binlog_row_value_options", "", "SET GLOBAL binlog_row_value_options = '', then reconnect all sessions"));
+        wanted.push((
+            "binlog_row_value_options",
+            "",
+            "SET GLOBAL binlog_row_value_options = '', then reconnect all sessions",
+        ));
     }
     let mut findings = Vec::new();
     for (name, value, fix) in wanted {
@@ -95,7 +104,8 @@ pub async fn source_table(conn: &mut Conn, info: &ServerInfo, table: &Table) -> 
     let engine = engine.flatten().unwrap_or_default();
     if !engine.eq_ignore_ascii_case("InnoDB") {
         let fix = format!("ALTER TABLE {} ENGINE = InnoDB", table.qualified());
-        findings.push(refuse(format!("{} is a {engine} table, without transactions", table.qualified()), fix));
+        findings
+            .push(refuse(format!("{} is a {engine} table, without transactions", table.qualified()), fix));
     }
     // From MySQL 9.6 on the server logs what cascades change.
     if !info.is_mysql_since(Version(9, 6, 0)) {
@@ -112,7 +122,10 @@ pub async fn source_table(conn: &mut Conn, info: &ServerInfo, table: &Table) -> 
         .on_source()?;
         for cascade in cascades {
             findings.push(refuse(
-                format!("foreign key {cascade} of {} cascades: {info} does not log what it changes", table.qualified()),
+                format!(
+                    "foreign key {cascade} of {} cascades: {info} does not log what it changes",
+                    table.qualified()
+                ),
                 format!("ALTER TABLE {} DROP FOREIGN KEY {}", table.qualified(), quote::ident(&cascade)),
             ));
         }
@@ -124,12 +137,18 @@ pub async fn source_table(conn: &mut Conn, info: &ServerInfo, table: &Table) -> 
 pub async fn target_table(conn: &mut Conn, source: &Table, target: &Table) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let name = target.qualified();
-    let row: Option<u8> =
-        within(TIMEOUT, "looking for rows on the target", conn.query_first(format!("SELECT 1 FROM {name} LIMIT 1")))
-            .await
-            .on_target()?;
+    let row: Option<u8> = within(
+        TIMEOUT,
+        "looking for rows on the target",
+        conn.query_first(format!("SELECT 1 FROM {name} LIMIT 1")),
+    )
+    .await
+    .on_target()?;
     if row.is_some() {
-        findings.push(refuse(format!("{name} on the target has rows"), format!("TRUNCATE TABLE {name}, or DROP TABLE {name}")));
+        findings.push(refuse(
+            format!("{name} on the target has rows"),
+            format!("TRUNCATE TABLE {name}, or DROP TABLE {name}"),
+        ));
     }
     let triggers: Vec<String> = within(
         TIMEOUT,
@@ -145,7 +164,10 @@ pub async fn target_table(conn: &mut Conn, source: &Table, target: &Table) -> Re
     for trigger in triggers {
         findings.push(refuse(
             format!("trigger {trigger} of {name} would fire again on the target"),
-            format!("DROP TRIGGER {} on the target, create it again after the switch", quote::ident(&trigger)),
+            format!(
+                "DROP TRIGGER {} on the target, create it again after the switch",
+                quote::ident(&trigger)
+            ),
         ));
     }
     for column in &source.columns {
@@ -156,7 +178,12 @@ pub async fn target_table(conn: &mut Conn, source: &Table, target: &Table) -> Re
             )),
             Some(there) if there.sql_type != column.sql_type => findings.push(Finding {
                 weight: Weight::Warn,
-                what: format!("column {} of {name} is {} there, {} on the source", quote::ident(&column.name), there.sql_type, column.sql_type),
+                what: format!(
+                    "column {} of {name} is {} there, {} on the source",
+                    quote::ident(&column.name),
+                    there.sql_type,
+                    column.sql_type
+                ),
                 fix: "a value that does not fit stops the workflow".into(),
             }),
             Some(_) => {}
@@ -165,7 +192,11 @@ pub async fn target_table(conn: &mut Conn, source: &Table, target: &Table) -> Re
     let names = |t: &Table| t.key_columns().map(|c| c.name.clone()).collect::<Vec<_>>();
     if names(source) != names(target) {
         findings.push(refuse(
-            format!("{name} has the key ({}), the source has ({})", names(target).join(", "), names(source).join(", ")),
+            format!(
+                "{name} has the key ({}), the source has ({})",
+                names(target).join(", "),
+                names(source).join(", ")
+            ),
             "give both the same primary key",
         ));
     }
@@ -178,6 +209,7 @@ pub async fn identity(conn: &mut Conn, side: Side, info: &ServerInfo) -> Result<
         Flavor::MySql => "SELECT @@server_uuid",
         Flavor::MariaDb => "SELECT CONCAT(@@hostname, ' ', @@port, ' ', @@datadir)",
     };
-    let found: Option<String> = within(TIMEOUT, "reading the server's identity", conn.query_first(query)).await.on(side)?;
+    let found: Option<String> =
+        within(TIMEOUT, "reading the server's identity", conn.query_first(query)).await.on(side)?;
     Ok(found.unwrap_or_default())
 }

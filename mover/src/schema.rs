@@ -96,7 +96,8 @@ impl Table {
 
     /// Reads a table's definition from `information_schema`.
     pub async fn read(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Option<Self>> {
-        let Some((rows_estimated, row_bytes_estimated)) = read_estimates(conn, side, schema, name).await? else {
+        let Some((rows_estimated, row_bytes_estimated)) = read_estimates(conn, side, schema, name).await?
+        else {
             return Ok(None);
         };
         let (columns, ordinals) = read_columns(conn, side, schema, name).await?;
@@ -132,7 +133,9 @@ async fn read_estimates(conn: &mut Conn, side: Side, schema: &str, name: &str) -
         .on(side)?;
     match found {
         None => Ok(None),
-        Some((kind, rows, bytes)) if kind == "BASE TABLE" => Ok(Some((rows.unwrap_or(0), bytes.unwrap_or(0)))),
+        Some((kind, rows, bytes)) if kind == "BASE TABLE" => {
+            Ok(Some((rows.unwrap_or(0), bytes.unwrap_or(0))))
+        }
         Some((kind, ..)) => Err(Error::refused(
             format!("{} is a {kind}, not a base table", quote::qualified(schema, name)),
             "name base tables only in --tables",
@@ -142,7 +145,12 @@ async fn read_estimates(conn: &mut Conn, side: Side, schema: &str, name: &str) -
 
 type ColumnRow = (String, String, String, Option<String>, Option<String>, Option<u64>, Option<u64>, String);
 
-async fn read_columns(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<(Vec<Column>, Vec<Option<usize>>)> {
+async fn read_columns(
+    conn: &mut Conn,
+    side: Side,
+    schema: &str,
+    name: &str,
+) -> Result<(Vec<Column>, Vec<Option<usize>>)> {
     let rows: Vec<ColumnRow> = conn
         .query(format!(
             "SELECT column_name, data_type, column_type, character_set_name, collation_name, datetime_precision, \
@@ -166,7 +174,12 @@ async fn read_columns(conn: &mut Conn, side: Side, schema: &str, name: &str) -> 
         ordinals.push(Some(columns.len()));
         let kind = kind_of(&row).ok_or_else(|| {
             Error::refused(
-                format!("column {} of {} has the type {}, which cannot be moved", row.0, quote::qualified(schema, name), row.2),
+                format!(
+                    "column {} of {} has the type {}, which cannot be moved",
+                    row.0,
+                    quote::qualified(schema, name),
+                    row.2
+                ),
                 "leave the table out of --tables, or change the column's type",
             )
         })?;
@@ -198,8 +211,8 @@ fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _):
         },
         "binary" => Kind::FixedBinary(octets.unwrap_or(0) as usize),
         "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" => Kind::Binary,
-        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-        | "geomcollection" | "geometrycollection" => Kind::Binary,
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geomcollection" | "geometrycollection" => Kind::Binary,
         "enum" => Kind::Enum,
         "set" => Kind::Set,
         "json" => Kind::Json,
@@ -207,7 +220,13 @@ fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _):
     })
 }
 
-async fn read_key(conn: &mut Conn, side: Side, schema: &str, name: &str, columns: &[Column]) -> Result<(String, Vec<usize>)> {
+async fn read_key(
+    conn: &mut Conn,
+    side: Side,
+    schema: &str,
+    name: &str,
+    columns: &[Column],
+) -> Result<(String, Vec<usize>)> {
     let parts: Vec<(String, Option<String>, Option<u64>, String)> = conn
         .query(format!(
             "SELECT index_name, column_name, sub_part, nullable FROM information_schema.statistics \
@@ -235,7 +254,10 @@ async fn read_key(conn: &mut Conn, side: Side, schema: &str, name: &str, columns
         }
     }
     Err(Error::refused(
-        format!("table {} has neither a primary key nor a unique key without NULLs", quote::qualified(schema, name)),
+        format!(
+            "table {} has neither a primary key nor a unique key without NULLs",
+            quote::qualified(schema, name)
+        ),
         "add a primary key: ALTER TABLE … ADD PRIMARY KEY (…)",
     ))
 }

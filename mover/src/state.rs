@@ -278,7 +278,8 @@ impl Store {
             table("applied"),
             self.me()
         );
-        let row: Option<mysql_async::Row> = within(TIMEOUT, WHAT, conn.query_first(query)).await.on_target()?;
+        let row: Option<mysql_async::Row> =
+            within(TIMEOUT, WHAT, conn.query_first(query)).await.on_target()?;
         let Some(row) = row else { return Ok(None) };
         let tables = self.load_tables(conn).await?;
         let text = |name: &str| row.get::<Option<String>, _>(name).flatten();
@@ -329,7 +330,8 @@ impl Store {
                 let last_key = match last_key {
                     None => None,
                     Some(text) => Some(
-                        key_values(&text).ok_or_else(|| self.unreadable(&format!("bad key {text} of {source}")))?,
+                        key_values(&text)
+                            .ok_or_else(|| self.unreadable(&format!("bad key {text} of {source}")))?,
                     ),
                 };
                 let progress = CopyProgress { last_key, rows_copied, done };
@@ -342,13 +344,16 @@ impl Store {
         Error::Workflow {
             workflow: self.workflow.clone(),
             what: format!("its state on the target cannot be read: {what}"),
-            help: format!("it was changed by hand or by another version; remove its rows in {SCHEMA} and start again"),
+            help: format!(
+                "it was changed by hand or by another version; remove its rows in {SCHEMA} and start again"
+            ),
         }
     }
 
     /// Makes this runner the one whose checkpoints count.
     pub async fn take_over(&self, conn: &mut Conn) -> Result<()> {
-        let sql = format!("UPDATE {} SET run = {} WHERE workflow = {}", table("applied"), self.run, self.me());
+        let sql =
+            format!("UPDATE {} SET run = {} WHERE workflow = {}", table("applied"), self.run, self.me());
         self.execute(conn, "taking the workflow over", sql).await.map(drop)
     }
 
@@ -362,7 +367,11 @@ impl Store {
     pub fn checkpoint_statements(&self, checkpoint: &Checkpoint) -> Vec<CheckpointStatement> {
         let position = match &checkpoint.position {
             Some(p) => {
-                format!(", position = {}, source_timestamp = {}", quote::text(&p.to_string()), checkpoint.timestamp)
+                format!(
+                    ", position = {}, source_timestamp = {}",
+                    quote::text(&p.to_string()),
+                    checkpoint.timestamp
+                )
             }
             None => String::new(),
         };
@@ -395,7 +404,11 @@ impl Store {
     }
 
     fn change_of_state(&self, from: State, to: State) -> String {
-        format!("UPDATE {} SET state = '{to}' WHERE name = {} AND state = '{from}'", table("workflow"), self.me())
+        format!(
+            "UPDATE {} SET state = '{to}' WHERE name = {} AND state = '{from}'",
+            table("workflow"),
+            self.me()
+        )
     }
 
     /// Changes the state if it is `from`; whether it was.
@@ -408,12 +421,18 @@ impl Store {
     pub async fn heartbeat(&self, conn: &mut Conn, source: Option<(&Position, f64)>) -> Result<()> {
         let ahead = match source {
             Some((position, lag)) => {
-                format!(", source_position = {}, lag_seconds = {lag}, error = NULL, stopped = FALSE", quote::text(&position.to_string()))
+                format!(
+                    ", source_position = {}, lag_seconds = {lag}, error = NULL, stopped = FALSE",
+                    quote::text(&position.to_string())
+                )
             }
             None => String::new(),
         };
-        let sql =
-            format!("UPDATE {} SET alive_at = UTC_TIMESTAMP(3){ahead} WHERE name = {}", table("workflow"), self.me());
+        let sql = format!(
+            "UPDATE {} SET alive_at = UTC_TIMESTAMP(3){ahead} WHERE name = {}",
+            table("workflow"),
+            self.me()
+        );
         self.execute(conn, "recording progress", sql).await.map(drop)
     }
 

@@ -87,7 +87,9 @@ pub async fn run(options: &Options) -> Result<Ended> {
             Err(error) => error,
         };
         // Bad input shows itself at the first attempt, and is not worth waiting for.
-        let hopeless = first && matches!(&error, Error::Server { error, .. } if error.code().is_none()) && progress.is_none();
+        let hopeless = first
+            && matches!(&error, Error::Server { error, .. } if error.code().is_none())
+            && progress.is_none();
         first = false;
         let stuck = stuck_since.elapsed();
         if !error.is_transient() || hopeless {

@@ -31,7 +31,9 @@ pub enum Error {
 
     /// No connection could be made.
     #[error("cannot connect to {address}: {why}")]
-    #[diagnostic(help("check that the server is running and that host, port and firewall let this machine through"))]
+    #[diagnostic(help(
+        "check that the server is running and that host, port and firewall let this machine through"
+    ))]
     Unreachable {
         /// The address, password hidden.
         address: String,
@@ -74,7 +76,9 @@ pub enum Error {
 
     /// No answer within the bound.
     #[error("{what}: no answer within {} s", .after.as_secs_f64())]
-    #[diagnostic(help("the server is overloaded, locked, or the network between is silently dropping packets"))]
+    #[diagnostic(help(
+        "the server is overloaded, locked, or the network between is silently dropping packets"
+    ))]
     TimedOut {
         /// What was attempted.
         what: String,

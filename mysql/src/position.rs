@@ -50,9 +50,7 @@ impl Position {
         match (self, other) {
             (Self::Gtid(a), Self::Gtid(b)) => Some(a.covers(b)),
             (Self::MariaDbGtid(a), Self::MariaDbGtid(b)) => Some(a.covers(b)),
-            (Self::File(a), Self::File(b)) => {
-                Some((a.sequence(), a.offset) >= (b.sequence(), b.offset))
-            }
+            (Self::File(a), Self::File(b)) => Some((a.sequence(), a.offset) >= (b.sequence(), b.offset)),
             _ => None,
         }
     }
@@ -72,10 +70,8 @@ impl Position {
                 }
             }
             Flavor::MySql => {
-                let settings: Option<(i64, String, String)> = conn
-                    .query_first("SELECT @@log_bin, @@gtid_mode, @@gtid_executed")
-                    .await
-                    .map_err(fail)?;
+                let settings: Option<(i64, String, String)> =
+                    conn.query_first("SELECT @@log_bin, @@gtid_mode, @@gtid_executed").await.map_err(fail)?;
                 match settings {
                     Some((1, mode, executed)) if mode == "ON" => Ok(Self::Gtid(executed.parse()?)),
                     Some((1, ..)) => Ok(Self::File(Self::current_file(conn, server).await?)),

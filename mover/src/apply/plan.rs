@@ -151,7 +151,10 @@ mod tests {
                             }
                             Operation::Replace => drop(rows.insert(key, int(&row[1]))),
                             Operation::Delete { must_exist } => {
-                                assert!(rows.remove(&key).is_some() || !must_exist, "delete of a missing row");
+                                assert!(
+                                    rows.remove(&key).is_some() || !must_exist,
+                                    "delete of a missing row"
+                                );
                             }
                         }
                     }

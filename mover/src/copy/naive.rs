@@ -25,7 +25,9 @@ pub async fn copy(
             let (rows, progress) = walk.next(&mut reader).await?;
             let n = rows.rows.len();
             target.write_chunk(&rows, false).await?;
-            target.commit(&Checkpoint { copied: vec![(walk.index, progress)], ..Checkpoint::default() }).await?;
+            target
+                .commit(&Checkpoint { copied: vec![(walk.index, progress)], ..Checkpoint::default() })
+                .await?;
             tokio::time::sleep_until(started + pace.time_for(n)).await;
         }
     }

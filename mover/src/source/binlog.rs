@@ -294,7 +294,12 @@ impl Reader {
         self.row_images(operation, &header, bytes.rest())
     }
 
-    fn compressed_rows(&mut self, operation: u8, extended: bool, data: &[u8]) -> std::result::Result<(), Unreadable> {
+    fn compressed_rows(
+        &mut self,
+        operation: u8,
+        extended: bool,
+        data: &[u8],
+    ) -> std::result::Result<(), Unreadable> {
         let mut bytes = Bytes::new(data);
         let header = RowsHeader::read(&mut bytes, operation, extended)?;
         if !matches!(self.maps.get(&header.table_id), Some(Mapped::Other)) {
@@ -304,7 +309,12 @@ impl Reader {
         Ok(())
     }
 
-    fn row_images(&mut self, operation: u8, header: &RowsHeader, images: &[u8]) -> std::result::Result<(), Unreadable> {
+    fn row_images(
+        &mut self,
+        operation: u8,
+        header: &RowsHeader,
+        images: &[u8],
+    ) -> std::result::Result<(), Unreadable> {
         let (plan, moved) = match self.maps.get(&header.table_id) {
             Some(Mapped::Other) => return Ok(()),
             Some(Mapped::Moved(plan)) => (plan, true),
@@ -313,7 +323,9 @@ impl Reader {
             None => return Err(Unreadable("a row event came without its table map".into())),
         };
         if header.width != plan.width() || !header.full {
-            return Err(Unreadable("a row image is not complete: set binlog_row_image=FULL on the source".into()));
+            return Err(Unreadable(
+                "a row image is not complete: set binlog_row_image=FULL on the source".into(),
+            ));
         }
         let mut bytes = Bytes::new(images);
         while !bytes.is_empty() {
@@ -339,7 +351,8 @@ impl Reader {
         match self.maps.get(&id) {
             Some(Mapped::Other) => Ok(()),
             _ => Err(Unreadable(
-                "JSON columns are logged as differences: set binlog_row_value_options='' on the source".into(),
+                "JSON columns are logged as differences: set binlog_row_value_options='' on the source"
+                    .into(),
             )),
         }
     }
@@ -355,11 +368,17 @@ impl Reader {
         }
     }
 
-    fn query(&mut self, (schema, text): &(String, Vec<u8>), timestamp: u32) -> std::result::Result<(), Unreadable> {
+    fn query(
+        &mut self,
+        (schema, text): &(String, Vec<u8>),
+        timestamp: u32,
+    ) -> std::result::Result<(), Unreadable> {
         let text = String::from_utf8_lossy(text);
         let names = self.tables.iter().map(|t| t.name.as_str());
         let rolled_back = |what: &str| {
-            Unreadable(format!("{what} follows changes of moved tables; tables without transactions cannot be moved"))
+            Unreadable(format!(
+                "{what} follows changes of moved tables; tables without transactions cannot be moved"
+            ))
         };
         match statement::meaning(&text, schema, &self.schema, names) {
             Meaning::Begin | Meaning::Opening => self.transaction.open = true,

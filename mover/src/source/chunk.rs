@@ -11,7 +11,8 @@ use crate::value::{Row, Value};
 pub fn query(table: &Table, after: Option<&[Value]>, limit: usize) -> Vec<u8> {
     let columns: Vec<String> = table.columns.iter().map(selected).collect();
     let index = quote::ident(&table.key_name);
-    let mut sql = format!("SELECT {} FROM {} FORCE INDEX ({index})", columns.join(", "), table.qualified()).into_bytes();
+    let mut sql = format!("SELECT {} FROM {} FORCE INDEX ({index})", columns.join(", "), table.qualified())
+        .into_bytes();
     if let Some(after) = after {
         sql.extend_from_slice(b" WHERE ");
         push_after(&mut sql, table, after);

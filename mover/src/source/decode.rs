@@ -14,10 +14,16 @@ use crate::value::{Row, Value};
 /// How one column's bytes are laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wire {
-    Int { bytes: usize, unsigned: bool },
+    Int {
+        bytes: usize,
+        unsigned: bool,
+    },
     Float,
     Double,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Year,
     Date,
     Time(u8),
@@ -33,7 +39,10 @@ enum Wire {
     /// A length of so many bytes, then the value.
     Prefixed(usize),
     /// The same, padded with zeros to a width.
-    Padded { prefix: usize, width: usize },
+    Padded {
+        prefix: usize,
+        width: usize,
+    },
     Json(usize),
 }
 
@@ -71,8 +80,9 @@ impl Plan {
         for (i, stored) in table.ordinals.iter().enumerate() {
             let kind = stored.map(|s| &table.columns[s].kind);
             let raw = map.get_raw_column_type(i).ok().flatten().map_or(0, |t| t as u8);
-            let wire = wire(raw, map.get_column_metadata(i).unwrap_or(&[]), kind)
-                .ok_or_else(|| BadRow(format!("column {} of {} has the unknown type {raw}", i + 1, table.qualified())))?;
+            let wire = wire(raw, map.get_column_metadata(i).unwrap_or(&[]), kind).ok_or_else(|| {
+                BadRow(format!("column {} of {} has the unknown type {raw}", i + 1, table.qualified()))
+            })?;
             wires.push((wire, *stored));
         }
         Ok(Self { table: index, wires, stored: table.columns.len() })

@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn long_names_stay_within_the_servers_limit_and_apart() {
         assert_eq!(fenced_name("customer"), "_customer_fenced");
-        let (a, b) = (fenced_name(&format!("{}a", "x".repeat(63))), fenced_name(&format!("{}b", "x".repeat(63))));
+        let (a, b) =
+            (fenced_name(&format!("{}a", "x".repeat(63))), fenced_name(&format!("{}b", "x".repeat(63))));
         assert!(a.chars().count() <= 64 && a != b);
     }
 }

@@ -236,15 +236,44 @@ mod tests {
     fn objects_find_their_keys_and_values() {
         // {"a": 1, "b": [true]}: counts, sizes and offsets are from the container's own start.
         let document = [
-            SMALL_OBJECT, 2, 0, 27, 0, 18, 0, 1, 0, 19, 0, 1, 0, INT16, 1, 0, SMALL_ARRAY, 20, 0, b'a', b'b', 1, 0,
-            7, 0, LITERAL, 1, 0,
+            SMALL_OBJECT,
+            2,
+            0,
+            27,
+            0,
+            18,
+            0,
+            1,
+            0,
+            19,
+            0,
+            1,
+            0,
+            INT16,
+            1,
+            0,
+            SMALL_ARRAY,
+            20,
+            0,
+            b'a',
+            b'b',
+            1,
+            0,
+            7,
+            0,
+            LITERAL,
+            1,
+            0,
         ];
         assert_eq!(text(&document), "{\"a\": 1, \"b\": [true]}");
     }
 
     #[test]
     fn base64_pads() {
-        assert_eq!((base64(b"a"), base64(b"ab"), base64(b"abc")), ("YQ==".into(), "YWI=".into(), "YWJj".into()));
+        assert_eq!(
+            (base64(b"a"), base64(b"ab"), base64(b"abc")),
+            ("YQ==".into(), "YWI=".into(), "YWJj".into())
+        );
     }
 
     proptest! {

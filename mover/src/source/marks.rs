@@ -19,7 +19,8 @@ pub const TABLE: &str = "watermark";
 
 /// The marks' table as the row decoder needs it.
 pub fn definition() -> Table {
-    let column = |name: &str| Column { name: name.into(), kind: Kind::Binary, sql_type: "varbinary(255)".into() };
+    let column =
+        |name: &str| Column { name: name.into(), kind: Kind::Binary, sql_type: "varbinary(255)".into() };
     Table {
         schema: SCHEMA.into(),
         name: TABLE.into(),

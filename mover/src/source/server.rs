@@ -27,7 +27,13 @@ pub struct ServerSource {
 
 impl ServerSource {
     /// `run` is a number that no other reader has at the same time.
-    pub fn new(connector: Connector, info: ServerInfo, workflow: &str, tables: Arc<[Table]>, run: u64) -> Self {
+    pub fn new(
+        connector: Connector,
+        info: ServerInfo,
+        workflow: &str,
+        tables: Arc<[Table]>,
+        run: u64,
+    ) -> Self {
         // Ids of real servers are mostly small: the upper half is used.
         let server_id = (run ^ run >> 32) as u32 | 0x8000_0000;
         Self { connector, workflow: workflow.into(), tables, info, server_id }
@@ -36,9 +42,13 @@ impl ServerSource {
     /// A connection whose results are bytes in each column's own character set.
     async fn connect(&self) -> Result<Conn> {
         let mut conn = self.connector.connect().await.on_source()?;
-        within(TIMEOUT, "setting up a session", conn.query_drop("SET SESSION sql_mode = '', character_set_results = NULL"))
-            .await
-            .on_source()?;
+        within(
+            TIMEOUT,
+            "setting up a session",
+            conn.query_drop("SET SESSION sql_mode = '', character_set_results = NULL"),
+        )
+        .await
+        .on_source()?;
         Ok(conn)
     }
 
@@ -90,18 +100,25 @@ impl ServerSource {
         }
         let Position::Gtid(applied) = position else { return Ok(()) };
         let purged: Option<String> =
-            within(TIMEOUT, "reading gtid_purged", conn.query_first("SELECT @@gtid_purged")).await.on_source()?;
+            within(TIMEOUT, "reading gtid_purged", conn.query_first("SELECT @@gtid_purged"))
+                .await
+                .on_source()?;
         let purged = purged.unwrap_or_default();
         if applied.covers(&purged.parse().on_source()?) {
             return Ok(());
         }
-        Err(Error::BinlogPurged { position: position.to_string(), message: format!("gtid_purged is {purged}") })
+        Err(Error::BinlogPurged {
+            position: position.to_string(),
+            message: format!("gtid_purged is {purged}"),
+        })
     }
 
     async fn set_up_dump(&self, conn: &mut Conn, position: &Position) -> Result<()> {
         let nanoseconds = HEARTBEAT.as_nanos();
         let mut setup = vec![match self.info.flavor {
-            Flavor::MySql => format!("SET @source_heartbeat_period = {nanoseconds}, @master_heartbeat_period = {nanoseconds}"),
+            Flavor::MySql => format!(
+                "SET @source_heartbeat_period = {nanoseconds}, @master_heartbeat_period = {nanoseconds}"
+            ),
             Flavor::MariaDb => format!("SET @master_heartbeat_period = {nanoseconds}"),
         }];
         if self.info.flavor == Flavor::MariaDb {
@@ -111,7 +128,9 @@ impl ServerSource {
             }
         }
         for statement in setup {
-            within(TIMEOUT, "preparing to read the binary log", conn.query_drop(statement)).await.on_source()?;
+            within(TIMEOUT, "preparing to read the binary log", conn.query_drop(statement))
+                .await
+                .on_source()?;
         }
         Ok(())
     }
@@ -122,7 +141,11 @@ impl Source for ServerSource {
     type Stream = ServerStream;
 
     async fn reader(&self) -> Result<ServerReader> {
-        Ok(ServerReader { conn: self.connect().await?, workflow: self.workflow.clone(), tables: self.tables.clone() })
+        Ok(ServerReader {
+            conn: self.connect().await?,
+            workflow: self.workflow.clone(),
+            tables: self.tables.clone(),
+        })
     }
 
     async fn stream(&self, position: &Position) -> Result<ServerStream> {
@@ -152,7 +175,9 @@ fn sid(uuid: &str, tag: &str, intervals: &[(u64, u64)]) -> Result<Sid<'static>> 
     let tag = if tag.is_empty() { String::new() } else { format!("{tag}:") };
     let intervals: Vec<String> = intervals.iter().map(|(from, to)| format!("{from}-{to}")).collect();
     let text = format!("{uuid}:{tag}{}", intervals.join(":"));
-    text.parse::<Sid<'static>>().map_err(|e| ServerError::BadPosition { text, why: e.to_string() }).on_source()
+    text.parse::<Sid<'static>>()
+        .map_err(|e| ServerError::BadPosition { text, why: e.to_string() })
+        .on_source()
 }
 
 impl ChangeStream for ServerStream {
@@ -182,7 +207,9 @@ impl ChunkReader for ServerReader {
         let what = format!("reading a chunk of {}", table.qualified());
         // A prepared statement answers in binary form: FLOAT loses digits in text form.
         let rows: Vec<ServerRow> =
-            within(TIMEOUT, &what, self.conn.exec(chunk::query(table, after, limit), ())).await.on_source()?;
+            within(TIMEOUT, &what, self.conn.exec(chunk::query(table, after, limit), ()))
+                .await
+                .on_source()?;
         rows.into_iter()
             .map(|row| chunk::row(table, row))
             .collect::<std::result::Result<_, _>>()

@@ -98,12 +98,7 @@ pub fn meaning<'a>(
     Meaning::Other
 }
 
-fn concerns<'a>(
-    words: &[Word],
-    default: &str,
-    schema: &str,
-    tables: impl Iterator<Item = &'a str>,
-) -> bool {
+fn concerns<'a>(words: &[Word], default: &str, schema: &str, tables: impl Iterator<Item = &'a str>) -> bool {
     let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
     let whole_database = words.iter().take(3).any(|w| w.is("DATABASE") || w.is("SCHEMA"));
     if whole_database {
@@ -155,9 +150,8 @@ fn words(statement: &str) -> Vec<Word> {
             '/' if rest.starts_with("/*M!") => 4,
             '/' if rest.starts_with("/*") => rest[2..].find("*/").map_or(rest.len(), |end| end + 4),
             c if c.is_alphanumeric() || c == '_' || c == '$' => {
-                let length = rest
-                    .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-                    .unwrap_or(rest.len());
+                let length =
+                    rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
                 let text = &rest[..length];
                 // The version number of an executable comment is no word.
                 if !(words.is_empty() && text.bytes().all(|b| b.is_ascii_digit())) {

@@ -96,7 +96,12 @@ pub fn old_datetime(bytes: &mut Bytes<'_>) -> Result<String> {
     let v = bytes.u64()?;
     let (date, time) = (v / 1_000_000, v % 1_000_000);
     let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
-    Ok(format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", time / 10_000, time / 100 % 100, time % 100))
+    Ok(format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
+        time / 10_000,
+        time / 100 % 100,
+        time % 100
+    ))
 }
 
 /// The old three-byte TIME: the signed number hhmmss.

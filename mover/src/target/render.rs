@@ -32,7 +32,8 @@ pub struct Statement {
 
 impl Statement {
     fn new(table: &Table, sql: Vec<u8>, expect: Expect) -> Self {
-        let alone = table.columns.iter().any(|c| matches!(&c.kind, Kind::Char { charset, .. } if charset == "ucs2"));
+        let alone =
+            table.columns.iter().any(|c| matches!(&c.kind, Kind::Char { charset, .. } if charset == "ucs2"));
         Self { sql, expect, enum_zero: false, alone }
     }
 
@@ -46,8 +47,12 @@ impl Statement {
 /// The statement of one step.
 pub fn step(table: &Table, step: &Step) -> Statement {
     match step {
-        Step::Batch { operation: Operation::Insert, rows, .. } => insert(table, "INSERT", rows, Expect::Rows(rows.len() as u64)),
-        Step::Batch { operation: Operation::Replace, rows, .. } => insert(table, "REPLACE", rows, Expect::Any),
+        Step::Batch { operation: Operation::Insert, rows, .. } => {
+            insert(table, "INSERT", rows, Expect::Rows(rows.len() as u64))
+        }
+        Step::Batch { operation: Operation::Replace, rows, .. } => {
+            insert(table, "REPLACE", rows, Expect::Any)
+        }
         Step::Batch { operation: Operation::Delete { must_exist }, rows, .. } => {
             delete(table, rows, if *must_exist { Expect::Rows(rows.len() as u64) } else { Expect::Any })
         }
@@ -81,7 +86,9 @@ pub fn delete(table: &Table, rows: &[Row], expect: Expect) -> Statement {
     let mut sql = format!("DELETE FROM {} WHERE ", table.qualified()).into_bytes();
     let columns: Vec<String> = table.key_columns().map(|c| quote::ident(&c.name)).collect();
     let tuple = columns.len() > 1;
-    sql.extend_from_slice(if tuple { format!("({})", columns.join(",")) } else { columns.concat() }.as_bytes());
+    sql.extend_from_slice(
+        if tuple { format!("({})", columns.join(",")) } else { columns.concat() }.as_bytes(),
+    );
     sql.extend_from_slice(b" IN (");
     for (i, row) in rows.iter().enumerate() {
         sql.extend_from_slice(if i > 0 { b"," } else { b"" });
@@ -99,7 +106,8 @@ pub fn delete(table: &Table, rows: &[Row], expect: Expect) -> Statement {
 /// Updates the columns that differ, by the key before.
 fn update(table: &Table, before: &Row, after: &Row) -> Statement {
     let mut sql = format!("UPDATE {} SET ", table.qualified()).into_bytes();
-    let same = |i: &usize| before[*i] == after[*i] && !matches!(after[*i], Value::Float(_) | Value::Double(_));
+    let same =
+        |i: &usize| before[*i] == after[*i] && !matches!(after[*i], Value::Float(_) | Value::Double(_));
     let mut changed: Vec<usize> = (0..table.columns.len()).filter(|i| !same(i)).collect();
     // ON UPDATE CURRENT_TIMESTAMP would put the target's own time where the source left the column alone.
     let untouched_timestamps = (0..table.columns.len())

@@ -40,7 +40,7 @@ impl ServerTarget {
             .with_found_rows()
             .with_setup("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
             .with_setup("SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = 20, sql_notes = 0")
-            .with_setup("SET SESSION transaction_isolation = 'READ-COMMITTED'")
+            .with_setup("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
             .with_setup("SET NAMES binary");
         let conn = connector.connect().await.on_target()?;
         Ok(Self { conn, store, tables, in_transaction: false, at: String::new() })
@@ -48,7 +48,9 @@ impl ServerTarget {
 
     async fn begin(&mut self) -> Result<()> {
         if !self.in_transaction {
-            within(TIMEOUT, "opening a transaction", self.conn.query_drop("START TRANSACTION")).await.on_target()?;
+            within(TIMEOUT, "opening a transaction", self.conn.query_drop("START TRANSACTION"))
+                .await
+                .on_target()?;
             self.in_transaction = true;
         }
         Ok(())
@@ -77,7 +79,9 @@ impl ServerTarget {
     }
 
     async fn send_packet(&mut self, packet: Vec<u8>, statements: &[Statement]) -> Result<()> {
-        let answers = within(TIMEOUT, "writing rows", answers(&mut self.conn, packet, statements.len())).await.on_target()?;
+        let answers = within(TIMEOUT, "writing rows", answers(&mut self.conn, packet, statements.len()))
+            .await
+            .on_target()?;
         for (i, statement) in statements.iter().enumerate() {
             let found = match answers.get(i) {
                 Some(Ok(answer)) => answer,
@@ -203,7 +207,9 @@ impl Target for ServerTarget {
         let statements = steps
             .iter()
             .map(|step| match step {
-                Step::Batch { table, .. } | Step::Update { table, .. } => render::step(&self.tables[*table], step),
+                Step::Batch { table, .. } | Step::Update { table, .. } => {
+                    render::step(&self.tables[*table], step)
+                }
             })
             .collect();
         self.send(statements).await
@@ -218,7 +224,9 @@ impl Target for ServerTarget {
         let statements = if replacing {
             let query = render::any_in_range(table, chunk);
             let found: Option<u8> =
-                within(TIMEOUT, "looking at a chunk's range", self.conn.query_first(query)).await.on_target()?;
+                within(TIMEOUT, "looking at a chunk's range", self.conn.query_first(query))
+                    .await
+                    .on_target()?;
             Self::chunk_statements(table, &chunk.rows, "INSERT", found.is_some())
         } else {
             Self::chunk_statements(table, &chunk.rows, "INSERT IGNORE", false)
@@ -236,10 +244,13 @@ impl Target for ServerTarget {
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.begin().await?;
         for statement in self.store.checkpoint_statements(checkpoint) {
-            let result: std::result::Result<u64, ServerError> = within(TIMEOUT, "writing the checkpoint", async {
-                Ok::<_, mysql_async::Error>(self.conn.query_iter(statement.sql.as_str()).await?.affected_rows())
-            })
-            .await;
+            let result: std::result::Result<u64, ServerError> =
+                within(TIMEOUT, "writing the checkpoint", async {
+                    Ok::<_, mysql_async::Error>(
+                        self.conn.query_iter(statement.sql.as_str()).await?.affected_rows(),
+                    )
+                })
+                .await;
             let rows = result.on_target()?;
             if statement.must_match && rows != 1 {
                 return Err(self.store.taken_over());

@@ -41,10 +41,20 @@ pub async fn run(options: &Options) -> (Result<Ended>, Option<Reached>) {
     (result, Some((followed.position, rows)))
 }
 
-async fn work(options: &Options, run: u64, setup: &mut Setup, sender: &watch::Sender<Followed>) -> Result<Ended> {
+async fn work(
+    options: &Options,
+    run: u64,
+    setup: &mut Setup,
+    sender: &watch::Sender<Followed>,
+) -> Result<Ended> {
     let workflow = setup.workflow.clone();
-    let source =
-        ServerSource::new(setup.source_connector.clone(), setup.source_info, &workflow.name, setup.tables.clone(), run);
+    let source = ServerSource::new(
+        setup.source_connector.clone(),
+        setup.source_info,
+        &workflow.name,
+        setup.tables.clone(),
+        run,
+    );
     tracing::info!("workflow {}: {} at {}", workflow.name, workflow.state, workflow.position);
     if workflow.state.is_final() || workflow.state == State::Switched {
         return Control::new(setup, &source, sender).watch().await;
@@ -58,9 +68,17 @@ async fn work(options: &Options, run: u64, setup: &mut Setup, sender: &watch::Se
         Strategy::Watermark => None,
     };
     let stream = source.stream(&workflow.position).await?;
-    let follower =
-        Follower::new(target, &tables, &board, options.strategy.mode(), run, sender, &workflow.position, &copied)
-            .skipping(options.skip_ddl);
+    let follower = Follower::new(
+        target,
+        &tables,
+        &board,
+        options.strategy.mode(),
+        run,
+        sender,
+        &workflow.position,
+        &copied,
+    )
+    .skipping(options.skip_ddl);
     let copier = async {
         let reader = source.reader().await?;
         match copier_target {
@@ -112,7 +130,8 @@ impl<'a> Control<'a> {
             let workflow = loaded.ok_or_else(|| Error::Workflow {
                 workflow: self.setup.store.name().into(),
                 what: "its state was removed from the target while it ran".into(),
-                help: "do not touch the database _converge; cancel a workflow with `converge move cancel`".into(),
+                help: "do not touch the database _converge; cancel a workflow with `converge move cancel`"
+                    .into(),
             })?;
             match workflow.state {
                 State::Complete => return Ok(Ended::Complete),
@@ -147,7 +166,9 @@ impl<'a> Control<'a> {
         }
         let position = self.source.position(conn).await?;
         let now: Option<u64> =
-            within(TIMEOUT, "reading the source's clock", conn.query_first("SELECT UNIX_TIMESTAMP()")).await.on_source()?;
+            within(TIMEOUT, "reading the source's clock", conn.query_first("SELECT UNIX_TIMESTAMP()"))
+                .await
+                .on_source()?;
         let followed = self.followed.borrow().clone();
         let caught_up = followed.position.is_some_and(|applied| applied.covers(&position) == Some(true));
         let lag = match (caught_up, followed.timestamp, now) {

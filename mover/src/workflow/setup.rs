@@ -69,7 +69,11 @@ pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
     let target_tables = tables
         .iter()
         .zip(&workflow.tables)
-        .map(|(t, state)| Table { schema: workflow.target_schema.clone(), name: state.target.clone(), ..t.clone() })
+        .map(|(t, state)| Table {
+            schema: workflow.target_schema.clone(),
+            name: state.target.clone(),
+            ..t.clone()
+        })
         .collect();
     Ok(Setup {
         source,
@@ -104,7 +108,8 @@ async fn lock(conn: &mut Conn, workflow: &str) -> Result<()> {
 }
 
 fn check_same(options: &Options, workflow: &Workflow) -> Result<()> {
-    let stored: Vec<(String, String)> = workflow.tables.iter().map(|t| (t.source.clone(), t.target.clone())).collect();
+    let stored: Vec<(String, String)> =
+        workflow.tables.iter().map(|t| (t.source.clone(), t.target.clone())).collect();
     let mismatch = |what: String| {
         Err(Error::Workflow {
             workflow: workflow.name.clone(),
@@ -116,7 +121,9 @@ fn check_same(options: &Options, workflow: &Workflow) -> Result<()> {
         let names: Vec<String> = stored.iter().map(|(s, t)| format!("{s}={t}")).collect();
         return mismatch(format!("it moves {}, not the tables named now", names.join(",")));
     }
-    if (&options.source.database, &options.target.database) != (&workflow.source_schema, &workflow.target_schema) {
+    if (&options.source.database, &options.target.database)
+        != (&workflow.source_schema, &workflow.target_schema)
+    {
         return mismatch(format!("it moves {} to {}", workflow.source_schema, workflow.target_schema));
     }
     if options.strategy.to_string() != workflow.strategy && !workflow.state.is_final() {
@@ -142,7 +149,10 @@ async fn read_tables(conn: &mut Conn, workflow: &Workflow) -> Result<Vec<Table>>
 
 fn missing(schema: &str, table: &str) -> Error {
     Error::refused(
-        format!("there is no table {} on the source, or the account may not see it", quote::qualified(schema, table)),
+        format!(
+            "there is no table {} on the source, or the account may not see it",
+            quote::qualified(schema, table)
+        ),
         "check --tables and the database in --source; the account needs SELECT on the tables",
     )
 }
@@ -174,7 +184,8 @@ async fn create(
                 "move to another server, database or name",
             ));
         }
-        let table = Table::read(source, Side::Source, from, name).await?.ok_or_else(|| missing(from, name))?;
+        let table =
+            Table::read(source, Side::Source, from, name).await?.ok_or_else(|| missing(from, name))?;
         findings.extend(preflight::source_table(source, source_info, &table).await?);
         let there = Table::read(target, Side::Target, to, new_name).await?;
         match &there {
@@ -214,7 +225,12 @@ async fn create(
 }
 
 /// Creates a table on the target with the source's definition.
-async fn create_table(source: &mut Conn, target: &mut Conn, from: (&str, &str), to: (&str, &str)) -> Result<()> {
+async fn create_table(
+    source: &mut Conn,
+    target: &mut Conn,
+    from: (&str, &str),
+    to: (&str, &str),
+) -> Result<()> {
     let query = format!("SHOW CREATE TABLE {}", quote::qualified(from.0, from.1));
     let row: Option<(String, String)> =
         within(TIMEOUT, "reading a table's definition", source.query_first(query)).await.on_source()?;
@@ -222,9 +238,12 @@ async fn create_table(source: &mut Conn, target: &mut Conn, from: (&str, &str), 
     let help = "create the table on the target by hand, with the same columns and keys, and run again";
     let statement = crate::target::creation(&definition, from.1, to.0, to.1)
         .ok_or_else(|| Error::refused(format!("the definition of {} has an unknown form", from.1), help))?;
-    let session = "SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
+    let session =
+        "SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
     within(TIMEOUT, "preparing to create a table", target.query_drop(session)).await.on_target()?;
-    let made = within(TIMEOUT, &format!("creating table {} on the target", to.1), target.query_drop(statement)).await;
+    let made =
+        within(TIMEOUT, &format!("creating table {} on the target", to.1), target.query_drop(statement))
+            .await;
     match made {
         Err(e) if e.code().is_some() && e.severity() == converge_mysql::Severity::Permanent => {
             Err(Error::refused(e.to_string(), help))

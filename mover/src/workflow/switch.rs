@@ -76,7 +76,8 @@ impl Switch<'_> {
         };
         let Some(position) = position else {
             self.source.unfence(self.source_conn).await?;
-            let why = format!("the target did not reach the fence within {:.1} s", request.left.as_secs_f64());
+            let why =
+                format!("the target did not reach the fence within {:.1} s", request.left.as_secs_f64());
             return self.give_up(&request.token, &why).await;
         };
         self.store.enter(self.target_conn, State::Switching, State::Switched).await?;

@@ -170,11 +170,17 @@ fn status_text(status: &Status) -> String {
     for table in &status.tables {
         let (copied, estimated) = (table.rows_copied, table.rows_estimated.max(table.rows_copied));
         let state = if table.copied { "copied" } else { "copying" };
-        text.push_str(&format!("  {} -> {}: {copied} of about {estimated} rows, {state}\n", table.table, table.target_table));
+        text.push_str(&format!(
+            "  {} -> {}: {copied} of about {estimated} rows, {state}\n",
+            table.table, table.target_table
+        ));
     }
     let unknown = || "unknown".to_owned();
     text.push_str(&format!("  source:  {}\n", status.source));
-    text.push_str(&format!("  source position:  {}\n", status.source_position.clone().unwrap_or_else(unknown)));
+    text.push_str(&format!(
+        "  source position:  {}\n",
+        status.source_position.clone().unwrap_or_else(unknown)
+    ));
     text.push_str(&format!("  applied position: {}\n", status.applied_position));
     text.push_str(&format!("  lag: {}\n", status.lag_seconds.map_or_else(unknown, |s| format!("{s:.0} s"))));
     if let Some(error) = &status.error {
@@ -192,7 +198,10 @@ async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
     for table in control.status().await?.tables {
         println!("  {} on the source is now {}", table.table, fenced_name(&table.table));
     }
-    println!("  point the application at the target, then: converge move complete {} --target …", named.workflow);
+    println!(
+        "  point the application at the target, then: converge move complete {} --target …",
+        named.workflow
+    );
     Ok(Outcome::Good)
 }
 

@@ -1,0 +1,144 @@
+//! A mover process of the built binary, and what tests ask of it.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use converge_chaos::server::LocalServer;
+
+/// A mover between two servers: the workflow `w` moves `tables` from and to the database `shop`.
+pub struct Mover {
+    child: Option<Child>,
+    log: tempfile::NamedTempFile,
+    source: String,
+    target: String,
+    tables: String,
+    extra: Vec<String>,
+}
+
+#[allow(dead_code)]
+impl Mover {
+    /// Describes a mover without starting it.
+    pub fn new(source: &LocalServer, target: &LocalServer, tables: &str) -> Self {
+        Self {
+            child: None,
+            log: tempfile::NamedTempFile::new().unwrap(),
+            source: source.address("shop").to_url(),
+            target: target.address("shop").to_url(),
+            tables: tables.into(),
+            extra: Vec::new(),
+        }
+    }
+
+    /// Adds options of `move run`.
+    pub fn with(mut self, options: &[&str]) -> Self {
+        self.extra.extend(options.iter().map(ToString::to_string));
+        self
+    }
+
+    fn run_command(&self) -> Command {
+        let mut command = converge();
+        command.args(["move", "run", "w", "--source", &self.source, "--target", &self.target]);
+        command.args(["--tables", &self.tables]).args(&self.extra);
+        command
+    }
+
+    /// Starts it in the background.
+    pub fn start(&mut self) {
+        let log = self.log.reopen().unwrap();
+        let mut command = self.run_command();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Runs it to its end, which must come.
+    pub fn run(&self) -> Output {
+        self.run_command().output().unwrap()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Another command on the workflow.
+    pub fn command(&self, verb: &str, options: &[&str]) -> Output {
+        converge().args(["move", verb, "w", "--target", &self.target]).args(options).output().unwrap()
+    }
+
+    /// `status --format json`, `None` while there is nothing to ask.
+    pub fn status(&self) -> Option<serde_json::Value> {
+        let output = self.command("status", &["--format", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Waits until the status fulfils a condition.
+    pub fn wait_until(
+        &mut self,
+        what: &str,
+        condition: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let give_up = Instant::now() + Duration::from_secs(90);
+        loop {
+            let status = self.status();
+            if let Some(status) = status.as_ref().filter(|s| condition(s)) {
+                return status.clone();
+            }
+            let ended = self.child.as_mut().and_then(|c| c.try_wait().unwrap());
+            let late = Instant::now() > give_up;
+            assert!(
+                ended.is_none() && !late,
+                "waited for {what}: {status:?}, ended {ended:?}, log:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until the workflow is in a state.
+    pub fn wait_for(&mut self, state: &str) -> serde_json::Value {
+        self.wait_until(state, |s| s["state"] == state)
+    }
+
+    /// Waits until the process ends, and says how.
+    pub fn ended(&mut self) -> i32 {
+        let mut child = self.child.take().expect("a running mover");
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < give_up {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        panic!("the mover did not end; log:\n{}", self.log());
+    }
+
+    /// Switches traffic, which must work.
+    pub fn switch(&self) {
+        let output = self.command("switch-traffic", &["--timeout", "30s"]);
+        assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The built binary.
+pub fn converge() -> Command {
+    Command::new(PathBuf::from(env!("CARGO_BIN_EXE_converge")))
+}
