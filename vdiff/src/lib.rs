@@ -1,1 +1,24 @@
-//! placeholder
+//! VDiff: compares tables on two servers and says `equal`, `different` (with the rows) or `not proven`.
+//!
+//! Data flows one way: [`request`] → `schema` (read on both sides, by VDiff's own queries) → `plan` (which columns
+//! compare in which canonical form, by which key) → `engine` (chunks, digests on both servers at once, narrowing
+//! down to rows, confirming) → [`report`].
+//!
+//! What it must never do: write to a server; share row, schema or digest code with a mover; answer `equal` when
+//! something was skipped, cut short, unreadable or not comparable.
+
+mod canonical_json;
+pub mod digest;
+mod engine;
+mod error;
+mod form;
+mod plan;
+pub mod report;
+pub mod request;
+mod schema;
+mod session;
+
+pub use engine::compare;
+pub use error::Error;
+pub use report::{Report, Verdict};
+pub use request::{Options, Progress, Request, Side, TablePair};

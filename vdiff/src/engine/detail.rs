@@ -1,0 +1,234 @@
+//! Naming the columns of differing rows, with their values for people.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::rows::{Parsed, row};
+use super::settle::Lookup;
+use super::table::{Suspect, TableRun};
+use crate::canonical_json::canonical;
+use crate::error::Error;
+use crate::form::ShownAs;
+use crate::plan::PlannedColumn;
+use crate::plan::sql::SHOWN;
+use crate::report::{DifferingRow, Kind, Values};
+use crate::session::{Cells, number};
+
+/// Rows whose values are fetched by one statement.
+const BATCH: usize = 50;
+
+/// Whole numbers beyond this lose digits in many JSON readers.
+const EXACT_IN_JSON: i128 = 1 << 53;
+
+/// One column of one row.
+#[derive(Debug, Clone, PartialEq)]
+struct Field {
+    /// What is compared.
+    piece: Option<Vec<u8>>,
+    /// What is shown.
+    shown: Option<String>,
+    /// Bytes of the value.
+    length: u64,
+}
+
+type Fields = Vec<Field>;
+
+impl TableRun<'_> {
+    /// The first differing rows, as many as the report may name.
+    pub async fn describe(&mut self, confirmed: bool) -> Result<Vec<DifferingRow>, Error> {
+        let mut rows = Vec::new();
+        let wanted: Vec<Suspect> =
+            self.suspects.iter().take(self.options.max_rows_reported).cloned().collect();
+        let addressable = self.plan.is_addressable();
+        let mut rest = wanted.as_slice();
+        while let Some(first) = rest.first() {
+            let same = |s: &&Suspect| addressable || s.scope == first.scope;
+            let batch = &rest[..rest.iter().take(BATCH).take_while(same).count()];
+            rest = &rest[batch.len()..];
+            let source = self.fields(batch, 0).await?;
+            let target = self.fields(batch, 1).await?;
+            for suspect in batch {
+                let key = suspect.row.key.as_slice();
+                let sides = [source.get(key), target.get(key)];
+                self.rows_of(suspect, sides, confirmed, &mut rows);
+            }
+        }
+        rows.truncate(self.options.max_rows_reported);
+        Ok(rows)
+    }
+
+    async fn fields(&mut self, batch: &[Suspect], side: usize) -> Result<HashMap<Vec<u8>, Fields>, Error> {
+        let lookup = Lookup::of(self, batch)?;
+        let plan = self.plan;
+        let sql = plan.details(&lookup.scope, lookup.pick(), side);
+        let session = self.session(side);
+        let mut found = HashMap::new();
+        for cells in session.query("reading differing rows", &sql).await? {
+            match row(plan, &cells) {
+                Some(Parsed::Row(row)) => {
+                    let fields = fields_of(&plan.columns, &cells[3 + plan.client_columns().len()..]);
+                    found.entry(row.key).or_insert(fields);
+                }
+                Some(Parsed::Undigested(_)) => {}
+                None => {
+                    return Err(
+                        session.unexpected("reading differing rows", "a row is not in the form asked for")
+                    );
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn rows_of(
+        &self,
+        suspect: &Suspect,
+        sides: [Option<&Fields>; 2],
+        confirmed: bool,
+        rows: &mut Vec<DifferingRow>,
+    ) {
+        let counts = suspect.row.counts();
+        let kinds = [
+            (Kind::Mismatched, counts.mismatched, [sides[0], sides[1]]),
+            (Kind::ExtraSource, counts.extra_source, [sides[0], None]),
+            (Kind::ExtraTarget, counts.extra_target, [None, sides[1]]),
+        ];
+        for (kind, copies, sides) in kinds.into_iter().filter(|(_, copies, _)| *copies > 0) {
+            let Some(any) = sides[0].or(sides[1]) else { continue };
+            let mut row = DifferingRow {
+                key: self.key_of(any),
+                kind,
+                columns: Vec::new(),
+                values: Default::default(),
+                copies,
+                confirmed,
+            };
+            for (i, column) in self.plan.columns.iter().enumerate() {
+                let fields = sides.map(|side| side.and_then(|fields| fields.get(i)));
+                let differs = match fields {
+                    [Some(a), Some(b)] => a.piece != b.piece,
+                    _ => false,
+                };
+                if differs {
+                    row.columns.push(column.name.clone());
+                }
+                if differs || kind != Kind::Mismatched {
+                    row.values.insert(column.name.clone(), values(fields));
+                }
+            }
+            rows.push(row);
+        }
+    }
+
+    /// The key as JSON; the whole row where there is none.
+    fn key_of(&self, fields: &Fields) -> Map<String, Value> {
+        let all: Vec<usize> = (0..self.plan.columns.len()).collect();
+        let positions = if self.plan.is_multiset() { all.as_slice() } else { self.plan.key_positions() };
+        positions
+            .iter()
+            .filter_map(|i| {
+                let (column, field) = (&self.plan.columns[*i], fields.get(*i)?);
+                Some((column.name.clone(), json(column.form.shown, field.shown.as_deref())))
+            })
+            .collect()
+    }
+}
+
+/// A shown value in JSON: numbers only where no reader loses digits.
+fn json(shown: ShownAs, text: Option<&str>) -> Value {
+    match (shown, text) {
+        (_, None) => Value::Null,
+        (ShownAs::Integer, Some(text)) => match text.parse::<i128>() {
+            Ok(number) if (-EXACT_IN_JSON..=EXACT_IN_JSON).contains(&number) => Value::from(number as i64),
+            _ => Value::from(text),
+        },
+        (_, Some(text)) => Value::from(text),
+    }
+}
+
+fn fields_of(columns: &[PlannedColumn], cells: &[Option<Vec<u8>>]) -> Fields {
+    let cells: Vec<Cells> = cells.chunks(3).map(<[_]>::to_vec).collect();
+    columns
+        .iter()
+        .zip(cells)
+        .map(|(column, cells)| {
+            let length = number(&cells[2]).unwrap_or(0);
+            let shown = cells[1].as_deref().map(|bytes| show(column.form.shown, bytes, length));
+            let piece = match &cells[0] {
+                Some(text) if column.form.client_json => Some(canonical(text)),
+                piece => piece.clone(),
+            };
+            Field { piece, shown, length }
+        })
+        .collect()
+}
+
+fn show(shown: ShownAs, bytes: &[u8], length: u64) -> String {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    match shown {
+        ShownAs::Real => real(&text).map_or(text, |number| format!("{number:?}")),
+        ShownAs::Hex => {
+            let cut = if (text.len() as u64) < length * 2 { "…" } else { "" };
+            format!("0x{text}{cut}")
+        }
+        ShownAs::Text if text.chars().count() >= SHOWN && (text.len() as u64) < length => format!("{text}…"),
+        _ => text,
+    }
+}
+
+/// The double whose little-endian bytes are given in hexadecimal.
+fn real(hex: &str) -> Option<f64> {
+    u64::from_str_radix(hex, 16)
+        .ok()
+        .filter(|_| hex.len() == 16)
+        .map(|bits| f64::from_bits(bits.swap_bytes()))
+}
+
+/// Both values; where they look the same although they are not, with what tells them apart.
+fn values(fields: [Option<&Field>; 2]) -> Values {
+    let shown = |field: Option<&Field>| field.and_then(|f| f.shown.clone());
+    let [mut source, mut target] = fields.map(shown);
+    if let [Some(a), Some(b)] = fields
+        && source == target
+        && source.is_some()
+    {
+        for (text, field) in [(&mut source, a), (&mut target, b)] {
+            let piece = field.piece.as_deref().unwrap_or_default();
+            let digest = converge_mysql::quote::hex_digits(&crate::digest::row_digest(piece));
+            let (bytes, start) = (field.length, &digest[..12]);
+            *text = text.take().map(|t| format!("{t} ({bytes} bytes, digest {start}…)"));
+        }
+    }
+    Values { source, target }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_all_their_digits() {
+        let key = |text| json(ShownAs::Integer, Some(text)).to_string();
+        assert_eq!(key("42"), "42");
+        assert_eq!(key("-9007199254740992"), "-9007199254740992");
+        assert_eq!(key("9007199254740993"), "\"9007199254740993\"");
+        assert_eq!(key("18446744073709551615"), "\"18446744073709551615\"");
+        assert_eq!(json(ShownAs::Text, Some("42")).to_string(), "\"42\"");
+        assert_eq!(json(ShownAs::Hex, Some("0x00ff")).to_string(), "\"0x00ff\"");
+    }
+
+    #[test]
+    fn doubles_are_shown_from_their_bits() {
+        assert_eq!(real("343333333333D33F"), Some(0.1 + 0.2));
+        assert_eq!(show(ShownAs::Real, b"0000000000000080", 8), "-0.0");
+    }
+
+    #[test]
+    fn values_that_look_alike_are_told_apart() {
+        let field =
+            |piece: &[u8]| Field { piece: Some(piece.to_vec()), shown: Some("x".into()), length: 900 };
+        let both = values([Some(&field(b"1")), Some(&field(b"2"))]);
+        assert_ne!(both.source, both.target);
+    }
+}

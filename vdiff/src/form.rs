@@ -1,0 +1,282 @@
+//! The canonical form of a column: SQL on each side whose results are byte for byte the same exactly when the
+//! values are. Pure: nothing here talks to a server.
+//!
+//! Never a form that maps two values of one column to one piece (rounded floats, collations, trimmed spaces), and never
+//! one that turns a value into NULL.
+
+mod kind;
+mod text;
+
+use converge_mysql::{Flavor, quote};
+
+use crate::digest::Framing;
+use crate::schema::Column;
+use kind::Kind;
+
+/// How one column is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    /// Unframed piece on the source and on the target; NULL exactly for NULL.
+    pub pieces: [String; 2],
+    /// How a piece is framed.
+    pub framing: Framing,
+    /// Whether the piece is JSON text that the client canonicalises and digests.
+    pub client_json: bool,
+    /// What a literal of it looks like in a range predicate, where both sides are sure to order it alike.
+    pub literal: Option<Literal>,
+    /// How the value is shown.
+    pub shown: ShownAs,
+    /// What is different about the two columns although their values compare.
+    pub notes: Vec<String>,
+}
+
+/// How a piece becomes a SQL literal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Literal {
+    /// As it is.
+    Number,
+    /// In quotes.
+    Quoted,
+    /// Bytes, in hexadecimal.
+    Bytes,
+    /// Bytes in a character set, in hexadecimal.
+    Text(String),
+}
+
+impl Literal {
+    /// SQL for a piece.
+    pub fn sql(&self, piece: &[u8]) -> String {
+        let plain = || String::from_utf8_lossy(piece).into_owned();
+        match self {
+            Self::Number => plain(),
+            Self::Quoted => quote::text(&plain()),
+            Self::Bytes => quote::hex(piece),
+            Self::Text(charset) => format!("_{charset} {}", quote::hex(piece)),
+        }
+    }
+}
+
+/// How a value is shown to people and in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownAs {
+    /// A whole number.
+    Integer,
+    /// Text.
+    Text,
+    /// Hexadecimal digits.
+    Hex,
+    /// The piece's bits as a floating-point number.
+    Real,
+}
+
+/// A column on both sides and the servers' families.
+#[derive(Debug, Clone, Copy)]
+pub struct Pairing<'a> {
+    /// The column on the source and on the target.
+    pub columns: [&'a Column; 2],
+    /// The family of the source and of the target.
+    pub flavors: [Flavor; 2],
+}
+
+impl Pairing<'_> {
+    /// The form, or why the two columns' values cannot be compared.
+    pub fn form(&self) -> Result<Form, String> {
+        let kinds = [Kind::of(self.columns[0])?, Kind::of(self.columns[1])?];
+        let mut form = match (kinds[0], kinds[1]) {
+            (Kind::Integer, Kind::Integer) => self.integers(),
+            (Kind::Integer | Kind::Decimal, Kind::Integer | Kind::Decimal) => self.decimals(kinds)?,
+            (Kind::Real, Kind::Real) => self.reals(),
+            (Kind::Temporal(a), Kind::Temporal(b)) => self.temporals([a, b])?,
+            (Kind::Enum, Kind::Enum) | (Kind::Set, Kind::Set) if self.same_members() => {
+                self.plain(ShownAs::Text, |c| format!("CAST(CAST({c} AS UNSIGNED) AS CHAR)"))
+            }
+            (Kind::Set, Kind::Set) => self.sets(),
+            (Kind::Json, Kind::Json) => self.json_pair(),
+            (Kind::Json, Kind::Text) | (Kind::Text, Kind::Json) => self.json_and_text(),
+            (Kind::Bytes, Kind::Bytes) | (Kind::Bytes, Kind::Text) | (Kind::Text, Kind::Bytes) => {
+                self.bytes()
+            }
+            (a, b) if a.is_text() && b.is_text() => self.texts(kinds),
+            (Kind::Address, Kind::Address) => self.addresses(),
+            _ => {
+                let [a, b] = self.columns;
+                return Err(format!("{} and {} have no form in common", a.column_type, b.column_type));
+            }
+        };
+        form.notes.extend(self.declared_differently());
+        Ok(form)
+    }
+
+    fn plain(&self, shown: ShownAs, piece: impl Fn(&str) -> String) -> Form {
+        let pieces = self.columns.map(|c| piece(&quote::ident(&c.name)));
+        let (framing, client_json, literal, notes) = (Framing::Plain, false, None, Vec::new());
+        Form { pieces, framing, client_json, literal, shown, notes }
+    }
+
+    fn integers(&self) -> Form {
+        let mut form = self.plain(ShownAs::Integer, str::to_owned);
+        form.pieces = self.columns.map(kind::integer_text);
+        form.literal = Some(Literal::Number);
+        form
+    }
+
+    fn decimals(&self, kinds: [Kind; 2]) -> Result<Form, String> {
+        let scale = self.columns[0].scale.max(self.columns[1].scale);
+        let whole = self.columns.map(kind::whole_digits);
+        let same = kinds == [Kind::Decimal; 2] && self.columns[0].scale == self.columns[1].scale;
+        if !same && (scale > 30 || whole[0].max(whole[1]) + scale > 65) {
+            return Err("the two decimal types have no common type".into());
+        }
+        let mut form = self.plain(ShownAs::Text, |c| {
+            if same {
+                format!("CAST({c} AS CHAR)")
+            } else {
+                format!("CAST(CAST({c} AS DECIMAL(65,{scale})) AS CHAR)")
+            }
+        });
+        // ZEROFILL would put zeros in front of the text form.
+        if same && self.columns.iter().any(|c| c.column_type.contains("zerofill")) {
+            let digits = whole[0].max(whole[1]) + scale;
+            form.pieces = self.columns.map(|c| {
+                format!("CAST(CAST({} AS DECIMAL({digits},{scale})) AS CHAR)", quote::ident(&c.name))
+            });
+        }
+        form.literal = Some(Literal::Number);
+        Ok(form)
+    }
+
+    /// The eight bytes of the IEEE 754 double, out of the only function on both families that returns them: a point's
+    /// internal form is SRID (4 bytes), byte order (1), type (4), x (8), y (8). A FLOAT widens exactly.
+    fn reals(&self) -> Form {
+        self.plain(ShownAs::Real, |c| format!("HEX(SUBSTR(POINT({c}, 0), 10, 8))"))
+    }
+
+    fn temporals(&self, kinds: [kind::Temporal; 2]) -> Result<Form, String> {
+        let fraction = self.columns[0].fraction.max(self.columns[1].fraction);
+        let dated = |k| k != kind::Temporal::Time;
+        if dated(kinds[0]) != dated(kinds[1]) {
+            return Err("a time and a date have no form in common".into());
+        }
+        let dates_only = kinds == [kind::Temporal::Date; 2];
+        let mut form = self.plain(ShownAs::Text, str::to_owned);
+        for ((piece, column), kind) in form.pieces.iter_mut().zip(self.columns).zip(kinds) {
+            let mut pad = String::new();
+            if kind == kind::Temporal::Date && !dates_only {
+                pad.push_str(" 00:00:00");
+            }
+            if column.fraction < fraction {
+                pad.push_str(if column.fraction == 0 { "." } else { "" });
+                pad.push_str(&"0".repeat((fraction - column.fraction) as usize));
+            }
+            let text = format!("CAST({} AS CHAR)", quote::ident(&column.name));
+            *piece = if pad.is_empty() { text } else { format!("CONCAT({text}, '{pad}')") };
+        }
+        form.literal = (kinds[0] == kinds[1]).then_some(Literal::Quoted);
+        Ok(form)
+    }
+
+    fn same_members(&self) -> bool {
+        self.columns[0].members() == self.columns[1].members()
+    }
+
+    /// Members by name in one order, for lists that are declared differently.
+    fn sets(&self) -> Form {
+        let mut form = self.plain(ShownAs::Text, str::to_owned);
+        form.pieces = self.columns.map(|column| {
+            let mut members: Vec<(String, usize)> =
+                column.members().into_iter().enumerate().map(|(bit, name)| (name, bit)).collect();
+            members.sort();
+            let parts: Vec<String> = members
+                .iter()
+                .map(|(name, bit)| {
+                    let name = quote::hex_digits(name.as_bytes());
+                    format!(
+                        "IF(CAST({} AS UNSIGNED) & {}, '{name} ', '')",
+                        quote::ident(&column.name),
+                        1u64 << (bit % 64)
+                    )
+                })
+                .collect();
+            // The column's own NULL must stay NULL: CONCAT of IFs alone would make it ''.
+            let c = quote::ident(&column.name);
+            format!("IF({c} IS NULL, NULL, CONCAT('m ', {}))", parts.join(", "))
+        });
+        form
+    }
+
+    fn json_pair(&self) -> Form {
+        let mut form = self.plain(ShownAs::Text, |c| format!("CAST({c} AS CHAR)"));
+        form.framing = Framing::Hashed;
+        form
+    }
+
+    fn json_and_text(&self) -> Form {
+        let mut form = self.plain(ShownAs::Text, |c| format!("CONVERT({c} USING utf8mb4)"));
+        form.client_json = true;
+        form.framing = Framing::Hashed;
+        form.notes.push("JSON against text: compared by types and values, not by text".into());
+        form
+    }
+
+    fn bytes(&self) -> Form {
+        let [a, b] = self.columns;
+        let mut form = self.plain(ShownAs::Hex, |c| format!("CAST({c} AS BINARY)"));
+        form.framing = self.string_framing();
+        if a.data_type == b.data_type && a.octets == b.octets && a.data_type.contains("binary") {
+            form.literal = Some(Literal::Bytes);
+        }
+        form
+    }
+
+    fn addresses(&self) -> Form {
+        let mut form = self.plain(ShownAs::Text, |c| format!("CAST({c} AS CHAR)"));
+        form.framing = Framing::Sized;
+        form
+    }
+
+    /// Strings that may be long enter a row's image by their digest, so that images stay small.
+    fn string_framing(&self) -> Framing {
+        // All CHAR, VARCHAR, BINARY and VARBINARY columns together have at most 65,535 bytes in a row.
+        let in_row = |c: &Column| {
+            let kind = c.data_type.as_str();
+            kind.ends_with("char") || kind.ends_with("binary") || ["enum", "set"].contains(&kind)
+        };
+        let short = |c: &Column| in_row(c) || (1..=1024).contains(&c.octets);
+        if self.columns.iter().all(|c| short(c)) { Framing::Sized } else { Framing::Hashed }
+    }
+
+    fn declared_differently(&self) -> Vec<String> {
+        let [a, b] = self.columns;
+        let mut notes = Vec::new();
+        let mut note = |what: &str, a: String, b: String| {
+            if a != b {
+                let shown = |t: String| if t.is_empty() { "(none)".to_owned() } else { t };
+                notes.push(format!("{what}: {} on the source, {} on the target", shown(a), shown(b)));
+            }
+        };
+        note("type", kind::declared_type(a), kind::declared_type(b));
+        note("character set", text::charset(a), text::charset(b));
+        if text::charset(a) == text::charset(b) {
+            note(
+                "collation",
+                a.collation.clone().unwrap_or_default(),
+                b.collation.clone().unwrap_or_default(),
+            );
+        }
+        let nullable = |c: &Column| if c.nullable { "NULL" } else { "NOT NULL" }.to_owned();
+        note("nullability", nullable(a), nullable(b));
+        let extra = |c: &Column| c.extra.to_uppercase().replace("DEFAULT_GENERATED", "").trim().to_owned();
+        if self.flavors[0] == self.flavors[1] {
+            note("default", a.default.clone().unwrap_or_default(), b.default.clone().unwrap_or_default());
+            note(
+                "expression",
+                a.generated.clone().unwrap_or_default(),
+                b.generated.clone().unwrap_or_default(),
+            );
+            note("attributes", extra(a), extra(b));
+        } else {
+            note("generated", kind::generated(a), kind::generated(b));
+        }
+        notes
+    }
+}

@@ -1,0 +1,82 @@
+//! Strings: by their bytes in one character set, never by a collation.
+
+use converge_mysql::quote;
+
+use super::kind::Kind;
+use super::{Form, Literal, Pairing, ShownAs};
+use crate::digest::Framing;
+use crate::schema::Column;
+
+/// A column's character set under its present name; empty where it has none.
+pub fn charset(column: &Column) -> String {
+    match column.charset.as_deref() {
+        Some("utf8") => "utf8mb3".into(),
+        Some(charset) => charset.into(),
+        None => String::new(),
+    }
+}
+
+/// Whether the same bytes are the same characters in both sets.
+fn shares_bytes(a: &str, b: &str) -> bool {
+    let utf8 = |c: &str| c == "utf8mb3" || c == "utf8mb4";
+    a == b || (utf8(a) && utf8(b))
+}
+
+/// Bytes in `utf8mb4`. Where the conversion loses something (a byte that stands for nothing becomes `?`), the
+/// original bytes are kept under a mark that no UTF-8 text begins with.
+fn converted(value: &str, charset: &str) -> String {
+    let utf8 = format!("CONVERT({value} USING utf8mb4)");
+    if charset.is_empty() || charset.starts_with("utf8") {
+        return format!("CAST({utf8} AS BINARY)");
+    }
+    format!(
+        "IF(CAST(CONVERT({utf8} USING {charset}) AS BINARY) = CAST({value} AS BINARY), \
+         CAST({utf8} AS BINARY), CONCAT(x'ff', CAST({value} AS BINARY)))"
+    )
+}
+
+impl Pairing<'_> {
+    /// Any two kinds that compare as text: strings, ENUM and SET by their names, addresses by their text.
+    pub(super) fn texts(&self, kinds: [Kind; 2]) -> Form {
+        let sets = self.columns.map(charset);
+        let raw = shares_bytes(&sets[0], &sets[1]);
+        let mut form = self.plain(ShownAs::Text, str::to_owned);
+        for (((piece, column), kind), set) in form.pieces.iter_mut().zip(self.columns).zip(kinds).zip(&sets) {
+            let name = quote::ident(&column.name);
+            let value = if kind == Kind::Text { name.clone() } else { format!("CAST({name} AS CHAR)") };
+            // CAST … AS CHAR gives the session's utf8mb4.
+            let set = if kind == Kind::Text { set.as_str() } else { "utf8mb4" };
+            *piece = if raw && kind == Kind::Text {
+                format!("CAST({value} AS BINARY)")
+            } else {
+                converted(&value, set)
+            };
+            if kind == Kind::Enum {
+                // Index 0 is the error value; its text is '' like that of a member '' may be.
+                *piece = format!("IF(CAST({name} AS UNSIGNED) = 0, x'ff00', {piece})");
+            }
+        }
+        // CONVERT of one side only would compare two character sets' bytes.
+        if raw && kinds != [Kind::Text; 2] {
+            for ((piece, column), kind) in form.pieces.iter_mut().zip(self.columns).zip(kinds) {
+                if kind == Kind::Text {
+                    *piece = converted(&quote::ident(&column.name), &charset(column));
+                }
+            }
+        }
+        form.framing = self.string_framing();
+        form.literal = self.same_order(kinds, &sets).map(Literal::Text);
+        form
+    }
+
+    /// The character set for literals, where both sides surely sort alike: the same collation of the same family, or
+    /// a collation by code point that both families have.
+    fn same_order(&self, kinds: [Kind; 2], sets: &[String; 2]) -> Option<String> {
+        const BY_CODE_POINT: [&str; 4] = ["utf8mb4_bin", "utf8mb3_bin", "ascii_bin", "latin1_bin"];
+        let [a, b] = self.columns.map(|c| c.collation.as_deref());
+        let collation = a.filter(|_| a == b && kinds == [Kind::Text; 2])?;
+        let family = self.flavors[0] == self.flavors[1];
+        let short = self.string_framing() == Framing::Sized;
+        (short && (family || BY_CODE_POINT.contains(&collation))).then(|| sets[0].clone())
+    }
+}

@@ -1,0 +1,265 @@
+//! The statements of a comparison, as text. Pure.
+
+use converge_mysql::quote;
+
+use super::range::{Operator, bound, equal};
+use super::{Identity, Plan, PlannedColumn, framed};
+
+/// Keeps a derived table from being merged into its outer query, which would compute each row's SHA-256 once per
+/// mention instead of once.
+const MATERIALISE: &str = "LIMIT 18446744073709551615";
+
+/// A part of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Literals of the first key of it; unbounded below without.
+    pub lower: Option<Vec<String>>,
+    /// Literals of the first key after it; unbounded above without.
+    pub upper: Option<Vec<String>>,
+    /// Only rows of these buckets.
+    pub buckets: Option<Buckets>,
+}
+
+/// Some of the buckets into which the hash of their key (of the row, without a key) puts rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buckets {
+    /// How many there are.
+    pub of: u64,
+    /// Which are meant.
+    pub chosen: Vec<u64>,
+}
+
+/// Which rows to read again.
+#[derive(Debug, Clone, Copy)]
+pub enum Pick<'a> {
+    /// All in the scope.
+    All,
+    /// Those with these keys, as literals.
+    Keys(&'a [Vec<String>]),
+    /// Those in the scope whose identity hash (see [`Plan::identity_hash`]) is one of these, in hexadecimal.
+    Hashes(&'a [String]),
+}
+
+impl Plan {
+    fn image(&self, columns: impl Iterator<Item = usize>, side: usize) -> String {
+        let pieces: Vec<String> = columns.map(|i| framed(&self.columns[i], side)).collect();
+        format!("CONCAT({})", pieces.join(", "))
+    }
+
+    /// SHA-256 of the row image over the columns that the server digests.
+    pub fn row_hash(&self, side: usize) -> String {
+        let own = (0..self.columns.len()).filter(|i| !self.columns[*i].form.client_json);
+        if self.columns.iter().all(|c| c.form.client_json) {
+            return "SHA2('', 256)".into();
+        }
+        format!("SHA2({}, 256)", self.image(own, side))
+    }
+
+    /// The key's image; `''` without a key.
+    pub fn key_image(&self, side: usize) -> String {
+        match &self.identity {
+            Identity::Key { columns, .. } => self.image(columns.iter().copied(), side),
+            Identity::Multiset => "''".into(),
+        }
+    }
+
+    /// What puts a row into a bucket and finds it again: the key's SHA-256, the row's without a key.
+    pub fn identity_hash(&self, side: usize) -> String {
+        match self.identity {
+            Identity::Key { .. } => format!("SHA2({}, 256)", self.key_image(side)),
+            Identity::Multiset => self.row_hash(side),
+        }
+    }
+
+    fn ordered_names(&self, side: usize) -> Vec<String> {
+        self.ordered().iter().map(|(c, _)| quote::ident(&c.names[side])).collect()
+    }
+
+    fn from(&self, side: usize) -> String {
+        let force = match &self.indexes[side] {
+            Some(index) if !self.ordered().is_empty() => format!(" FORCE INDEX ({})", quote::ident(index)),
+            _ => String::new(),
+        };
+        format!("FROM {}{force}", self.tables[side])
+    }
+
+    fn conditions(&self, scope: &Scope, side: usize) -> Vec<String> {
+        let names = self.ordered_names(side);
+        let mut parts = Vec::new();
+        if let Some(lower) = &scope.lower {
+            parts.push(bound(Operator::AtLeast, lower).sql(&names));
+        }
+        if let Some(upper) = &scope.upper {
+            parts.push(bound(Operator::Less, upper).sql(&names));
+        }
+        if let Some(buckets) = &scope.buckets {
+            let chosen: Vec<String> = buckets.chosen.iter().map(u64::to_string).collect();
+            parts.push(format!(
+                "{} IN ({})",
+                bucket(&self.identity_hash(side), buckets.of),
+                chosen.join(", ")
+            ));
+        }
+        parts
+    }
+
+    fn picked(&self, scope: &Scope, pick: Pick<'_>, side: usize) -> String {
+        let mut parts = self.conditions(scope, side);
+        match pick {
+            Pick::All => {}
+            Pick::Keys(keys) => {
+                let names = self.ordered_names(side);
+                let keys: Vec<String> = keys.iter().map(|key| equal(key).sql(&names)).collect();
+                parts.push(format!("({})", keys.join(" OR ")));
+            }
+            Pick::Hashes(hashes) => {
+                let hashes: Vec<String> = hashes.iter().map(|h| quote::text(h)).collect();
+                parts.push(format!("{} IN ({})", self.identity_hash(side), hashes.join(", ")));
+            }
+        }
+        wherever(parts)
+    }
+
+    /// Columns: rows, rows with a digest, the four sums.
+    pub fn digest(&self, scope: &Scope, side: usize) -> String {
+        let rows = format!(
+            "SELECT {} AS h {}{} {MATERIALISE}",
+            self.row_hash(side),
+            self.from(side),
+            wherever(self.conditions(scope, side))
+        );
+        format!("SELECT COUNT(*), COUNT(h), {} FROM ({rows}) AS d", sums("h"))
+    }
+
+    /// Columns: bucket, rows, rows with a digest, the four sums; a NULL bucket holds rows without a digest.
+    pub fn bucket_digests(&self, scope: &Scope, of: u64, side: usize) -> String {
+        let identity = match self.identity {
+            Identity::Key { .. } => format!("{} AS k, ", self.identity_hash(side)),
+            Identity::Multiset => String::new(),
+        };
+        let by = if self.is_multiset() { "h" } else { "k" };
+        let rows = format!(
+            "SELECT {identity}{} AS h {}{} {MATERIALISE}",
+            self.row_hash(side),
+            self.from(side),
+            wherever(self.conditions(scope, side))
+        );
+        format!(
+            "SELECT {} AS b, COUNT(*), COUNT(h), {} FROM ({rows}) AS d GROUP BY b",
+            bucket(by, of),
+            sums("h")
+        )
+    }
+
+    /// Columns: key image, row hash, copies, then the client-digested columns.
+    pub fn rows(&self, scope: &Scope, pick: Pick<'_>, side: usize) -> String {
+        let client = self.client_columns();
+        let picked = self.picked(scope, pick, side);
+        if self.is_multiset() && client.is_empty() {
+            let rows =
+                format!("SELECT {} AS h {}{picked} {MATERIALISE}", self.row_hash(side), self.from(side));
+            return format!("SELECT '', h, COUNT(*) FROM ({rows}) AS d GROUP BY h");
+        }
+        let more: String =
+            client.iter().map(|i| format!(", {}", self.columns[*i].form.pieces[side])).collect();
+        format!(
+            "SELECT {}, {}, 1{more} {}{picked}",
+            self.key_image(side),
+            self.row_hash(side),
+            self.from(side)
+        )
+    }
+
+    /// Columns: like [`Plan::rows`], then for each compared column its piece, how it is shown, and its length.
+    pub fn details(&self, scope: &Scope, pick: Pick<'_>, side: usize) -> String {
+        let client: String = self
+            .client_columns()
+            .iter()
+            .map(|i| format!(", {}", self.columns[*i].form.pieces[side]))
+            .collect();
+        let key = self.key_positions();
+        let columns: String = (self.columns.iter().enumerate())
+            .map(|(i, c)| {
+                let most = if key.contains(&i) { WHOLE_KEY } else { SHOWN };
+                let name = quote::ident(&c.names[side]);
+                format!(", {}, {}, LENGTH({name})", piece(c, side), shown(c, side, most))
+            })
+            .collect();
+        format!(
+            "SELECT {}, {}, 1{client}{columns} {}{}",
+            self.key_image(side),
+            self.row_hash(side),
+            self.from(side),
+            self.picked(scope, pick, side)
+        )
+    }
+
+    /// The image of the key's ordered part of the row that is `offset` rows into the scope. Rows that have the
+    /// scope's lower bound itself are left out, so that a cut always makes progress.
+    pub fn cut(&self, scope: &Scope, offset: u64, side: usize) -> String {
+        let names = self.ordered_names(side);
+        let mut parts = Vec::new();
+        if let Some(lower) = &scope.lower {
+            parts.push(bound(Operator::Greater, lower).sql(&names));
+        }
+        if let Some(upper) = &scope.upper {
+            parts.push(bound(Operator::Less, upper).sql(&names));
+        }
+        let pieces: Vec<String> = self.ordered().iter().map(|(c, _)| framed(c, side)).collect();
+        format!(
+            "SELECT CONCAT({}) {}{} ORDER BY {} LIMIT 1 OFFSET {offset}",
+            pieces.join(", "),
+            self.from(side),
+            wherever(parts),
+            names.join(", ")
+        )
+    }
+
+    /// How many rows the whole table has.
+    pub fn count(&self, side: usize) -> String {
+        format!("SELECT COUNT(*) FROM {}", self.tables[side])
+    }
+}
+
+fn piece(column: &PlannedColumn, side: usize) -> String {
+    use crate::digest::Framing;
+    let piece = &column.form.pieces[side];
+    if column.form.framing == Framing::Hashed && !column.form.client_json {
+        format!("SHA2({piece}, 256)")
+    } else {
+        piece.clone()
+    }
+}
+
+/// At most this many characters (bytes of binary values) of a value are shown.
+pub const SHOWN: usize = 200;
+
+/// No key has more bytes.
+const WHOLE_KEY: usize = 3072;
+
+fn shown(column: &PlannedColumn, side: usize, most: usize) -> String {
+    use crate::form::ShownAs;
+    let name = quote::ident(&column.names[side]);
+    match column.form.shown {
+        ShownAs::Integer | ShownAs::Real => column.form.pieces[side].clone(),
+        ShownAs::Text => format!("LEFT(CAST({name} AS CHAR), {most})"),
+        ShownAs::Hex => format!("LOWER(HEX(SUBSTR(CAST({name} AS BINARY), 1, {most})))"),
+    }
+}
+
+fn wherever(parts: Vec<String>) -> String {
+    if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
+}
+
+fn part(hash: &str, from: u8) -> String {
+    format!("CAST(CONV(SUBSTR({hash}, {from}, 16), 16, 10) AS UNSIGNED)")
+}
+
+/// Another part of the hash than the one that sums begin with would do as well; the count is what matters.
+fn bucket(hash: &str, of: u64) -> String {
+    format!("({} % {of})", part(hash, 49))
+}
+
+fn sums(hash: &str) -> String {
+    [1, 17, 33, 49].map(|from| format!("SUM({})", part(hash, from))).join(", ")
+}

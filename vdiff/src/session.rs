@@ -1,0 +1,119 @@
+//! A connection whose session settings are pinned, so that no server default changes what a statement returns.
+//!
+//! Nothing here writes; the session is read-only.
+
+use std::time::Duration;
+
+use converge_mysql::{Address, Connector, Flavor, ServerInfo, within};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row, Value};
+
+use crate::error::Error;
+use crate::request::Side;
+
+/// One row as the text protocol gives it: bytes, or `None` for NULL.
+pub type Cells = Vec<Option<Vec<u8>>>;
+
+/// A pinned connection to one side.
+pub struct Session {
+    conn: Conn,
+    /// Which of the two.
+    pub side: Side,
+    /// Product and version.
+    pub info: ServerInfo,
+    /// The address, password hidden.
+    pub address: String,
+    /// The default database.
+    pub database: String,
+    timeout: Duration,
+}
+
+impl Session {
+    /// Connects and pins the session. A statement that takes longer than `timeout` is given up, here and on the
+    /// server.
+    pub async fn open(side: Side, address: &Address, timeout: Duration) -> Result<Self, Error> {
+        let fail = |inner| Error::server(side, &address.to_string(), inner);
+        let database = address.require_database().map_err(fail)?.to_owned();
+        let mut conn = Connector::new(address.clone()).connect().await.map_err(fail)?;
+        let info = ServerInfo::read(&mut conn).await.map_err(fail)?;
+        let mut session = Self { conn, side, info, address: address.to_string(), database, timeout };
+        let pins = session.pins();
+        session.query("setting up the session", &pins).await?;
+        Ok(session)
+    }
+
+    /// The statement that makes results independent of the server's defaults.
+    fn pins(&self) -> String {
+        let common = "SET SESSION sql_mode = '', sql_select_limit = 18446744073709551615, sql_big_selects = 1, \
+                      sql_auto_is_null = 0, net_write_timeout = 3600, wait_timeout = 86400";
+        // The server's own limit is a little longer, so that the error is ours and tells what to do.
+        let limit = self.timeout + Duration::from_secs(5);
+        match self.info.flavor {
+            Flavor::MySql => format!(
+                "{common}, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = ON, \
+                 information_schema_stats_expiry = 0, max_execution_time = {}",
+                limit.as_millis()
+            ),
+            Flavor::MariaDb => format!(
+                "{common}, tx_isolation = 'REPEATABLE-READ', tx_read_only = ON, query_cache_type = OFF, \
+                 max_statement_time = {}",
+                limit.as_secs()
+            ),
+        }
+    }
+
+    /// Runs a statement and returns all of its rows. `what` says what it is for, as in "reading the key".
+    pub async fn query(&mut self, what: &str, sql: &str) -> Result<Vec<Cells>, Error> {
+        tracing::trace!(side = %self.side, sql);
+        let rows: Vec<Row> =
+            within(self.timeout, what, self.conn.query(sql)).await.map_err(|inner| self.failed(inner))?;
+        Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(bytes).collect()).collect())
+    }
+
+    /// Like [`Session::query`], for statements that give exactly one row.
+    pub async fn one(&mut self, what: &str, sql: &str) -> Result<Cells, Error> {
+        let rows = self.query(what, sql).await?;
+        match <[Cells; 1]>::try_from(rows) {
+            Ok([row]) => Ok(row),
+            Err(rows) => Err(self.unexpected(what, &format!("{} rows instead of one", rows.len()))),
+        }
+    }
+
+    /// The connection, for plumbing that reads no rows of tables.
+    pub fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    /// An error about an answer that no server should give.
+    pub fn unexpected(&self, what: &str, why: &str) -> Error {
+        Error::Unexpected { side: self.side, what: what.into(), why: why.into() }
+    }
+
+    /// A connection's or statement's error on this side.
+    pub fn failed(&self, inner: converge_mysql::Error) -> Error {
+        Error::server(self.side, &self.address, inner)
+    }
+
+    /// Ends the connection politely.
+    pub async fn close(self) {
+        converge_mysql::connect::close(self.conn).await;
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(bytes),
+        other => Some(other.as_sql(true).into_bytes()),
+    }
+}
+
+/// A cell as text, invalid UTF-8 replaced; empty for NULL.
+pub fn text(cell: &Option<Vec<u8>>) -> String {
+    cell.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+}
+
+/// A cell as a whole number.
+pub fn number<T: std::str::FromStr>(cell: &Option<Vec<u8>>) -> Option<T> {
+    std::str::from_utf8(cell.as_deref()?).ok()?.parse().ok()
+}
