@@ -1,0 +1,28 @@
+# Two commands matter: `make rehearse` and `make test`. ARGS go to `converge rehearse`, as in
+# make rehearse ARGS="--seed 7 --server mysql".
+
+CARGO ?= cargo
+ARGS ?=
+
+.PHONY: setup rehearse test lint bench clean
+
+setup:
+	@.ci/setup
+
+rehearse: setup
+	$(CARGO) build --release -p converge-scenarios
+	target/release/converge rehearse $(ARGS)
+
+test: setup
+	$(CARGO) test --workspace
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: setup
+	$(CARGO) bench -p converge-benches
+
+clean:
+	$(CARGO) clean
+	rm -rf runs
