@@ -1,5 +1,7 @@
 //! Private servers: what was committed survives a kill, and nothing of a server survives its harness.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/servers.rs"]
 mod support;
 

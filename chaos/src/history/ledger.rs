@@ -124,8 +124,11 @@ impl Accounts {
 mod tests {
     use super::*;
 
-    /// Builds a history: each step is `(transaction, kind, ledger ids, outcome)`.
-    fn ledger(steps: &[(Option<u64>, Kind, &[u64], Option<Event>)]) -> Ledger {
+    /// Transaction, kind, ledger ids, outcome.
+    type Step<'a> = (Option<u64>, Kind, &'a [u64], Option<Event>);
+
+    /// Reads the ledger of a history with these steps.
+    fn ledger(steps: &[Step]) -> Ledger {
         let mut entries = Vec::new();
         for (n, (tx, kind, ids, outcome)) in steps.iter().enumerate() {
             let id = n as u64 + 1;
