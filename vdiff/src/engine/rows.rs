@@ -121,6 +121,8 @@ pub struct Differing {
     pub identity: String,
     /// Rows on the source without an equal on the target, and the other way round.
     pub left: [u64; 2],
+    /// Rows with this key that have an equal (there are some only where the key is not unique).
+    pub matching: u64,
 }
 
 impl Differing {
@@ -160,15 +162,16 @@ pub fn matched(source: Vec<Row>, target: Vec<Row>) -> (u64, Vec<Differing>) {
     }
     let (mut matching, mut differing) = (0, Vec::new());
     for (key, group) in groups {
-        let mut left = [0, 0];
+        let (mut left, mut here) = ([0, 0], 0);
         for (_, [source, target]) in &group.balance {
             let both = source.min(target);
-            matching += both;
+            here += both;
             left[0] += source - both;
             left[1] += target - both;
         }
+        matching += here;
         if left != [0, 0] {
-            differing.push(Differing { key, identity: group.identity, left });
+            differing.push(Differing { key, identity: group.identity, left, matching: here });
         }
     }
     (matching, differing)

@@ -153,7 +153,8 @@ impl TableRun<'_> {
             rows
         };
         let (matching, differing) = matched(only(source?.rows), only(target?.rows));
-        self.matching += matching;
+        let before: u64 = batch.iter().map(|s| s.row.matching).sum();
+        self.matching = (self.matching + matching).saturating_sub(before);
         let mut again: std::collections::HashMap<Vec<u8>, Differing> =
             differing.into_iter().map(|d| (d.key.clone(), d)).collect();
         Ok(batch

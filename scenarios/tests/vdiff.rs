@@ -1,0 +1,343 @@
+//! VDiff on real servers: nothing hides from it, and it cries wolf over nothing.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "vdiff/cases.rs"]
+mod cases;
+#[path = "vdiff/common.rs"]
+mod common;
+#[path = "support/servers.rs"]
+mod support;
+
+use std::time::Duration;
+
+use cases::{CASES, Case};
+use common::{fresh, report, request, run, server, server_with};
+use converge_chaos::server::LocalServer;
+use converge_vdiff::report::{DifferingRow, Kind, TableReport};
+use converge_vdiff::{Options, TablePair, Verdict};
+use mysql_async::Conn;
+
+/// Three rows per chunk and two per fetch, so that small tables have many boundaries.
+fn tiny_chunks() -> Options {
+    Options {
+        first_chunk_rows: 3,
+        max_chunk_rows: 3,
+        fetch_rows: 2,
+        quiet_window: Duration::from_millis(20),
+        ..Options::default()
+    }
+}
+
+async fn create(conn: &mut Conn, case: &Case) {
+    run(conn, &format!("CREATE TABLE `{}` ({}) {}", case.table, case.columns, case.table_options)).await;
+    if !case.rows.is_empty() {
+        run(conn, &format!("INSERT INTO `{}` {}", case.table, case.rows)).await;
+    }
+}
+
+fn found(row: &DifferingRow) -> String {
+    let kind = match row.kind {
+        Kind::Mismatched => "mismatched",
+        Kind::ExtraSource => "extra_source",
+        Kind::ExtraTarget => "extra_target",
+    };
+    format!("{kind} {} {}", serde_json::to_string(&row.key).unwrap(), row.columns.join(","))
+}
+
+/// Whether what was found is what was done, `*` standing for any text.
+fn agrees(found: &str, wanted: &str) -> bool {
+    match wanted.split_once('*') {
+        Some((start, end)) => found.starts_with(start) && found.ends_with(end),
+        None => found == wanted,
+    }
+}
+
+fn complaint(case: &Case, table: &TableReport) -> Option<String> {
+    let found: Vec<String> = table.rows.iter().map(found).collect();
+    let wanted = case.found;
+    let named = found.len() == wanted.len()
+        && wanted.iter().all(|w| found.iter().any(|f| agrees(f, w)))
+        && table.rows.iter().all(|r| r.confirmed);
+    let copies = |kind| table.rows.iter().filter(|r| r.kind == kind).map(|r| r.copies).sum::<u64>();
+    let counted = table.mismatched_rows == copies(Kind::Mismatched)
+        && table.extra_rows_source == copies(Kind::ExtraSource)
+        && table.extra_rows_target == copies(Kind::ExtraTarget)
+        && table.source_rows == table.matching_rows + table.mismatched_rows + table.extra_rows_source
+        && table.target_rows == table.matching_rows + table.mismatched_rows + table.extra_rows_target;
+    let right = named && counted && table.verdict == Verdict::Different && table.not_verified.is_empty();
+    (!right).then(|| format!("{}: wanted {wanted:?}, found {found:?}: {table:?}", case.table))
+}
+
+async fn matrix(sides: [&LocalServer; 2], options: &Options) {
+    let flavors = sides.map(|s| s.binary().info.flavor);
+    let cases: Vec<&Case> = CASES.iter().filter(|c| c.only.is_none_or(|only| flavors == [only; 2])).collect();
+    let (mut source, mut target) = (fresh(sides[0], "vs").await, fresh(sides[1], "vt").await);
+    for case in &cases {
+        create(&mut source, case).await;
+        create(&mut target, case).await;
+    }
+    let tables = cases.iter().map(|c| TablePair::same(c.table)).collect();
+    let request = request(sides, tables, options.clone());
+    let twins = report(&request).await;
+    let unequal: Vec<_> = twins.tables.iter().filter(|t| t.verdict != Verdict::Equal).collect();
+    assert!(unequal.is_empty(), "{flavors:?}: equal tables called otherwise: {unequal:#?}");
+    assert!(twins.source.stood_still && twins.target.stood_still, "reading moved a server: {twins:?}");
+    for (case, table) in cases.iter().zip(&twins.tables) {
+        assert_eq!(table.processed_rows > 0, !case.rows.is_empty(), "{table:?}");
+        assert_eq!(table.matching_rows, table.processed_rows, "{table:?}");
+    }
+    for case in &cases {
+        for sql in case.damage {
+            let name = format!("`{}`", case.table);
+            let sql: Vec<&str> = sql.split(' ').map(|word| if word == "T" { &name } else { word }).collect();
+            run(&mut target, &sql.join(" ")).await;
+        }
+    }
+    let damaged = report(&request).await;
+    let complaints: Vec<String> =
+        cases.iter().zip(&damaged.tables).filter_map(|(case, table)| complaint(case, table)).collect();
+    assert!(
+        complaints.is_empty(),
+        "{flavors:?}: {} of {}:\n{}",
+        complaints.len(),
+        cases.len(),
+        complaints.join("\n")
+    );
+    assert_eq!(damaged.verdict, Verdict::Different);
+    assert!(damaged.to_html().unwrap().contains("different"));
+    assert!(damaged.to_text().contains("verdict: different"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_damage_is_named_and_each_twin_is_equal() {
+    let mut servers = Vec::new();
+    for binary in support::servers() {
+        servers.push(server(&binary).await);
+    }
+    for source in &servers {
+        for target in &servers {
+            matrix([source, target], &tiny_chunks()).await;
+        }
+        let options = Options { quiet_window: Duration::from_millis(20), ..Options::default() };
+        matrix([source, source], &options).await;
+    }
+}
+
+/// Tables declared differently on the two sides that can hold the same rows: source, target, rows, damage.
+const DECLARED_DIFFERENTLY: &[(&str, &str, &str, &str, &str)] = &[
+    (
+        "charset",
+        "id INT PRIMARY KEY, v VARCHAR(20) CHARACTER SET latin1",
+        "id INT PRIMARY KEY, v VARCHAR(20)",
+        "(1,'é'),(2,NULL)",
+        "v = 'e'",
+    ),
+    (
+        "charset_of_text",
+        "id INT PRIMARY KEY, v TEXT CHARACTER SET utf8mb3",
+        "id INT PRIMARY KEY, v LONGTEXT",
+        "(1,'é'),(2,NULL)",
+        "v = 'É'",
+    ),
+    (
+        "charset_sjis",
+        "id INT PRIMARY KEY, v VARCHAR(9) CHARACTER SET sjis",
+        "id INT PRIMARY KEY, v VARCHAR(9) CHARACTER SET utf16",
+        "(1,'あ')",
+        "v = 'ア'",
+    ),
+    (
+        "wider",
+        "id INT PRIMARY KEY, v INT, w VARCHAR(50)",
+        "id BIGINT PRIMARY KEY, v BIGINT UNSIGNED, w VARCHAR(100)",
+        "(1,42,'x'),(2,7,'y')",
+        "v = 43",
+    ),
+    (
+        "scale",
+        "id INT PRIMARY KEY, v DECIMAL(10,2), w INT",
+        "id INT PRIMARY KEY, v DECIMAL(12,4), w DECIMAL(20,2)",
+        "(1,-1.50,-3),(2,0,0)",
+        "v = -1.5001",
+    ),
+    (
+        "fraction",
+        "id INT PRIMARY KEY, v DATETIME, w TIME(2)",
+        "id INT PRIMARY KEY, v DATETIME(6), w TIME(3)",
+        "(1,'2020-01-01 00:00:00','-01:00:00.25'),(2,0,0)",
+        "v = '2020-01-01 00:00:00.000001'",
+    ),
+    (
+        "reals",
+        "id INT PRIMARY KEY, v FLOAT",
+        "id INT PRIMARY KEY, v DOUBLE",
+        "(1,1.5),(2,16777215)",
+        "v = 1.5000000000000002",
+    ),
+    ("column_order", "id INT PRIMARY KEY, a INT, b INT", "b INT, id INT PRIMARY KEY, a INT", "", "a = b"),
+    (
+        "enum_order",
+        "id INT PRIMARY KEY, v ENUM('a','b')",
+        "id INT PRIMARY KEY, v ENUM('b','a','c')",
+        "(1,'a'),(2,'b')",
+        "v = 'c'",
+    ),
+    (
+        "set_order",
+        "id INT PRIMARY KEY, v SET('a','b')",
+        "id INT PRIMARY KEY, v SET('b','a')",
+        "(1,'a,b'),(2,'b'),(3,NULL)",
+        "v = 'a'",
+    ),
+    (
+        "enum_as_text",
+        "id INT PRIMARY KEY, v ENUM('a','é')",
+        "id INT PRIMARY KEY, v VARCHAR(9)",
+        "(1,'a'),(2,'é')",
+        "v = 'A'",
+    ),
+    (
+        "key_collation",
+        "k VARCHAR(20) COLLATE utf8mb4_general_ci PRIMARY KEY, v INT",
+        "k VARCHAR(20) COLLATE utf8mb4_bin PRIMARY KEY, v INT",
+        "('a',1),('B',2),('c',3),('é',4),('Z',5)",
+        "v = 9",
+    ),
+    (
+        "key_charset",
+        "k VARCHAR(20) CHARACTER SET latin1 PRIMARY KEY, v INT",
+        "k VARCHAR(20) PRIMARY KEY, v INT",
+        "('a',1),('B',2),('é',4)",
+        "v = 9",
+    ),
+    ("key_only_on_source", "id INT PRIMARY KEY, v INT", "id INT, v INT", "(3,1),(1,2),(2,3),(4,4)", "v = 9"),
+    ("invisible_there", "id INT PRIMARY KEY, v INT", "id INT PRIMARY KEY, v INT INVISIBLE", "", "v = 9"),
+    (
+        "name_case",
+        "id INT PRIMARY KEY, Name VARCHAR(9)",
+        "ID INT PRIMARY KEY, name VARCHAR(9)",
+        "(1,'x'),(2,'y')",
+        "name = 'X'",
+    ),
+];
+
+async fn declared_differently(sides: [&LocalServer; 2]) {
+    let (mut source, mut target) = (fresh(sides[0], "vs").await, fresh(sides[1], "vt").await);
+    for (name, there, here, rows, _) in DECLARED_DIFFERENTLY {
+        let rows = match *rows {
+            "" if there.contains("a INT") => "(id, a, b) VALUES (1,2,3),(2,3,4)".to_owned(),
+            "" => "(id, v) VALUES (1,2),(2,3)".to_owned(),
+            rows => format!("VALUES {rows}"),
+        };
+        for (conn, columns) in [(&mut source, there), (&mut target, here)] {
+            run(conn, &format!("CREATE TABLE {name} ({columns}) ROW_FORMAT=DYNAMIC AUTO_INCREMENT=7")).await;
+            run(conn, &format!("INSERT INTO {name} {rows}")).await;
+        }
+        run(&mut target, &format!("ALTER TABLE {name} ROW_FORMAT=COMPACT")).await;
+    }
+    let tables: Vec<TablePair> = DECLARED_DIFFERENTLY.iter().map(|c| TablePair::same(c.0)).collect();
+    let request = request(sides, tables, tiny_chunks());
+    for table in &report(&request).await.tables {
+        assert_eq!(table.verdict, Verdict::Equal, "{table:?}");
+        assert!(!table.schema_notes.is_empty() || table.table == "name_case", "{table:?}");
+    }
+    for (name, _, here, _, change) in DECLARED_DIFFERENTLY {
+        let key = if here.contains("k VARCHAR") { "k = 'B'" } else { "id = 1" };
+        run(&mut target, &format!("UPDATE {name} SET {change} WHERE {key}")).await;
+    }
+    for table in &report(&request).await.tables {
+        assert_eq!((table.verdict, table.mismatched_rows), (Verdict::Different, 1), "{table:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_values_are_equal_however_they_are_declared() {
+    let mut servers = Vec::new();
+    for binary in support::servers() {
+        servers.push(server(&binary).await);
+    }
+    for source in &servers {
+        for target in &servers {
+            declared_differently([source, target]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_compared_is_never_equal() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (mut source, mut target) = (fresh(&one, "vs").await, fresh(&one, "vt").await);
+        let tables = [
+            ("missing", "a INT, b INT", "a INT", Verdict::Different),
+            ("extra", "a INT", "a INT, b INT", Verdict::NotProven),
+            ("incomparable", "a INT, b INT", "a INT, b VARCHAR(9)", Verdict::NotProven),
+        ];
+        for (name, there, here, _) in tables {
+            for (conn, columns) in [(&mut source, there), (&mut target, here)] {
+                run(conn, &format!("CREATE TABLE {name} (id INT PRIMARY KEY, {columns})")).await;
+                run(conn, &format!("INSERT INTO {name} (id, a) VALUES (1, 1)")).await;
+            }
+        }
+        let pairs: Vec<TablePair> = tables.iter().map(|t| TablePair::same(t.0)).collect();
+        let plain = request([&one, &one], pairs.clone(), tiny_chunks());
+        for (table, (.., verdict)) in report(&plain).await.tables.iter().zip(tables) {
+            assert_eq!(table.verdict, verdict, "{table:?}");
+            assert!(table.not_verified.iter().any(|n| n.contains("column b")), "{table:?}");
+        }
+        let options = Options { ignore_columns: vec!["B".into()], ..tiny_chunks() };
+        for table in &report(&request([&one, &one], pairs, options)).await.tables {
+            assert_eq!(table.verdict, Verdict::Equal, "{table:?}");
+            assert_eq!(table.not_verified, ["column b: left out on request"]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_tables_are_equal_and_said_to_be_empty() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        for database in ["vs", "vt"] {
+            let mut conn = fresh(&one, database).await;
+            run(&mut conn, "CREATE TABLE keyed (id INT PRIMARY KEY)").await;
+            run(&mut conn, "CREATE TABLE keyless (id INT)").await;
+        }
+        let pairs = vec![TablePair::same("keyed"), TablePair::same("keyless")];
+        for table in &report(&request([&one, &one], pairs, Options::default())).await.tables {
+            assert_eq!((table.verdict, table.processed_rows), (Verdict::Equal, 0), "{table:?}");
+            assert!(table.schema_notes.iter().any(|n| n.contains("empty on both sides")), "{table:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_too_long_for_a_digest_are_not_equal() {
+    for binary in support::servers() {
+        let one = server_with(&binary, &["--max-allowed-packet=1024", "--net-buffer-length=1024"]).await;
+        for (database, last) in [("vs", "a"), ("vt", "b")] {
+            let mut conn = fresh(&one, database).await;
+            for key in ["PRIMARY KEY", ""] {
+                let table = if key.is_empty() { "keyless" } else { "keyed" };
+                run(
+                    &mut conn,
+                    &format!("CREATE TABLE {table} (id INT {key}, v VARCHAR(4000), w VARCHAR(900))"),
+                )
+                .await;
+                // Longer than a statement may be.
+                run(
+                    &mut conn,
+                    &format!("INSERT INTO {table} VALUES (1, REPEAT('x', 800), REPEAT('{last}', 800))"),
+                )
+                .await;
+                run(&mut conn, &format!("INSERT INTO {table} VALUES (2, 'x', 'y')")).await;
+            }
+        }
+        let pairs = vec![TablePair::same("keyed"), TablePair::same("keyless")];
+        for table in &report(&request([&one, &one], pairs, tiny_chunks())).await.tables {
+            assert_eq!(table.verdict, Verdict::NotProven, "{table:?}");
+            assert!(table.reasons[0].contains("max_allowed_packet"), "{table:?}");
+            assert_eq!(table.matching_rows, 1, "{table:?}");
+        }
+    }
+}
