@@ -114,6 +114,15 @@ pub enum Error {
         why: String,
     },
 
+    /// A fault had no effect that could be seen.
+    #[error("fault {fault} did not bite: {why}")]
+    FaultDidNotBite {
+        /// Its name.
+        fault: String,
+        /// What was seen instead.
+        why: String,
+    },
+
     /// The operating system refused something.
     #[error("{what}: {source}")]
     Io {

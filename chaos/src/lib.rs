@@ -4,7 +4,9 @@
 //! unknown, and every process, port and directory that is made here is gone after, also after a panic.
 
 pub mod error;
+pub mod fault;
 pub mod history;
+pub mod load;
 mod port;
 pub mod proxy;
 pub mod server;

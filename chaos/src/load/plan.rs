@@ -1,0 +1,110 @@
+//! What load to send. A plan is data: it is printed, saved and replayed.
+
+use serde::{Deserialize, Serialize};
+
+/// How often each kind of statement is drawn, relative to the others. 0 turns a kind off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Weights {
+    /// `INSERT`.
+    pub insert: u32,
+    /// `INSERT IGNORE`.
+    pub insert_ignore: u32,
+    /// `INSERT … ON DUPLICATE KEY UPDATE`.
+    pub upsert: u32,
+    /// `REPLACE`.
+    pub replace: u32,
+    /// `UPDATE`.
+    pub update: u32,
+    /// `DELETE`.
+    pub delete: u32,
+    /// `UPDATE` of a primary key.
+    pub key_update: u32,
+    /// Swap of a unique value between two rows, in a transaction of its own.
+    pub unique_swap: u32,
+    /// `INSERT` into the append-only ledger.
+    pub ledger: u32,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self {
+            insert: 18,
+            insert_ignore: 8,
+            upsert: 10,
+            replace: 8,
+            update: 26,
+            delete: 8,
+            key_update: 8,
+            unique_swap: 4,
+            ledger: 10,
+        }
+    }
+}
+
+/// The load of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadPlan {
+    /// What everything random is drawn from.
+    pub seed: u64,
+    /// Concurrent sessions.
+    pub sessions: u32,
+    /// Rows that were seeded over `customer`, `corder` and `product`.
+    pub rows: u64,
+    /// The mix of statements.
+    pub weights: Weights,
+    /// Share of draws (0 to 1) that go to narrow hot ranges of keys; the rest is spread over all keys.
+    pub hot_share: f64,
+    /// Number of hot ranges, spread evenly over the keys.
+    pub hot_ranges: u32,
+    /// Keys per hot range.
+    pub hot_width: u32,
+    /// Share of new rows that take a unique value which another row may hold.
+    pub collision_share: f64,
+    /// Share of units that are transactions of several statements.
+    pub transaction_share: f64,
+    /// Most statements per transaction.
+    pub max_statements: u32,
+    /// Share of transactions that end in `ROLLBACK`.
+    pub rollback_share: f64,
+    /// Share of transactions that set a savepoint; half of them roll back to it.
+    pub savepoint_share: f64,
+    /// Upper bound on statements per second over all sessions; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statements_per_second: Option<f64>,
+}
+
+impl Default for LoadPlan {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            sessions: 8,
+            rows: 100_000,
+            weights: Weights::default(),
+            hot_share: 0.7,
+            hot_ranges: 8,
+            hot_width: 48,
+            collision_share: 0.12,
+            transaction_share: 0.35,
+            max_statements: 20,
+            rollback_share: 0.15,
+            savepoint_share: 0.25,
+            statements_per_second: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_round_trip_and_unknown_settings_are_refused() {
+        let plan = LoadPlan { seed: u64::MAX, statements_per_second: Some(100.0), ..LoadPlan::default() };
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<LoadPlan>(&text).unwrap(), plan);
+        assert_eq!(serde_json::from_str::<LoadPlan>("{\"sessions\":3}").unwrap().sessions, 3);
+        assert!(serde_json::from_str::<LoadPlan>("{\"session\":3}").is_err());
+    }
+}

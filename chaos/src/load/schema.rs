@@ -1,0 +1,120 @@
+//! Makes the schema and fills it.
+
+use converge_mysql::{Address, Connector, quote};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use tokio::task::JoinSet;
+
+use super::plan::LoadPlan;
+use super::tables::{DDL, Table};
+use super::values::Dice;
+use crate::error::Error;
+
+/// Separates the dice of seeding from those of the load.
+const SEEDING: u64 = 1;
+/// Sessions that fill tables at the same time.
+const SESSIONS: u64 = 4;
+const ROWS_PER_STATEMENT: u64 = 200;
+const STATEMENTS_PER_TRANSACTION: u64 = 10;
+
+/// Makes the address's database, if it is absent and the account may, and the tables that are absent.
+pub async fn create_schema(address: &Address) -> Result<(), Error> {
+    let database = address.require_database()?;
+    match Connector::new(address.clone()).connect().await {
+        Ok(conn) => make_tables(conn).await,
+        // The server said that there is no such database.
+        Err(converge_mysql::Error::BadAddress { .. }) => {
+            let mut conn = Connector::new(address.with_database("")).connect().await?;
+            let create =
+                format!("CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4", quote::ident(database));
+            run(&mut conn, "creating the database", &create).await?;
+            converge_mysql::connect::close(conn).await;
+            make_tables(Connector::new(address.clone()).connect().await?).await
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn make_tables(mut conn: Conn) -> Result<(), Error> {
+    for statement in DDL {
+        run(&mut conn, "creating a table", statement).await?;
+    }
+    converge_mysql::connect::close(conn).await;
+    Ok(())
+}
+
+/// Whether there is any row in `customer`, `corder` or `product`.
+pub async fn is_seeded(address: &Address) -> Result<bool, Error> {
+    let mut conn = Connector::new(address.clone()).connect().await?;
+    for table in Table::ALL {
+        let name = table.name();
+        let row: Option<u8> = conn
+            .query_first(format!("SELECT 1 FROM {name} LIMIT 1"))
+            .await
+            .map_err(|e| converge_mysql::Error::driver(format!("looking into {name}"), e))?;
+        if row.is_some() {
+            return Ok(true);
+        }
+    }
+    converge_mysql::connect::close(conn).await;
+    Ok(false)
+}
+
+/// Fills the empty tables with `rows` rows in all. The same seed makes the same rows.
+pub async fn seed_rows(address: &Address, seed: u64, rows: u64) -> Result<(), Error> {
+    let plan = LoadPlan { seed, rows, ..LoadPlan::default() };
+    let mut sessions = JoinSet::new();
+    for session in 0..SESSIONS {
+        sessions.spawn(fill(Connector::new(address.clone()), plan.clone(), session));
+    }
+    while let Some(done) = sessions.join_next().await {
+        done.map_err(|e| Error::Io { what: "seeding rows".into(), source: std::io::Error::other(e) })??;
+    }
+    Ok(())
+}
+
+/// One session's share: neighbouring rows go into one transaction, transactions take turns over the sessions.
+async fn fill(connector: Connector, plan: LoadPlan, session: u64) -> Result<(), Error> {
+    let mut conn = connector.connect().await?;
+    let block = ROWS_PER_STATEMENT * STATEMENTS_PER_TRANSACTION;
+    for table in Table::ALL {
+        let seeded = table.seeded(&plan);
+        let mut from = session * block;
+        while from < seeded {
+            run(&mut conn, "seeding rows", "BEGIN").await?;
+            let to = (from + block).min(seeded);
+            for start in (from..to).step_by(ROWS_PER_STATEMENT as usize) {
+                let statement = insert(&plan, table, start..(start + ROWS_PER_STATEMENT).min(to));
+                run(&mut conn, "seeding rows", &statement).await?;
+            }
+            run(&mut conn, "seeding rows", "COMMIT").await?;
+            from += SESSIONS * block;
+        }
+    }
+    converge_mysql::connect::close(conn).await;
+    Ok(())
+}
+
+fn insert(plan: &LoadPlan, table: Table, ordinals: std::ops::Range<u64>) -> String {
+    let mut names = table.key_columns().to_vec();
+    names.push(table.unique_column());
+    names.extend(table.columns().iter().map(|c| c.name));
+    let mut sql = format!("INSERT INTO {} ({}) VALUES ", table.name(), names.join(", "));
+    for (n, ordinal) in ordinals.enumerate() {
+        let mut dice = Dice::new(plan.seed, SEEDING, table as u64, ordinal);
+        let mut values = table.key(ordinal);
+        values.push(table.unique(ordinal));
+        values.extend(table.columns().iter().map(|c| c.draw(&mut dice)));
+        if n > 0 {
+            sql.push(',');
+        }
+        sql.push('(');
+        sql.push_str(&values.join(","));
+        sql.push(')');
+    }
+    sql
+}
+
+async fn run(conn: &mut Conn, what: &str, statement: &str) -> Result<(), Error> {
+    conn.query_drop(statement).await.map_err(|e| converge_mysql::Error::driver(what, e).into())
+}
