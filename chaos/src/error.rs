@@ -114,6 +114,14 @@ pub enum Error {
         why: String,
     },
 
+    /// The load would write into a table that it did not make.
+    #[error("there is a table {table} in this database that is not the load's own")]
+    #[diagnostic(help("the load changes and deletes rows at random: name a database of its own in the URL"))]
+    ForeignTable {
+        /// Its name.
+        table: String,
+    },
+
     /// A fault had no effect that could be seen.
     #[error("fault {fault} did not bite: {why}")]
     FaultDidNotBite {

@@ -46,9 +46,9 @@ pub async fn proxy_down(
     let mut live = greeted(name, &listen).await?;
     history.fault(name, Phase::Inject, format!("proxy {proxy} on {listen} goes down"));
     proxies.disable(proxy).await?;
-    let broke = broken(&mut live).await.ok_or_else(|| {
-        did_not_bite(name, format!("a connection through {listen} is still open"))
-    })?;
+    let broke = broken(&mut live)
+        .await
+        .ok_or_else(|| did_not_bite(name, format!("a connection through {listen} is still open")))?;
     let refusal = refused(name, &listen).await?;
     let evidence = format!("a live connection through {listen}: {broke}; a new one: {refusal}");
     history.fault(name, Phase::Observed, evidence.clone());

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 pub use counters::{Counters, KindCounts, Totals};
 pub use generate::{Statement, Unit, unit};
-pub use plan::{LoadPlan, Weights};
+pub use plan::{LoadPlan, Weights, draw_seed};
 pub use schema::{create_schema, is_seeded, seed_rows};
 pub use tables::TABLES;
 

@@ -178,7 +178,11 @@ impl Generator<'_> {
     }
 
     fn insert(&mut self, kind: Kind, table: Table) -> Statement {
-        let hits = if kind == Kind::Insert { 0.2 } else { 0.6 };
+        let hits = match kind {
+            Kind::Insert => 0.1,
+            Kind::InsertIgnore => 0.4,
+            _ => 0.6,
+        };
         let ordinal = if self.dice.chance(hits) { self.existing(table) } else { self.spare(table) };
         let mut key = table.key(ordinal);
         if table == Table::Customer && kind == Kind::Insert && self.dice.chance(0.3) {
@@ -243,7 +247,7 @@ impl Generator<'_> {
 
     /// Moves a row to another key, out of or back into the hot ranges; at times to one that is taken.
     fn key_update(&mut self, table: Table) -> Statement {
-        let outwards = self.dice.chance(0.6);
+        let outwards = self.dice.chance(0.7);
         let (existing, spare) = (self.existing(table), self.spare(table));
         let (from, to) = if outwards { (existing, spare) } else { (spare, existing) };
         let from = if self.dice.chance(0.3) { self.existing(table) } else { from };

@@ -85,7 +85,7 @@ impl Default for LoadPlan {
             hot_share: 0.7,
             hot_ranges: 8,
             hot_width: 48,
-            collision_share: 0.12,
+            collision_share: 0.08,
             transaction_share: 0.35,
             max_statements: 20,
             rollback_share: 0.15,
@@ -93,6 +93,11 @@ impl Default for LoadPlan {
             statements_per_second: None,
         }
     }
+}
+
+/// A seed from the system's entropy, short enough to be typed.
+pub fn draw_seed() -> u64 {
+    rand::random::<u64>() % 1_000_000_000
 }
 
 #[cfg(test)]

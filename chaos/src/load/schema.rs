@@ -17,7 +17,8 @@ const SESSIONS: u64 = 4;
 const ROWS_PER_STATEMENT: u64 = 200;
 const STATEMENTS_PER_TRANSACTION: u64 = 10;
 
-/// Makes the address's database, if it is absent and the account may, and the tables that are absent.
+/// Makes the address's database, if it is absent and the account may, and the tables that are absent. A table of the
+/// same name but with other columns is somebody's data: an error, and nothing is touched.
 pub async fn create_schema(address: &Address) -> Result<(), Error> {
     let database = address.require_database()?;
     match Connector::new(address.clone()).connect().await {
@@ -36,11 +37,34 @@ pub async fn create_schema(address: &Address) -> Result<(), Error> {
 }
 
 async fn make_tables(mut conn: Conn) -> Result<(), Error> {
+    refuse_foreign_tables(&mut conn).await?;
     for statement in DDL {
         run(&mut conn, "creating a table", statement).await?;
     }
     converge_mysql::connect::close(conn).await;
     Ok(())
+}
+
+async fn refuse_foreign_tables(conn: &mut Conn) -> Result<(), Error> {
+    for table in Table::ALL {
+        let ours = [table.key_columns(), &[table.unique_column()]].concat().into_iter();
+        let ours = ours.chain(table.columns().iter().map(|c| c.name)).chain(["update_cnt"]);
+        refuse_foreign(conn, table.name(), &ours.collect::<Vec<_>>()).await?;
+    }
+    refuse_foreign(conn, "ledger", &["id", "session", "entry"]).await
+}
+
+async fn refuse_foreign(conn: &mut Conn, table: &str, ours: &[&str]) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT column_name FROM information_schema.columns \
+         WHERE table_schema = DATABASE() AND table_name = {} ORDER BY ordinal_position",
+        quote::text(table)
+    );
+    let found: Vec<String> = conn
+        .query(sql)
+        .await
+        .map_err(|e| converge_mysql::Error::driver(format!("reading the columns of {table}"), e))?;
+    if found.is_empty() || found == ours { Ok(()) } else { Err(Error::ForeignTable { table: table.into() }) }
 }
 
 /// Whether there is any row in `customer`, `corder` or `product`.

@@ -1,10 +1,141 @@
-//! `converge load`.
+//! `converge load`: the load alone, against a schema that it makes.
 
-use super::{Failure, Outcome};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use converge_chaos::history::{Event, History, Kind, rfc3339};
+use converge_chaos::load::{
+    Counters, Load, LoadHandle, LoadPlan, Totals, create_schema, draw_seed, is_seeded, seed_rows,
+};
+use converge_mysql::Address;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::arguments::duration;
+use super::{Failure, Format, Outcome};
 
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+#[command(after_help = "\
+Example:
+  converge load --url mysql://root@127.0.0.1:3306/shop --seed 7 --sessions 16 --duration 30s --history shop.jsonl
 
-pub async fn run(_arguments: Arguments) -> Result<Outcome, Failure> {
-    Err(Failure::new("not here yet"))
+Makes the tables customer, corder, product and ledger in the URL's database (and the database, if it may), fills them
+if they are empty, and sends inserts, updates, deletes and transactions that a mover finds hard. The same seed, sessions
+and rows send the same statements. Ctrl-C ends the load early, with its summary. Never point it at data that matters.")]
+pub struct Arguments {
+    /// Where to: mysql://user:password@host:port/database, percent-encoded
+    #[arg(long)]
+    url: Address,
+    /// What everything random is drawn from [default: drawn and printed]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Concurrent sessions
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    sessions: u32,
+    /// How long, such as 30s, 2m or 1h
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    duration: Duration,
+    /// Rows that empty tables are filled with first, and over which keys are drawn
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    rows: u64,
+    /// Write every statement and its outcome to FILE, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// How to print the summary
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let Arguments { url, seed, sessions, duration, rows, history, format } = arguments;
+    url.require_database()?;
+    let plan = LoadPlan { seed: seed.unwrap_or_else(draw_seed), sessions, rows, ..LoadPlan::default() };
+    let say = |line: String| match format {
+        Format::Text => println!("{line}"),
+        Format::Json => eprintln!("{line}"),
+    };
+    let plan_json = serde_json::to_value(&plan).map_err(|e| Failure::new(e.to_string()))?;
+    say(format!("load on {url}: seed {}, {sessions} sessions, {rows} rows, {duration:?}", plan.seed));
+    say(format!("plan {plan_json}"));
+
+    let history = history.map_or_else(|| Ok(History::discard()), |path| History::create(&path))?;
+    history.record(Event::Run { wall: rfc3339(SystemTime::now()), seed: plan.seed, plan: plan_json });
+    prepare(&url, &plan, &say).await?;
+    let load = Load::start(url, plan.clone(), history.clone()).await?;
+    let began = Instant::now();
+    let totals = watch(load, duration, &say).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    history.finish()?;
+
+    match format {
+        Format::Text => print!("{}", summary(&totals, seconds)),
+        Format::Json => println!("{}", object(&plan, &totals, seconds)),
+    }
+    // Load that wrote nothing must not look like load.
+    Ok(if totals.acknowledged_writes() > 0 { Outcome::Good } else { Outcome::NotProven })
+}
+
+async fn prepare(url: &Address, plan: &LoadPlan, say: &impl Fn(String)) -> Result<(), Failure> {
+    create_schema(url).await?;
+    if is_seeded(url).await? {
+        say("the tables hold rows already and are used as they are".into());
+        return Ok(());
+    }
+    let began = Instant::now();
+    seed_rows(url, plan.seed, plan.rows).await?;
+    say(format!("filled with {} rows in {:.1} s", plan.rows, began.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Prints progress each second until the time is over or somebody stops the load, then ends it.
+async fn watch(load: LoadHandle, duration: Duration, say: &impl Fn(String)) -> Result<Totals, Failure> {
+    let began = Instant::now();
+    let counters: Arc<Counters> = load.counters();
+    let mut each_second = interval_at(began + Duration::from_secs(1), Duration::from_secs(1));
+    each_second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::new(e.to_string()))?;
+    let mut before = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(began + duration) => break,
+            _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
+            _ = each_second.tick() => {
+                let totals = counters.totals();
+                let sum = totals.sum();
+                say(format!(
+                    "{:>4} s  {:>6} statements/s  ok {}  fail {}  unknown {}  acknowledged writes {}",
+                    began.elapsed().as_secs(), sum.ok.saturating_sub(before), sum.ok, sum.fail, sum.info,
+                    totals.acknowledged_writes()
+                ));
+                before = sum.ok;
+            }
+        }
+    }
+    Ok(load.stop().await)
+}
+
+fn summary(totals: &Totals, seconds: f64) -> String {
+    let mut text =
+        format!("{:<14} {:>9} {:>9} {:>9} {:>12}\n", "statement", "ok", "fail", "unknown", "acknowledged");
+    for (kind, c) in &totals.kinds {
+        text +=
+            &format!("{:<14} {:>9} {:>9} {:>9} {:>12}\n", kind.name(), c.ok, c.fail, c.info, c.acknowledged);
+    }
+    let writes = totals.acknowledged_writes();
+    text + &format!("{writes} writes acknowledged in {seconds:.1} s\n")
+}
+
+fn object(plan: &LoadPlan, totals: &Totals, seconds: f64) -> serde_json::Value {
+    let kinds: serde_json::Map<String, serde_json::Value> =
+        totals.kinds.iter().map(|(kind, counts): &(Kind, _)| (kind.name().into(), json!(counts))).collect();
+    json!({
+        "seed": plan.seed,
+        "plan": plan,
+        "seconds": seconds,
+        "acknowledged_writes": totals.acknowledged_writes(),
+        "statements": kinds,
+    })
 }

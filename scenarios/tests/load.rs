@@ -1,0 +1,286 @@
+//! The load against real servers: every kind is acknowledged, a lost answer is never called a failure, and the
+//! ledger's accounts are true.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/servers.rs"]
+mod support;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use converge_chaos::fault;
+use converge_chaos::history::{Entry, Event, History, Invoke, Kind, Ledger, Phase, read};
+use converge_chaos::load::{Counters, Load, LoadPlan, create_schema, is_seeded, seed_rows, unit};
+use converge_chaos::proxy::ProxyServer;
+use converge_chaos::proxy::client::Toxiproxy;
+use converge_chaos::server::{LocalServer, ServerBinary};
+use converge_mysql::{Address, Connector};
+use mysql_async::prelude::Queryable;
+
+const SEED: u64 = 11;
+
+async fn seeded(binary: &ServerBinary, rows: u64) -> (LocalServer, Address) {
+    let server = support::start(binary, "source").await;
+    let address = server.address("shop");
+    create_schema(&address).await.unwrap();
+    create_schema(&address).await.unwrap();
+    assert!(!is_seeded(&address).await.unwrap());
+    seed_rows(&address, SEED, rows).await.unwrap();
+    assert!(is_seeded(&address).await.unwrap());
+    (server, address)
+}
+
+fn plan(rows: u64, sessions: u32) -> LoadPlan {
+    LoadPlan { seed: SEED, rows, sessions, ..LoadPlan::default() }
+}
+
+async fn until(what: &str, counters: &Counters, mut condition: impl FnMut(&Counters) -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while !condition(counters) {
+        assert!(Instant::now() < give_up, "waited in vain until {what}: {:?}", counters.totals());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The history as statements with their outcomes.
+fn outcomes(path: &Path) -> Vec<(Invoke, Option<Event>)> {
+    let entries: Vec<Entry> = read(path).unwrap().map(Result::unwrap).collect();
+    let mut outcomes = HashMap::new();
+    let mut invokes = Vec::new();
+    for entry in entries {
+        match entry.event {
+            Event::Invoke(invoke) => invokes.push(invoke),
+            Event::Ok { id, .. } | Event::Fail { id, .. } | Event::Info { id, .. } => {
+                assert!(outcomes.insert(id, entry.event).is_none(), "two outcomes of {id}");
+            }
+            _ => {}
+        }
+    }
+    invokes.into_iter().map(|invoke| (invoke.clone(), outcomes.remove(&invoke.id))).collect()
+}
+
+async fn ledger_rows(address: &Address) -> BTreeSet<u64> {
+    let mut conn = Connector::new(address.clone()).connect().await.unwrap();
+    conn.query::<u64, _>("SELECT id FROM ledger").await.unwrap().into_iter().collect()
+}
+
+async fn assert_ledger(address: &Address, history: &Path) {
+    let ledger = Ledger::of(read(history).unwrap()).unwrap();
+    let rows = ledger_rows(address).await;
+    assert!(!ledger.acknowledged.is_empty() && !ledger.absent.is_empty(), "{ledger:?}");
+    assert!(ledger.acknowledged.is_subset(&rows), "lost: {:?}", ledger.acknowledged.difference(&rows));
+    assert!(ledger.absent.is_disjoint(&rows), "came back: {:?}", ledger.absent.intersection(&rows));
+    let expected: BTreeSet<u64> = ledger.acknowledged.union(&ledger.unknown).copied().collect();
+    assert!(rows.is_subset(&expected), "from nowhere: {:?}", rows.difference(&expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_is_acknowledged_and_failures_are_the_expected_ones() {
+    for binary in support::servers() {
+        eprintln!("on {binary}, seed {SEED}");
+        let (_server, address) = seeded(&binary, 4000).await;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history.jsonl");
+        let history = History::create(&path).unwrap();
+        let load = Load::start(address.clone(), plan(4000, 8), history.clone()).await.unwrap();
+        until("each kind is acknowledged", &load.counters(), |counters| {
+            let totals = counters.totals();
+            Kind::ALL.iter().all(|kind| totals.of(*kind).acknowledged >= 20)
+        })
+        .await;
+        let totals = load.stop().await;
+        history.finish().unwrap();
+
+        assert_eq!(totals.sum().info, 0, "nothing was cut off: {totals:?}");
+        let outcomes = outcomes(&path);
+        assert_eq!(outcomes.len() as u64, totals.sum().ok + totals.sum().fail);
+        for (invoke, outcome) in &outcomes {
+            match outcome {
+                Some(Event::Fail { code: 1062 | 1205 | 1213, .. } | Event::Ok { .. }) => {}
+                other => panic!("{other:?} for {}", invoke.sql),
+            }
+        }
+        assert_ledger(&address, &path).await;
+        eprintln!("{totals:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_is_what_the_seed_says() {
+    let binary = support::servers().remove(0);
+    let (_server, address) = seeded(&binary, 1000).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.jsonl");
+    let history = History::create(&path).unwrap();
+    let plan = plan(1000, 3);
+    let load = Load::start(address, plan.clone(), history.clone()).await.unwrap();
+    until("something was sent", &load.counters(), |c| c.totals().sum().ok > 300).await;
+    load.stop().await;
+    history.finish().unwrap();
+    for session in 0..3 {
+        let sent = outcomes(&path).into_iter().map(|(invoke, _)| invoke).filter(|i| i.session == session);
+        let mut sent = sent.peekable();
+        for n in 0.. {
+            if sent.peek().is_none() {
+                assert!(n > 10);
+                break;
+            }
+            // A transaction that failed is rolled back and abandoned; otherwise every statement is there.
+            for statement in unit(&plan, session, n).statements {
+                match sent.next() {
+                    Some(invoke) if invoke.sql == statement.sql => {}
+                    Some(invoke) => {
+                        assert_eq!(invoke.kind, Kind::Rollback, "session {session} unit {n}: {}", invoke.sql);
+                        break;
+                    }
+                    None => panic!("session {session} unit {n} was not sent whole"),
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_lost_to_a_kill_are_unknown_and_sessions_come_back() {
+    for binary in support::servers() {
+        let (server, address) = seeded(&binary, 2000).await;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history.jsonl");
+        let history = History::create(&path).unwrap();
+        let load = Load::start(address.clone(), plan(2000, 6), history.clone()).await.unwrap();
+        let counters = load.counters();
+        for _ in 0..3 {
+            let before = counters.totals().sum().ok;
+            until("load runs", &counters, |c| c.totals().sum().ok > before + 200).await;
+            let lost = counters.totals().sum().info;
+            fault::kill_server("kill_source", &server, &history).await.unwrap();
+            until("answers are lost", &counters, |c| c.totals().sum().info > lost).await;
+            fault::restart_server("kill_source", &server, &history).await.unwrap();
+        }
+        let before = counters.totals().acknowledged_writes();
+        until("sessions are back", &counters, |c| c.totals().acknowledged_writes() > before + 100).await;
+        load.stop().await;
+        history.finish().unwrap();
+        for (invoke, outcome) in outcomes(&path) {
+            match outcome {
+                Some(Event::Info { .. } | Event::Ok { .. }) => {}
+                Some(Event::Fail { code: 1062 | 1205 | 1213, .. }) => {}
+                // A shutting-down server may still refuse statements inside a transaction.
+                Some(Event::Fail { code: 1053, .. }) if invoke.tx.is_some() => {}
+                other => panic!("{other:?} for {}", invoke.sql),
+            }
+        }
+        assert_ledger(&address, &path).await;
+        let phases: Vec<Phase> = read(&path)
+            .unwrap()
+            .filter_map(|e| match e.unwrap().event {
+                Event::Fault { phase, .. } => Some(phase),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(phases, [Phase::Inject, Phase::Observed, Phase::Healed].repeat(3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_goes_down_is_seen_to_and_comes_back() {
+    let binary = support::servers().remove(0);
+    let server = support::start(&binary, "source").await;
+    let proxy = ProxyServer::start("127.0.0.1:0", SEED).await.unwrap();
+    let proxies = Toxiproxy::connect(&proxy.url()).await.unwrap();
+    let upstream = format!("127.0.0.1:{}", server.port());
+    proxies.create("source", "127.0.0.1:0", &upstream).await.unwrap();
+    let history = History::discard();
+    for _ in 0..2 {
+        let evidence = fault::proxy_down("net", &proxies, "source", &history).await.unwrap();
+        assert!(evidence.contains("refused"), "{evidence}");
+        fault::proxy_up("net", &proxies, "source", &history).await.unwrap();
+    }
+    // Without a server behind it there is no live connection to break: the fault cannot be seen to bite.
+    server.kill().await.unwrap();
+    let error = fault::proxy_down("net", &proxies, "source", &history).await.unwrap_err().to_string();
+    assert!(error.contains("did not bite"), "{error}");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_table_is_a_failure_and_the_load_goes_on() {
+    let binary = support::servers().remove(0);
+    let (_server, address) = seeded(&binary, 1000).await;
+    let load = Load::start(address.clone(), plan(1000, 4), History::discard()).await.unwrap();
+    let counters = load.counters();
+    until("load runs", &counters, |c| c.totals().sum().ok > 100).await;
+    let mut conn = Connector::new(address).connect().await.unwrap();
+    conn.query_drop("RENAME TABLE customer TO customer_fenced").await.unwrap();
+    let (before, began) = (counters.totals().sum().fail, Instant::now());
+    until("statements fail", &counters, |c| c.totals().sum().fail > before + 20).await;
+    // Ledger and corder go on meanwhile.
+    let ok = counters.totals().acknowledged_writes();
+    until("other tables go on", &counters, |c| c.totals().acknowledged_writes() > ok).await;
+    conn.query_drop("RENAME TABLE customer_fenced TO customer").await.unwrap();
+    let failed = (counters.totals().sum().fail - before) as f64;
+    let rate = failed / began.elapsed().as_secs_f64();
+    assert!(rate < 1000.0, "{rate} failures a second");
+    assert_eq!(load.stop().await.sum().info, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_rows_are_seeded_in_seconds_and_alike() {
+    for binary in support::servers() {
+        let began = Instant::now();
+        let (_server, address) = seeded(&binary, 100_000).await;
+        eprintln!("{binary}: {:.1} s", began.elapsed().as_secs_f64());
+        let mut conn = Connector::new(address).connect().await.unwrap();
+        let count: Option<u64> = conn
+            .query_first(
+                "SELECT (SELECT COUNT(*) FROM customer) + (SELECT COUNT(*) FROM corder) \
+                 + (SELECT COUNT(*) FROM product)",
+            )
+            .await
+            .unwrap();
+        assert_eq!(count, Some(100_000));
+    }
+}
+
+#[test]
+fn the_command_prints_seed_and_summary_and_says_what_is_wrong() {
+    let converge = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_converge")).arg("load").args(arguments).output().unwrap()
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(support::start(&support::servers()[0], "source"));
+    let url = server.address("some shop").to_url();
+    let done =
+        converge(&["--url", &url, "--seed", "5", "--sessions", "4", "--duration", "1s", "--rows", "500"]);
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
+    let first = text.lines().next().unwrap();
+    assert!(first.contains("seed 5"), "{text}");
+    assert!(text.contains("insert_ignore") && text.contains("acknowledged"), "{text}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let history = directory.path().join("h.jsonl");
+    let done = converge(&[
+        "--url",
+        &url,
+        "--sessions",
+        "2",
+        "--duration",
+        "1s",
+        "--format",
+        "json",
+        "--history",
+        history.to_str().unwrap(),
+    ]);
+    let object: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(object["seed"].is_u64() && object["acknowledged_writes"].as_u64().unwrap() > 0, "{object}");
+    assert!(read(&history).unwrap().map(Result::unwrap).any(|e| matches!(e.event, Event::Run { .. })));
+
+    let refused = converge(&["--url", "mysql://root@127.0.0.1:1/x", "--duration", "1s"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("what to do"));
+    assert_eq!(converge(&["--url", &url, "--duration", "soon"]).status.code(), Some(2));
+}
