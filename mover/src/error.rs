@@ -1,6 +1,6 @@
 //! What stops a workflow, and what its operator can do about it.
 
-use converge_mysql::{Error as ServerError, Severity};
+use converge_mysql::Error as ServerError;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -156,7 +156,7 @@ impl Error {
 
     /// Whether a new session may get further.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Server { error, .. } if error.severity() == Severity::Transient)
+        matches!(self, Self::Server { error, .. } if error.is_transient())
     }
 }
 

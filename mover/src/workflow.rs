@@ -88,7 +88,7 @@ pub async fn run(options: &Options) -> Result<Ended> {
         };
         // Bad input shows itself at the first attempt, and is not worth waiting for.
         let hopeless = first
-            && matches!(&error, Error::Server { error, .. } if error.code().is_none())
+            && matches!(&error, Error::Server { error, .. } if !error.is_refusal())
             && progress.is_none();
         first = false;
         let stuck = stuck_since.elapsed();

@@ -5,15 +5,6 @@ use std::time::Duration;
 use miette::Diagnostic;
 use thiserror::Error;
 
-/// Whether an operation is worth trying again without anybody's help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// The server or the network may come back: reconnect and go on.
-    Transient,
-    /// Trying again gives the same answer: stop and say what to do.
-    Permanent,
-}
-
 /// An error of a connection, a statement or a position.
 #[derive(Debug, Clone, Error, Diagnostic)]
 pub enum Error {
@@ -146,19 +137,24 @@ impl Error {
     }
 
     /// The server's error number, where the server answered with one.
-    pub fn code(&self) -> Option<u16> {
+    pub fn server_code(&self) -> Option<u16> {
         match self {
             Self::Server { code, .. } => Some(*code),
             _ => None,
         }
     }
 
-    /// Whether trying again later can help.
-    pub fn severity(&self) -> Severity {
+    /// Whether the server itself said no: what was asked for surely did not happen.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Server { .. } | Self::Denied { .. })
+    }
+
+    /// Whether trying again later can help without anybody's doing: the server or the network may come back.
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Lost { .. } | Self::TimedOut { .. } => Severity::Transient,
-            Self::Server { code, .. } if TRANSIENT_CODES.contains(code) => Severity::Transient,
-            _ => Severity::Permanent,
+            Self::Unreachable { .. } | Self::Lost { .. } | Self::TimedOut { .. } => true,
+            Self::Server { code, .. } => TRANSIENT_CODES.contains(code),
+            _ => false,
         }
     }
 }
@@ -173,7 +169,7 @@ mod tests {
 
     #[test]
     fn deadlocks_are_transient_and_duplicates_are_not() {
-        assert_eq!(server(1213).severity(), Severity::Transient);
-        assert_eq!(server(1062).severity(), Severity::Permanent);
+        assert!(server(1213).is_transient());
+        assert!(!server(1062).is_transient());
     }
 }

@@ -14,7 +14,7 @@ pub mod quote;
 
 pub use address::Address;
 pub use connect::{Connector, within};
-pub use error::{Error, Severity};
+pub use error::Error;
 pub use flavor::{Flavor, ServerInfo, Version};
 pub use gtid::{MariaDbGtidPosition, MySqlGtidSet};
 pub use position::{FilePosition, Position};

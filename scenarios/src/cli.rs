@@ -4,6 +4,7 @@ mod arguments;
 mod failure;
 mod load;
 mod mover;
+mod rehearse;
 mod vdiff;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Rehearse a move on private servers, under load and faults, and give a verdict
+    Rehearse(rehearse::Arguments),
     /// Compare tables between two servers, row by row where their digests differ
     Vdiff(vdiff::Arguments),
     /// Move tables online from one server to another
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match arguments.command {
+            Command::Rehearse(arguments) => rehearse::run(arguments).await,
             Command::Vdiff(arguments) => vdiff::run(arguments).await,
             Command::Move(arguments) => mover::run(arguments).await,
             Command::Load(arguments) => load::run(arguments).await,
@@ -79,6 +83,18 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Different) => ExitCode::from(1),
         Ok(Outcome::NotProven) => ExitCode::from(3),
         Err(failure) => report(failure),
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM and says which it was.
+pub async fn interrupted() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => "interrupted",
+        _ = terminate.recv() => "terminated",
     }
 }
 

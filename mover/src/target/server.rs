@@ -103,7 +103,7 @@ impl ServerTarget {
     /// A duplicate or a value that does not fit is an alarm; everything else is the server's trouble.
     fn refused(&self, statement: &Statement, error: ServerError) -> Error {
         const DUPLICATE: &[u16] = &[1022, 1062, 1586, 1859];
-        match error.code() {
+        match error.server_code() {
             Some(code) if DUPLICATE.contains(&code) => self.alarm(statement, &error.to_string()),
             _ => Error::Server { side: crate::error::Side::Target, error },
         }

@@ -245,9 +245,7 @@ async fn create_table(
         within(TIMEOUT, &format!("creating table {} on the target", to.1), target.query_drop(statement))
             .await;
     match made {
-        Err(e) if e.code().is_some() && e.severity() == converge_mysql::Severity::Permanent => {
-            Err(Error::refused(e.to_string(), help))
-        }
+        Err(e) if e.is_refusal() && !e.is_transient() => Err(Error::refused(e.to_string(), help)),
         other => other.on_target(),
     }
 }

@@ -41,7 +41,7 @@ impl Switch<'_> {
         match self.source.fence(self.source_conn, request.left).await {
             Ok(()) => self.drain(request, deadline).await,
             // The server refused: nothing was renamed.
-            Err(Error::Server { error, .. }) if error.code().is_some() => {
+            Err(Error::Server { error, .. }) if error.is_refusal() => {
                 self.give_up(&request.token, &format!("the tables could not be fenced: {error}")).await
             }
             // The answer was lost: the next session looks whether the tables are fenced.

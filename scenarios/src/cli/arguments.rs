@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use converge_vdiff::TablePair;
+
 /// A duration such as `500ms`, `30s`, `2m`, `1h`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -19,11 +21,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// One table, under the same name on both sides or as `source=target`.
 pub fn table_pair(text: &str) -> Result<(String, String), String> {
-    let (source, target) = text.split_once('=').unwrap_or((text, text));
-    match (source.trim(), target.trim()) {
-        ("", _) | (_, "") => Err("an empty table name: use a,b or source=target".into()),
-        (source, target) => Ok((source.to_owned(), target.to_owned())),
-    }
+    text.parse::<TablePair>().map(|pair| (pair.source, pair.target)).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -8,10 +8,9 @@ use converge_mover::copy::{Pace, Strategy};
 use converge_mover::source::fenced_name;
 use converge_mover::workflow::{Ended, Options};
 use converge_mysql::Address;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::{duration, table_pair};
-use super::{Failure, Format, Outcome};
+use super::{Failure, Format, Outcome, interrupted};
 
 #[derive(Debug, Args)]
 #[command(
@@ -131,11 +130,9 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         retry_for: run.retry_for,
         skip_ddl: u32::from(run.skip_ddl),
     };
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::new(e.to_string()))?;
     let ended = tokio::select! {
         ended = converge_mover::workflow::run(&options) => Some(ended?),
-        _ = tokio::signal::ctrl_c() => None,
-        _ = terminate.recv() => None,
+        _ = interrupted() => None,
     };
     match ended {
         Some(Ended::Complete) => println!("workflow {}: complete", options.workflow),

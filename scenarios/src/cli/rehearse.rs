@@ -1,0 +1,191 @@
+//! `converge rehearse`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use converge_chaos::history::rfc3339;
+use converge_chaos::server::{ServerBinary, discover, select};
+use converge_scenarios::rehearsal::{self, Options, Progress, Update};
+use converge_scenarios::report;
+use converge_scenarios::scenario::Scenario;
+use converge_scenarios::verdict::{RunReport, Verdict};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Failure, Format, Outcome, interrupted};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  converge rehearse
+  converge rehearse --seed 7 --server mariadb --report /tmp/report
+  converge rehearse my-scenario.toml --format json
+
+Starts two private servers on loopback, seeds a commerce schema, moves tables while randomized DML runs, kills servers
+and the mover and drops the network on the way, switches traffic, compares, and gives a verdict. Nothing outside the
+report's directory is touched, and nothing is left running. `plan.toml` in a report's directory is a complete scenario
+to start from.")]
+pub struct Arguments {
+    /// A scenario in TOML [default: the built-in one, drawn from the seed]
+    scenario: Option<PathBuf>,
+    /// What everything random is drawn from [default: drawn and printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The server: mysql, mariadb, or a path to a mysqld or mariadbd [default: the first one found]
+    #[arg(long, value_name = "KIND|PATH")]
+    server: Option<String>,
+    /// Where the report goes [default: runs/NAME-SEED-TIME]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// How to answer on standard output
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Keep the servers' data directories
+    #[arg(long)]
+    keep: bool,
+    /// Use this Toxiproxy server's API instead of the built-in proxy
+    #[arg(long, value_name = "URL")]
+    toxiproxy: Option<String>,
+}
+
+/// Runs a rehearsal.
+pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let seed = arguments.seed.unwrap_or_else(drawn_seed);
+    let scenario = match &arguments.scenario {
+        Some(path) => Scenario::read(path)?,
+        None => Scenario::standard(seed),
+    };
+    let server = chosen(arguments.server.as_deref())?;
+    let directory = arguments.report.clone().unwrap_or_else(|| default_directory(&scenario.name, seed));
+    let options = Options {
+        seed,
+        program: std::env::current_exe().map_err(|e| Failure::new(format!("cannot find this program's own file: {e}")))?,
+        replay: replay(arguments.scenario.as_deref(), seed, &server),
+        directory,
+        toxiproxy: arguments.toxiproxy,
+        keep: arguments.keep,
+        scenario,
+        server,
+    };
+    introduce(&options, arguments.format);
+    let progress = if std::io::stderr().is_terminal() { bars() } else { lines() };
+    let report = tokio::select! {
+        report = rehearsal::run(&options, progress) => report?,
+        signal = interrupted() => {
+            eprintln!("{signal}: servers, proxy and mover are stopped; not proven");
+            return Ok(Outcome::NotProven);
+        }
+    };
+    print(&report, &options, arguments.format)?;
+    Ok(match report.verdict {
+        Verdict::Converged => Outcome::Good,
+        Verdict::Diverged => Outcome::Different,
+        Verdict::NotProven => Outcome::NotProven,
+    })
+}
+
+fn drawn_seed() -> u64 {
+    // Small enough to be typed again.
+    u64::from(rand::random::<u32>())
+}
+
+fn chosen(wanted: Option<&str>) -> Result<ServerBinary, Failure> {
+    if let Some(wanted) = wanted {
+        return Ok(select(wanted)?);
+    }
+    discover()?.into_iter().next().ok_or_else(|| {
+        Failure::new("no mysqld or mariadbd was found").with_help(
+            "run `make setup`, install MySQL 8.0+ or MariaDB 10.6+, or name one: --server /path/to/mysqld",
+        )
+    })
+}
+
+fn default_directory(name: &str, seed: u64) -> PathBuf {
+    let time: String = rfc3339(SystemTime::now()).chars().filter(char::is_ascii_digit).take(14).collect();
+    Path::new("runs").join(format!("{name}-{seed}-{time}"))
+}
+
+fn replay(scenario: Option<&Path>, seed: u64, server: &ServerBinary) -> String {
+    let scenario = scenario.map(|p| format!("{} ", p.display())).unwrap_or_default();
+    format!("converge rehearse {scenario}--seed {seed} --server {}", server.path.display())
+}
+
+/// Seed and plan come first, so that a run that never ends can be repeated too.
+fn introduce(options: &Options, format: Format) {
+    let scenario = &options.scenario;
+    let mut text = format!("seed {}   server {}   report {}\n", options.seed, options.server.info, options.directory.display());
+    text.push_str(&format!(
+        "plan {}: move {} ({}), {} rows seeded, {} sessions of load\n",
+        scenario.name,
+        scenario.tables.join(", "),
+        scenario.copy.strategy,
+        scenario.load.rows,
+        scenario.load.sessions
+    ));
+    for fault in &scenario.faults {
+        let when = match fault.at_copied {
+            Some(share) => format!("at {:.0}% of the copy", share * 100.0),
+            None => "during replication".into(),
+        };
+        text.push_str(&format!("  {} {when}, for {:.1} s\n", fault.kind.name(), fault.hold_seconds));
+    }
+    match format {
+        Format::Text => println!("{text}"),
+        Format::Json => eprintln!("{text}"),
+    }
+}
+
+fn print(report: &RunReport, options: &Options, format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Text => {
+            println!("\nreport: {}", options.directory.join("report.html").display());
+            println!("{}", report::text(report));
+        }
+        Format::Json => {
+            println!("{}", serde_json::to_string(report).map_err(|e| Failure::new(e.to_string()))?);
+        }
+    }
+    Ok(())
+}
+
+fn described(state: &str, copied: u64, rows: u64, lag: Option<f64>) -> String {
+    let lag = lag.map_or_else(|| "unknown".into(), |s| format!("{s:.0} s"));
+    format!("{state}: {copied} of {rows} rows copied, lag {lag}")
+}
+
+/// Plain lines: every event, and the move's state every two seconds.
+fn lines() -> Progress {
+    let last = Mutex::new(None::<Instant>);
+    Arc::new(move |update| match update {
+        Update::Step(text) => eprintln!("-- {text}"),
+        Update::Event(text) => eprintln!("   {text}"),
+        Update::Sample { state, copied, rows, lag } => {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_none_or(|at| at.elapsed() >= Duration::from_secs(2)) {
+                *last = Some(Instant::now());
+                eprintln!("   {}", described(&state, copied, rows, lag));
+            }
+        }
+    })
+}
+
+/// A bar for the copy, events above it.
+fn bars() -> Progress {
+    let style = ProgressStyle::with_template("{spinner} [{elapsed_precise}] {bar:32} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(1).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    Arc::new(move |update| match update {
+        Update::Step(text) => {
+            bar.println(format!("-- {text}"));
+            bar.set_message(text);
+        }
+        Update::Event(text) => bar.println(format!("   {text}")),
+        Update::Sample { state, copied, rows, lag } => {
+            bar.set_length(rows.max(copied));
+            bar.set_position(copied);
+            bar.set_message(described(&state, copied, rows, lag));
+        }
+    })
+}

@@ -1,0 +1,172 @@
+//! Oracles: each looks at what a run left behind and says whether it is as it must be.
+//!
+//! An oracle that lacks what it needs says `unknown`; none of them assumes.
+
+mod statements;
+
+use std::path::Path;
+
+use converge_chaos::history::{self, Kind, Ledger};
+use converge_mysql::{Address, Connector, quote};
+use converge_vdiff::Report as VdiffReport;
+use mysql_async::prelude::Queryable;
+
+pub use statements::{Statements, Tally};
+
+use crate::verdict::{FaultReport, Finding, Oracle};
+
+/// Lines of evidence that an oracle gives at the most.
+const MOST_EVIDENCE: usize = 20;
+
+/// Whether the rows are equal, by VDiff. Only an equal that compared rows passes.
+pub fn vdiff(report: &VdiffReport) -> Oracle {
+    use converge_vdiff::Verdict as V;
+    let rows: u64 = report.tables.iter().map(|t| t.processed_rows).sum();
+    let matching: u64 = report.tables.iter().map(|t| t.matching_rows).sum();
+    let detail = format!("{matching} of {rows} rows match in {} tables", report.tables.len());
+    let mut evidence = Vec::new();
+    for table in &report.tables {
+        evidence.extend(table.reasons.iter().map(|r| format!("{}: {r}", table.table)));
+        for row in &table.rows {
+            let key: Vec<String> = row.key.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let kind = match row.kind {
+                converge_vdiff::report::Kind::Mismatched => format!("differs in {}", row.columns.join(", ")),
+                converge_vdiff::report::Kind::ExtraSource => "is missing on the target".into(),
+                converge_vdiff::report::Kind::ExtraTarget => "is on the target only".into(),
+            };
+            evidence.push(format!("{} {}: {kind}", table.table, key.join(" ")));
+        }
+    }
+    evidence.truncate(MOST_EVIDENCE);
+    let empty: Vec<&str> =
+        report.tables.iter().filter(|t| t.processed_rows == 0).map(|t| t.table.as_str()).collect();
+    let finding = match report.verdict {
+        V::Different => Finding::Fail,
+        V::NotProven => Finding::Unknown,
+        V::Equal if !empty.is_empty() || matching != rows => Finding::Unknown,
+        V::Equal => Finding::Pass,
+    };
+    if report.verdict == V::Equal && !empty.is_empty() {
+        evidence.push(format!("no rows were compared in {}", empty.join(", ")));
+    }
+    Oracle::new("vdiff", finding, detail).with_evidence(evidence)
+}
+
+/// Whether every acknowledged insert of the ledger table is on the target, and nothing that was never committed.
+pub async fn ledger(history: &Path, target: &Address, table: &str) -> Oracle {
+    const NAME: &str = "ledger";
+    let accounts = match history::read(history).and_then(Ledger::of) {
+        Ok(accounts) => accounts,
+        Err(e) => return Oracle::new(NAME, Finding::Unknown, format!("the history cannot be read: {e}")),
+    };
+    let found = match ids(target, table).await {
+        Ok(found) => found,
+        Err(e) => return Oracle::new(NAME, Finding::Unknown, format!("the target's ledger cannot be read: {e}")),
+    };
+    let lost: Vec<u64> = accounts.acknowledged.difference(&found).copied().collect();
+    let unexpected: Vec<u64> = accounts.absent.intersection(&found).copied().collect();
+    let recovered = accounts.unknown.intersection(&found).count();
+    let detail = format!(
+        "{} acknowledged inserts, {} lost; {} of unknown outcome, {recovered} of them there; {} never committed, {} of \
+         them there",
+        accounts.acknowledged.len(),
+        lost.len(),
+        accounts.unknown.len(),
+        accounts.absent.len(),
+        unexpected.len()
+    );
+    let finding = if !lost.is_empty() || !unexpected.is_empty() {
+        Finding::Fail
+    } else if accounts.acknowledged.is_empty() {
+        Finding::Unknown
+    } else {
+        Finding::Pass
+    };
+    let evidence = lost
+        .iter()
+        .map(|id| format!("ledger row {id} was acknowledged and is not on the target"))
+        .chain(unexpected.iter().map(|id| format!("ledger row {id} was never committed and is on the target")))
+        .take(MOST_EVIDENCE)
+        .collect();
+    Oracle::new(NAME, finding, detail).with_evidence(evidence)
+}
+
+async fn ids(
+    target: &Address,
+    table: &str,
+) -> Result<std::collections::BTreeSet<u64>, converge_mysql::Error> {
+    let mut conn = Connector::new(target.clone()).connect().await?;
+    let query = format!("SELECT id FROM {}", quote::ident(table));
+    let ids: Vec<u64> =
+        conn.query(query).await.map_err(|e| converge_mysql::Error::driver("reading the ledger", e))?;
+    Ok(ids.into_iter().collect())
+}
+
+/// Whether the load really wrote: each kind of statement a least number of times.
+pub fn load(tally: &Tally, each_kind: u64) -> Oracle {
+    let few: Vec<String> = Kind::WRITES
+        .iter()
+        .filter(|kind| tally.of(**kind).acknowledged < each_kind)
+        .map(|kind| format!("{}: {} acknowledged, {each_kind} needed", kind.name(), tally.of(*kind).acknowledged))
+        .collect();
+    let finding = if few.is_empty() { Finding::Pass } else { Finding::Unknown };
+    let detail = format!("{} writes acknowledged, at least {each_kind} of each kind needed", tally.acknowledged());
+    Oracle::new("load", finding, detail).with_evidence(few)
+}
+
+/// Whether changes were made while rows were copied: without them the copy's protection was not tried.
+pub fn copy_under_load(during_copy: Option<u64>, least: u64) -> Oracle {
+    const NAME: &str = "copy_under_load";
+    match during_copy {
+        None => Oracle::new(NAME, Finding::Unknown, "the copy was not seen from its beginning to its end"),
+        Some(n) => {
+            let finding = if n >= least { Finding::Pass } else { Finding::Unknown };
+            Oracle::new(NAME, finding, format!("{n} writes acknowledged during the copy, {least} needed"))
+        }
+    }
+}
+
+/// Whether each fault of the plan was seen to bite.
+pub fn faults(planned: usize, reports: &[FaultReport]) -> Oracle {
+    let seen = reports.iter().filter(|f| f.observed.is_some()).count();
+    let unseen: Vec<String> = reports
+        .iter()
+        .filter(|f| f.observed.is_none())
+        .map(|f| format!("{} was injected, but no effect was seen", f.fault))
+        .chain((reports.len() < planned).then(|| format!("{} faults were never injected", planned - reports.len())))
+        .collect();
+    let finding = if unseen.is_empty() { Finding::Pass } else { Finding::Unknown };
+    Oracle::new("faults", finding, format!("{seen} of {planned} faults seen to bite")).with_evidence(unseen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_that_was_not_seen_proves_nothing() {
+        let seen = |observed: Option<&str>| FaultReport {
+            fault: "kill_source".into(),
+            injected_at: 1.0,
+            observed: observed.map(str::to_owned),
+            healed_at: Some(2.0),
+        };
+        assert_eq!(faults(1, &[seen(Some("gone"))]).finding, Finding::Pass);
+        assert_eq!(faults(1, &[seen(None)]).finding, Finding::Unknown);
+        assert_eq!(faults(2, &[seen(Some("gone"))]).finding, Finding::Unknown);
+        assert_eq!(faults(0, &[]).finding, Finding::Pass);
+    }
+
+    #[test]
+    fn a_copy_without_changes_proves_nothing() {
+        assert_eq!(copy_under_load(None, 1).finding, Finding::Unknown);
+        assert_eq!(copy_under_load(Some(9), 10).finding, Finding::Unknown);
+        assert_eq!(copy_under_load(Some(10), 10).finding, Finding::Pass);
+    }
+
+    #[test]
+    fn a_load_that_wrote_nothing_proves_nothing() {
+        let oracle = load(&Tally::default(), 1);
+        assert_eq!((oracle.finding, oracle.evidence.len()), (Finding::Unknown, Kind::WRITES.len()));
+    }
+}

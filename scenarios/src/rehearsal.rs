@@ -1,0 +1,257 @@
+//! Running a rehearsal: two servers, a load, a mover and faults, until the move is switched and compared.
+//!
+//! What goes wrong with the *tools* here (a server that does not start, a full disk) is an error; what goes wrong with
+//! the *move* is a finding. Everything waits on conditions with bounds, and everything that was started is gone when
+//! this returns, however it returns.
+
+mod faults;
+mod finish;
+mod mover;
+mod watch;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use converge_chaos::history::{self, Event, History};
+use converge_chaos::load::{Load, LoadHandle, LoadPlan};
+use converge_chaos::server::ServerBinary;
+use miette::Diagnostic;
+use thiserror::Error;
+
+use self::faults::Stage;
+use self::mover::Mover;
+use self::watch::{CopySpan, Watcher};
+use self::world::World;
+use crate::oracle::{self, Statements, Tally};
+use crate::scenario::Scenario;
+use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Verdict, judge};
+
+pub use watch::{Progress, Update};
+
+/// What to rehearse, and where to put what comes of it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// What everything random is drawn from.
+    pub seed: u64,
+    /// The server binary for both sides.
+    pub server: ServerBinary,
+    /// The `converge` binary that is run as the mover.
+    pub program: PathBuf,
+    /// The report's directory.
+    pub directory: PathBuf,
+    /// The command that runs it again.
+    pub replay: String,
+    /// The API of a Toxiproxy server to use instead of the built-in one.
+    pub toxiproxy: Option<String>,
+    /// Whether the servers' directories stay.
+    pub keep: bool,
+}
+
+/// What kept a rehearsal from being run.
+#[derive(Debug, Error, Diagnostic)]
+pub enum RehearsalError {
+    /// A file or process of our own.
+    #[error("{what} {}: {why}", .path.display())]
+    #[diagnostic(help("check space and permissions there, or choose another directory with --report"))]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// With which file.
+        path: PathBuf,
+        /// The system's words.
+        why: std::io::Error,
+    },
+    /// Servers, load, proxy or history.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Chaos(#[from] converge_chaos::Error),
+    /// A connection of the rehearsal's own.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Server(#[from] converge_mysql::Error),
+    /// The mover cannot be started or asked.
+    #[error("{0}")]
+    #[diagnostic(help("look at mover.log in the report's directory"))]
+    Mover(String),
+    /// The report cannot be written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Report(#[from] crate::report::ReportError),
+}
+
+impl RehearsalError {
+    fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let (what, path) = (what.to_owned(), path.to_owned());
+        move |why| Self::Io { what, path, why }
+    }
+}
+
+/// Runs a rehearsal and writes its report. `progress` is told what happens.
+pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, RehearsalError> {
+    let started = SystemTime::now();
+    let path = options.directory.join("history.jsonl");
+    std::fs::create_dir_all(&options.directory).map_err(RehearsalError::io("creating", &options.directory))?;
+    let plan = options.directory.join("plan.toml");
+    std::fs::write(&plan, options.scenario.to_toml()).map_err(RehearsalError::io("writing", &plan))?;
+    let history = History::create(&path)?;
+    history.record(Event::Run {
+        wall: history::rfc3339(started),
+        seed: options.seed,
+        plan: serde_json::to_value(&options.scenario).unwrap_or_default(),
+    });
+    let mut run = Run {
+        options,
+        history: history.clone(),
+        progress,
+        oracles: Vec::new(),
+        faults: Vec::new(),
+        position: None,
+        vdiff: None,
+    };
+    let limit = Duration::from_secs_f64(options.scenario.limit_seconds);
+    match tokio::time::timeout(limit, run.to_its_end()).await {
+        Ok(result) => result?,
+        Err(_) => {
+            let detail = format!("the rehearsal did not end within {} s", limit.as_secs());
+            run.oracles.push(Oracle::new("position", Finding::Unknown, detail));
+        }
+    }
+    history.finish()?;
+    let tally = run.judge_history(&path);
+    let report = run.report(started, &tally);
+    crate::report::write(&options.directory, &report, &path)?;
+    Ok(report)
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    history: History,
+    progress: Progress,
+    oracles: Vec<Oracle>,
+    faults: Vec<FaultReport>,
+    position: Option<String>,
+    vdiff: Option<converge_vdiff::Report>,
+}
+
+impl Run<'_> {
+    async fn to_its_end(&mut self) -> Result<(), RehearsalError> {
+        let scenario = &self.options.scenario;
+        self.step("starting two private servers and a proxy");
+        let world = World::start(self.options, self.options.toxiproxy.as_deref()).await?;
+        self.step(&format!("seeding {} rows on the source", scenario.load.rows));
+        let rows = world.seed(self.options).await?;
+        self.step(&format!("moving {} with {rows} rows under load", scenario.tables.join(", ")));
+        let plan = LoadPlan { seed: self.options.seed, ..scenario.load.clone() };
+        let load = Load::start(world.source_address(), plan, self.history.clone()).await?;
+        let mut mover = world.mover(self.options, &self.options.directory.join("mover.log"));
+        mover.start()?;
+        let watcher = Watcher::new(self.history.clone(), self.progress.clone(), rows);
+        self.break_and_finish(&world, &watcher, &mut mover, load).await?;
+        world.stop(self.options.keep).await;
+        Ok(())
+    }
+
+    fn step(&self, text: &str) {
+        (self.progress)(Update::Step(text.into()));
+    }
+
+    async fn break_and_finish(
+        &mut self,
+        world: &World,
+        watcher: &Watcher,
+        mover: &mut Mover,
+        load: LoadHandle,
+    ) -> Result<(), RehearsalError> {
+        let history = self.history.clone();
+        let stage = Stage { world, watcher, history: &history };
+        for fault in &self.options.scenario.faults {
+            if !watcher.until_due(mover, fault).await {
+                break;
+            }
+            let report = stage.inject(fault, mover).await?;
+            let healed = report.healed_at.is_some();
+            self.faults.push(report);
+            if !healed {
+                break;
+            }
+        }
+        self.finish(world, watcher, mover, load).await
+    }
+
+    /// The oracles that look at the history, once it is complete.
+    fn judge_history(&mut self, path: &Path) -> Tally {
+        let least = self.options.scenario.least;
+        self.oracles.push(oracle::faults(self.options.scenario.faults.len(), &self.faults));
+        let mut statements = Statements::default();
+        let mut copy = CopySpan::default();
+        let mut trouble = None;
+        match history::read(path) {
+            Err(e) => trouble = Some(e.to_string()),
+            Ok(entries) => {
+                for entry in entries {
+                    match entry {
+                        Ok(entry) => {
+                            copy.see(&entry);
+                            statements.see(entry);
+                        }
+                        Err(e) => trouble = Some(e.to_string()),
+                    }
+                }
+            }
+        }
+        if let Some(why) = trouble {
+            let detail = format!("the history cannot be read: {why}");
+            self.oracles.push(Oracle::new("history", Finding::Unknown, detail));
+        }
+        let tally = statements.finish();
+        self.oracles.push(oracle::load(&tally, least.each_kind));
+        let during = copy.span().map(|(from, to)| tally.acknowledged_between(from, to));
+        self.oracles.push(oracle::copy_under_load(during, least.during_copy));
+        tally
+    }
+
+    fn report(self, started: SystemTime, tally: &Tally) -> RunReport {
+        let verdict = judge(&self.oracles);
+        let reasons = reasons(verdict, &self.oracles);
+        let version = self.options.server.info.to_string();
+        let mut not_verified = vec![
+            "table product: it is written to on the source, but not moved".to_owned(),
+            "what a crash of the machine (not of a process) would lose".to_owned(),
+        ];
+        for table in self.vdiff.iter().flat_map(|v| &v.tables) {
+            not_verified.extend(table.not_verified.iter().map(|n| format!("{}: {n}", table.table)));
+        }
+        RunReport {
+            verdict,
+            reasons,
+            scenario: self.options.scenario.name.clone(),
+            seed: self.options.seed,
+            replay: self.options.replay.clone(),
+            started: history::rfc3339(started),
+            elapsed_seconds: started.elapsed().unwrap_or_default().as_secs_f64(),
+            source: version.clone(),
+            target: version,
+            position: self.position,
+            oracles: self.oracles,
+            statements: tally.counts(),
+            faults: self.faults,
+            vdiff: self.vdiff,
+            not_verified,
+        }
+    }
+}
+
+/// The verdict in words: what the oracles that decided it said.
+fn reasons(verdict: Verdict, oracles: &[Oracle]) -> Vec<String> {
+    let deciding = match verdict {
+        Verdict::Converged => {
+            return vec!["every oracle passed: rows are equal at a proven position, and nothing acknowledged is missing".into()];
+        }
+        Verdict::Diverged => Finding::Fail,
+        Verdict::NotProven => Finding::Unknown,
+    };
+    oracles.iter().filter(|o| o.finding == deciding).map(|o| format!("{}: {}", o.name, o.detail)).collect()
+}

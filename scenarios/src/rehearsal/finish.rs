@@ -1,0 +1,143 @@
+//! The end of a rehearsal: let the load reach its least, switch traffic under load, compare at the proven position.
+
+use std::time::{Duration, Instant};
+
+use converge_chaos::history::Kind;
+use converge_chaos::load::LoadHandle;
+use converge_mover::control::Status;
+use converge_mover::source::fenced_name;
+use converge_vdiff::{Options as VdiffOptions, Request, TablePair};
+
+use super::mover::Mover;
+use super::watch::{TICK, Watcher};
+use super::world::World;
+use super::{RehearsalError, Run};
+use crate::oracle;
+use crate::verdict::{Finding, Oracle};
+
+/// How long the copy may take.
+const COPY_BOUND: Duration = Duration::from_secs(600);
+/// How long the load may take to acknowledge its least number of statements.
+const LOAD_BOUND: Duration = Duration::from_secs(60);
+/// What `switch-traffic` gets to fence and drain.
+const SWITCH_TIMEOUT: &str = "30s";
+/// How long the command may take over all.
+const SWITCH_BOUND: Duration = Duration::from_secs(60);
+/// How long the mover may take to end once the workflow is complete.
+const END_BOUND: Duration = Duration::from_secs(15);
+
+impl Run<'_> {
+    /// Ends the move and compares. The load goes on until writes are fenced.
+    pub(super) async fn finish(
+        &mut self,
+        world: &World,
+        watcher: &Watcher,
+        mover: &mut Mover,
+        load: LoadHandle,
+    ) -> Result<(), RehearsalError> {
+        let replicating = |s: Option<&Status>| s.is_some_and(|s| s.state == "replicating");
+        let copied = watcher.until(mover, COPY_BOUND, replicating).await.is_some();
+        if copied {
+            self.until_enough(watcher, mover, &load).await;
+            self.switch(watcher, mover).await?;
+        } else {
+            let why = mover.ended().unwrap_or_else(|| "the copy did not end".into());
+            self.no_position(&why);
+        }
+        self.step("stopping the load");
+        load.stop().await;
+        self.step("comparing");
+        let fenced = self.position.is_some();
+        self.compare(world, fenced).await;
+        // The ledger is read back from the file, which must be whole.
+        self.history.finish()?;
+        let target = world.target_address();
+        let ledger = oracle::ledger(&self.options.directory.join("history.jsonl"), &target, "ledger").await;
+        self.oracles.push(ledger);
+        if fenced {
+            self.end_workflow(mover).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the load run until each kind was acknowledged often enough and some time has passed since the last fault.
+    async fn until_enough(&self, watcher: &Watcher, mover: &mut Mover, load: &LoadHandle) {
+        self.step("replicating under load");
+        let least = self.options.scenario.least.each_kind;
+        let settled = Instant::now() + Duration::from_secs_f64(self.options.scenario.settle_seconds);
+        let give_up = settled + LOAD_BOUND;
+        let counters = load.counters();
+        let enough = || {
+            let totals = counters.totals();
+            Kind::WRITES.iter().all(|kind| totals.of(*kind).acknowledged >= least)
+        };
+        while Instant::now() < give_up && mover.is_running() {
+            watcher.look(mover).await;
+            if Instant::now() >= settled && enough() {
+                return;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    async fn switch(&mut self, watcher: &Watcher, mover: &mut Mover) -> Result<(), RehearsalError> {
+        self.step("fencing writes on the source while the load goes on");
+        let (code, output) = mover.command("switch-traffic", &["--timeout", SWITCH_TIMEOUT], SWITCH_BOUND).await?;
+        self.history.note(format!("switch-traffic ended with {code}: {output}"));
+        if code != 0 {
+            let ended = mover.ended().unwrap_or_default();
+            self.no_position(&format!("traffic could not be switched: {output} {ended}"));
+            return Ok(());
+        }
+        match watcher.look(mover).await {
+            Some(status) if status.state == "switched" => {
+                let position = status.applied_position;
+                self.oracles.push(Oracle::new("position", Finding::Pass, format!("writes are fenced and applied up to {position}")));
+                self.position = Some(position);
+            }
+            other => self.no_position(&format!("after switch-traffic the workflow is {:?}", other.map(|s| s.state))),
+        }
+        Ok(())
+    }
+
+    /// No proven position. A mover that says itself that the target differs is evidence; any other end is not.
+    fn no_position(&mut self, why: &str) {
+        let finding = if why.contains("the target differs from the source") { Finding::Fail } else { Finding::Unknown };
+        self.oracles.push(Oracle::new("position", finding, why));
+    }
+
+    async fn compare(&mut self, world: &World, fenced: bool) {
+        let pair = |name: &String| TablePair {
+            source: if fenced { fenced_name(name) } else { name.clone() },
+            target: name.clone(),
+        };
+        let request = Request {
+            source: world.source_address(),
+            target: world.target_address(),
+            tables: self.options.scenario.tables.iter().map(pair).collect(),
+            options: VdiffOptions::default(),
+        };
+        match converge_vdiff::compare(&request, &|_| {}).await {
+            Ok(report) => {
+                let oracle = oracle::vdiff(&report);
+                // Without a proven position a difference may only be a change that was not applied yet.
+                let finding = if fenced { oracle.finding } else { Finding::Unknown };
+                self.oracles.push(Oracle { finding, ..oracle });
+                self.vdiff = Some(report);
+            }
+            Err(e) => self.oracles.push(Oracle::new("vdiff", Finding::Unknown, format!("the comparison failed: {e}"))),
+        }
+    }
+
+    async fn end_workflow(&mut self, mover: &mut Mover) -> Result<(), RehearsalError> {
+        let (code, output) = mover.command("complete", &[], SWITCH_BOUND).await?;
+        let ended = mover.wait(END_BOUND).await;
+        let finding = if code == 0 && ended == Some(0) { Finding::Pass } else { Finding::Unknown };
+        let detail = match finding {
+            Finding::Pass => "the workflow was completed and the mover ended by itself".to_owned(),
+            _ => format!("complete ended with {code} ({output}), the mover with {ended:?}"),
+        };
+        self.oracles.push(Oracle::new("mover", finding, detail));
+        Ok(())
+    }
+}

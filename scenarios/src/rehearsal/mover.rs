@@ -1,0 +1,131 @@
+//! The mover under test, as a process of its own: so that a kill is a kill.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use converge_mover::control::{Control, Status};
+use converge_mysql::Address;
+use tokio::process::{Child, Command};
+
+use super::RehearsalError;
+use crate::scenario::Copy;
+
+/// The workflow's name in every rehearsal.
+pub const WORKFLOW: &str = "rehearsal";
+/// How long one look at the status may take; a killed target does not answer.
+const STATUS_BOUND: Duration = Duration::from_secs(2);
+
+/// A mover process and how to start it again.
+pub struct Mover {
+    program: PathBuf,
+    arguments: Vec<String>,
+    target: Address,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Mover {
+    /// Describes the process; `source` is the address behind the proxy.
+    pub fn new(program: &Path, source: &Address, target: &Address, tables: &[String], copy: &Copy, log: PathBuf) -> Self {
+        let (source_url, target_url) = (source.to_url(), target.to_url());
+        let mut arguments: Vec<String> =
+            ["move", "run", WORKFLOW, "--source", &source_url, "--target", &target_url, "--tables", &tables.join(",")]
+                .map(str::to_owned)
+                .into();
+        arguments.extend(["--copy-strategy".into(), copy.strategy.clone()]);
+        arguments.extend(["--chunk-rows".into(), copy.chunk_rows.to_string()]);
+        if let Some(rate) = copy.rows_per_second {
+            arguments.extend(["--copy-rows-per-second".into(), rate.to_string()]);
+        }
+        // Should the rehearsal be killed, the mover must not outlive it for long.
+        arguments.extend(["--retry-for".into(), "60s".into()]);
+        Self { program: program.into(), arguments, target: target.clone(), log, child: None }
+    }
+
+    fn open_log(&self) -> Result<File, RehearsalError> {
+        OpenOptions::new().create(true).append(true).open(&self.log).map_err(RehearsalError::io("opening", &self.log))
+    }
+
+    /// Starts the process, or starts it again.
+    pub fn start(&mut self) -> Result<u32, RehearsalError> {
+        let log = self.open_log()?;
+        let errors = log.try_clone().map_err(RehearsalError::io("opening", &self.log))?;
+        let child = Command::new(&self.program)
+            .args(&self.arguments)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            // A Ctrl-C in the terminal is the rehearsal's to handle.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(RehearsalError::io("starting", &self.program))?;
+        let pid = child.id().unwrap_or_default();
+        self.child = Some(child);
+        Ok(pid)
+    }
+
+    /// SIGKILL; returns once the process is reaped, with the evidence.
+    pub async fn kill(&mut self) -> Result<String, RehearsalError> {
+        let Some(mut child) = self.child.take() else {
+            return Err(RehearsalError::Mover("there is no mover process to kill".into()));
+        };
+        let pid = child.id().unwrap_or_default();
+        child.kill().await.map_err(RehearsalError::io("killing", &self.program))?;
+        let status = child.wait().await.map_err(RehearsalError::io("waiting for", &self.program))?;
+        Ok(format!("process {pid} ended by {status}"))
+    }
+
+    /// Whether the process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// How the process ended, if it did, with the end of its log.
+    pub fn ended(&mut self) -> Option<String> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
+        Some(format!("the mover ended with {status}: {}", self.last_words()))
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|l| !l.trim().is_empty()).collect();
+        let from = lines.iter().rposition(|l| l.starts_with("error:")).unwrap_or(lines.len().saturating_sub(1));
+        lines[from..].join(" ")
+    }
+
+    /// Waits for the process to end by itself, within `bound`.
+    pub async fn wait(&mut self, bound: Duration) -> Option<i32> {
+        let child = self.child.as_mut()?;
+        let status = tokio::time::timeout(bound, child.wait()).await.ok()?.ok()?;
+        self.child = None;
+        status.code()
+    }
+
+    /// The workflow's status; `None` while the target does not answer or there is no workflow yet.
+    pub async fn status(&self) -> Option<Status> {
+        let asked = async { Control::open(&self.target, WORKFLOW).await?.status().await };
+        tokio::time::timeout(STATUS_BOUND, asked).await.ok()?.ok()
+    }
+
+    /// Runs another `converge move` command to its end: exit code and output.
+    pub async fn command(&self, verb: &str, options: &[&str], bound: Duration) -> Result<(i32, String), RehearsalError> {
+        let url = self.target.to_url();
+        let running = Command::new(&self.program)
+            .args(["move", verb, WORKFLOW, "--target", &url])
+            .args(options)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(bound, running)
+            .await
+            .map_err(|_| RehearsalError::Mover(format!("`converge move {verb}` did not end within {} s", bound.as_secs())))?
+            .map_err(RehearsalError::io("running", &self.program))?;
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        Ok((output.status.code().unwrap_or(-1), text.trim().to_owned()))
+    }
+}

@@ -1,0 +1,238 @@
+//! What a rehearsal does: tables, load, faults, and what a pass must have seen. Read from TOML; everything has a
+//! default, and a field that is not known is an error.
+
+use std::path::{Path, PathBuf};
+
+use converge_chaos::load::LoadPlan;
+use miette::Diagnostic;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name, part of the report's directory.
+    pub name: String,
+    /// Tables that are moved.
+    pub tables: Vec<String>,
+    /// How they are copied.
+    pub copy: Copy,
+    /// What must have happened for a pass to be earned.
+    pub least: Least,
+    /// Seconds that the load goes on after the last fault was undone.
+    pub settle_seconds: f64,
+    /// Seconds after which the whole rehearsal is given up.
+    pub limit_seconds: f64,
+    /// What is seeded on the source, and what is written meanwhile. Its seed is the run's.
+    pub load: LoadPlan,
+    /// What is broken, one after the other.
+    #[serde(rename = "fault")]
+    pub faults: Vec<Fault>,
+}
+
+/// How the mover copies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Copy {
+    /// The strategy. `naive` is wrong on purpose.
+    pub strategy: String,
+    /// Rows of a chunk at the most.
+    pub chunk_rows: u64,
+    /// Rows a second; absent: as fast as it goes.
+    pub rows_per_second: Option<u32>,
+}
+
+/// What must have happened for a pass to be earned.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Least {
+    /// Acknowledged statements of each kind.
+    pub each_kind: u64,
+    /// Writes acknowledged while rows were copied.
+    pub during_copy: u64,
+}
+
+/// One fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// What is done.
+    pub kind: FaultKind,
+    /// Injected once this share of the rows is copied; absent: once the copy is complete.
+    #[serde(default)]
+    pub at_copied: Option<f64>,
+    /// Seconds until it is undone.
+    #[serde(default = "one_second")]
+    pub hold_seconds: f64,
+}
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The source is killed with SIGKILL and started again.
+    KillSource,
+    /// The target is killed with SIGKILL and started again.
+    KillTarget,
+    /// The mover is killed with SIGKILL and started again.
+    KillMover,
+    /// The network between mover and source refuses connections and breaks the open ones.
+    NetworkDown,
+}
+
+impl FaultKind {
+    /// As in the history.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KillSource => "kill_source",
+            Self::KillTarget => "kill_target",
+            Self::KillMover => "kill_mover",
+            Self::NetworkDown => "network_down",
+        }
+    }
+}
+
+fn one_second() -> f64 {
+    1.0
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            tables: ["customer", "corder", "ledger"].map(str::to_owned).into(),
+            copy: Copy::default(),
+            least: Least::default(),
+            settle_seconds: 5.0,
+            limit_seconds: 240.0,
+            load: LoadPlan { rows: 110_000, ..LoadPlan::default() },
+            faults: Vec::new(),
+        }
+    }
+}
+
+impl Default for Copy {
+    fn default() -> Self {
+        Self { strategy: "watermark".into(), chunk_rows: 500, rows_per_second: Some(6000) }
+    }
+}
+
+impl Default for Least {
+    fn default() -> Self {
+        Self { each_kind: 50, during_copy: 200 }
+    }
+}
+
+/// A scenario that cannot be used.
+#[derive(Debug, Error, Diagnostic)]
+pub enum BadScenario {
+    /// The file cannot be read.
+    #[error("cannot read the scenario {}: {why}", .path.display())]
+    #[diagnostic(help("check the path; without a scenario the default one is run"))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        why: std::io::Error,
+    },
+    /// It is not what a scenario must be.
+    #[error("the scenario {} is not valid: {why}", .path.display())]
+    #[diagnostic(help("`plan.toml` in the directory of any run is a complete example"))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Scenario {
+    /// The default rehearsal: the source killed in the middle of the copy, then the mover, then the network during
+    /// replication. When exactly is drawn from the seed.
+    pub fn standard(seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let faults = vec![
+            Fault {
+                kind: FaultKind::KillSource,
+                at_copied: Some(random.random_range(0.25..0.5)),
+                hold_seconds: random.random_range(0.2..1.0),
+            },
+            Fault {
+                kind: FaultKind::KillMover,
+                at_copied: Some(random.random_range(0.6..0.8)),
+                hold_seconds: random.random_range(0.2..1.0),
+            },
+            Fault { kind: FaultKind::NetworkDown, at_copied: None, hold_seconds: random.random_range(1.0..3.0) },
+        ];
+        Self { faults, ..Self::default() }
+    }
+
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, BadScenario> {
+        let text = std::fs::read_to_string(path).map_err(|why| BadScenario::Unreadable { path: path.into(), why })?;
+        let invalid = |why: String| BadScenario::Invalid { path: path.into(), why };
+        let scenario: Self = toml::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        scenario.check().map_err(invalid)?;
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let known = ["customer", "corder", "product", "ledger"];
+        if self.tables.is_empty() {
+            return Err("tables: at least one must be moved".into());
+        }
+        if let Some(unknown) = self.tables.iter().find(|t| !known.contains(&t.as_str())) {
+            return Err(format!("tables: {unknown} is none of {}", known.join(", ")));
+        }
+        let shares = self.faults.iter().filter_map(|f| f.at_copied);
+        if shares.into_iter().any(|share| !(0.0..1.0).contains(&share)) {
+            return Err("fault: at_copied must be at least 0 and less than 1".into());
+        }
+        let seconds = [self.settle_seconds, self.limit_seconds].into_iter().chain(self.faults.iter().map(|f| f.hold_seconds));
+        if seconds.into_iter().any(|s| !(0.0..86_400.0).contains(&s)) {
+            return Err("seconds must be from 0 to 86400".into());
+        }
+        Ok(())
+    }
+
+    /// As TOML, complete: what `plan.toml` holds.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_else(|e| format!("# the plan cannot be written as TOML: {e}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Scenario, BadScenario> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Scenario::read(file.path())
+    }
+
+    #[test]
+    fn a_plan_reads_back_as_it_was() {
+        let scenario = Scenario::standard(7);
+        assert_eq!(read(&scenario.to_toml()).unwrap(), scenario);
+        assert_eq!(Scenario::standard(7), scenario);
+        assert_ne!(Scenario::standard(8), scenario);
+    }
+
+    #[test]
+    fn what_is_not_known_is_an_error() {
+        for (text, word) in [
+            ("nmae = 'x'", "nmae"),
+            ("tables = ['custmer']", "custmer"),
+            ("[[fault]]\nkind = 'kill_everything'", "kill_everything"),
+            ("[[fault]]\nkind = 'kill_mover'\nat_copied = 1.5", "at_copied"),
+            ("settle_seconds = -1.0", "seconds"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}
