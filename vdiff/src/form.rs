@@ -276,6 +276,10 @@ impl Pairing<'_> {
             note("attributes", extra(a), extra(b));
         } else {
             note("generated", kind::generated(a), kind::generated(b));
+            let visibility = |c: &Column| {
+                if c.extra.to_uppercase().contains("INVISIBLE") { "invisible" } else { "visible" }.to_owned()
+            };
+            note("visibility", visibility(a), visibility(b));
         }
         notes
     }

@@ -139,7 +139,7 @@ cases! {
     set_members ["id INT PRIMARY KEY, v SET('a','b','c')"] "VALUES (1,'a,c')"; "UPDATE T SET v = 'a,b'" => "mismatched {\"id\":1} v";
     set_empty ["id INT PRIMARY KEY, v SET('a','b')"] "VALUES (1,'')"; "UPDATE T SET v = NULL" => "mismatched {\"id\":1} v";
     json_type ["id INT PRIMARY KEY, v JSON"] "VALUES (1,'{\"b\":1,\"a\":[1,2]}'),(2,'1'),(3,'1'),(4,'\"x\"'),(5,'[1.50, 1e2, \"\\\\u00e9\"]')";
-        "UPDATE T SET v = '1.0' WHERE id = 2", "UPDATE T SET v = '\"1\"' WHERE id = 3" => "mismatched {\"id\":2} v", "mismatched {\"id\":3} v";
+        "REPLACE INTO T VALUES (2, '1.0')", "UPDATE T SET v = '\"1\"' WHERE id = 3" => "mismatched {\"id\":2} v", "mismatched {\"id\":3} v";
     json_null ["id INT PRIMARY KEY, v JSON"] "VALUES (1,'null')"; "UPDATE T SET v = NULL" => "mismatched {\"id\":1} v";
     json_deep ["id INT PRIMARY KEY, v JSON"] "VALUES (1,'{\"k\":{\"l\":[true,0.1]}}')"; "UPDATE T SET v = '{\"k\":{\"l\":[true,0.10000000000000002]}}'" =>
         "mismatched {\"id\":1} v";

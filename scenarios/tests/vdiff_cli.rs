@@ -1,0 +1,225 @@
+//! `converge vdiff` as a script sees it: its JSON, its exit codes, its errors.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "vdiff/common.rs"]
+mod common;
+#[path = "support/servers.rs"]
+mod support;
+
+use std::io::Read as _;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{connect, fresh, run, server};
+use converge_chaos::server::LocalServer;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+fn command(source: &str, target: &str, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_converge"));
+    command.args(["vdiff", "--source", source, "--target", target]).args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn vdiff(source: &str, target: &str, more: &[&str]) -> Output {
+    command(source, target, more).output().unwrap()
+}
+
+fn urls(server: &LocalServer) -> (String, String) {
+    (server.address("vs").to_url(), server.address("vt").to_url())
+}
+
+/// The error that a comparison ends in: exit code 2, no verdict, and each of the words.
+fn refused(output: &Output, words: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    for word in words {
+        assert!(error.contains(word), "no {word:?} in: {error}");
+    }
+    assert!(error.contains("what to do:"), "{error}");
+    assert!(!error.contains("s3cret"), "{error}");
+}
+
+async fn tables(server: &LocalServer) -> (Conn, Conn) {
+    let (mut source, mut target) = (fresh(server, "vs").await, fresh(server, "vt").await);
+    for (conn, renamed) in [(&mut source, "a"), (&mut target, "b")] {
+        run(conn, "CREATE TABLE t (id BIGINT UNSIGNED PRIMARY KEY, email VARCHAR(50), secret INT)").await;
+        run(conn, "INSERT INTO t VALUES (1, 'a@x', 1), (2, 'b@x', 2), (18446744073709551615, 'c@x', 3)")
+            .await;
+        run(conn, &format!("CREATE TABLE {renamed} (k VARBINARY(8) PRIMARY KEY)")).await;
+        run(conn, &format!("INSERT INTO {renamed} VALUES (x'00ff'), ('a')")).await;
+    }
+    (source, target)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_and_exit_codes_are_the_contract() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (_source, mut target) = tables(&one).await;
+        let (from, to) = urls(&one);
+        let args = ["--tables", "t,a=b", "--format", "json"];
+        let equal = vdiff(&from, &to, &args);
+        assert_eq!(equal.status.code(), Some(0), "{}", String::from_utf8_lossy(&equal.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&equal.stdout).unwrap();
+        assert_eq!((&json["verdict"], &json["tables"][1]["target_table"]), (&"equal".into(), &"b".into()));
+
+        run(&mut target, "UPDATE t SET email = 'B@x' WHERE id = 2").await;
+        run(&mut target, "DELETE FROM t WHERE id > 2").await;
+        run(&mut target, "INSERT INTO b VALUES (x'ff')").await;
+        let page = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
+        let path = page.path().to_str().unwrap();
+        let different = vdiff(&from, &to, &[&args[..], &["--report", path]].concat());
+        assert_eq!(different.status.code(), Some(1), "{}", String::from_utf8_lossy(&different.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&different.stdout).unwrap();
+        let table = &json["tables"][0];
+        let numbers =
+            ["processed_rows", "matching_rows", "mismatched_rows", "extra_rows_source", "extra_rows_target"]
+                .map(|name| table[name].as_u64().unwrap());
+        assert_eq!((&json["verdict"], numbers), (&"different".into(), [3, 1, 1, 1, 0]));
+        let row = |row: &serde_json::Value| (row["key"].clone(), row["kind"].clone(), row["columns"].clone());
+        let rows: Vec<_> = table["rows"].as_array().unwrap().iter().map(row).collect();
+        let wanted = serde_json::json!([
+            [{"id": 2}, "mismatched", ["email"]],
+            [{"id": "18446744073709551615"}, "extra_source", []],
+        ]);
+        assert_eq!(serde_json::to_value(&rows).unwrap(), wanted);
+        assert_eq!(table["not_verified"], serde_json::json!([]));
+        assert_eq!(json["tables"][1]["rows"][0]["key"], serde_json::json!({"k": "0xff"}));
+        let html = std::fs::read_to_string(path).unwrap();
+        assert!(
+            html.contains("B@x") && html.contains("18446744073709551615") && !html.contains("src="),
+            "{html}"
+        );
+
+        let text = vdiff(&from, &to, &["--tables", "t"]);
+        let text = String::from_utf8_lossy(&text.stdout).into_owned();
+        assert!(text.contains("verdict: different") && text.contains("\"b@x\" → \"B@x\""), "{text}");
+
+        let one_row = vdiff(&from, &to, &["--tables", "t", "--format", "json", "--max-rows-reported", "1"]);
+        let json: serde_json::Value = serde_json::from_slice(&one_row.stdout).unwrap();
+        let table = &json["tables"][0];
+        assert_eq!((table["rows"].as_array().unwrap().len(), &table["extra_rows_source"]), (1, &1.into()));
+
+        run(&mut target, "ALTER TABLE t ADD more INT").await;
+        run(&mut target, "REPLACE INTO t VALUES (2, 'b@x', 2, 0), (18446744073709551615, 'c@x', 3, 0)").await;
+        let open = vdiff(&from, &to, &["--tables", "t"]);
+        assert_eq!(open.status.code(), Some(3), "{}", String::from_utf8_lossy(&open.stdout));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_explained() {
+    let help = Command::new(env!("CARGO_BIN_EXE_converge")).args(["vdiff", "--help"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Example"));
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (mut source, _target) = tables(&one).await;
+        let (from, to) = urls(&one);
+        refused(&vdiff(&from, &to, &["--tables", "nosuch"]), &["source", "`vs`.`nosuch`"]);
+        refused(&vdiff(&from, &to, &["--tables", "a"]), &["target", "`vt`.`a`"]);
+        refused(&vdiff(&from, &one.address("nosuch").to_url(), &["--tables", "t"]), &["target", "nosuch"]);
+        refused(&vdiff(&one.address("").to_url(), &to, &["--tables", "t"]), &["source", "no database"]);
+        refused(&vdiff("mysql://root@127.0.0.1:1/vs", &to, &["--tables", "t"]), &["source", "127.0.0.1:1"]);
+        let bad = vdiff("postgres://root:s3cret@h/db", &to, &["--tables", "t"]);
+        assert_eq!(bad.status.code(), Some(2));
+        assert!(!String::from_utf8_lossy(&bad.stderr).contains("s3cret"));
+        assert_eq!(vdiff(&from, &to, &[]).status.code(), Some(2));
+        assert_eq!(vdiff(&from, &to, &["--tables", "=x"]).status.code(), Some(2));
+
+        let account = "'reader'@'127.0.0.1'";
+        run(&mut source, &format!("CREATE USER {account} IDENTIFIED BY 's3cret'")).await;
+        let mut reader = one.address("vs");
+        (reader.user, reader.password) = ("reader".into(), "wrong".into());
+        refused(&vdiff(&reader.to_url(), &to, &["--tables", "t"]), &["source", "reader"]);
+        reader.password = "s3cret".into();
+        run(&mut source, &format!("GRANT SELECT ON vs.a TO {account}")).await;
+        refused(&vdiff(&reader.to_url(), &to, &["--tables", "t"]), &["source", "`vs`.`t`", "GRANT SELECT"]);
+        run(&mut source, &format!("GRANT SELECT (id, email) ON vs.t TO {account}")).await;
+        refused(&vdiff(&reader.to_url(), &to, &["--tables", "t"]), &["source", "`vs`.`t`", "GRANT SELECT"]);
+        // SELECT on the tables is enough.
+        run(&mut source, &format!("GRANT SELECT ON vs.t TO {account}")).await;
+        let read = vdiff(&reader.to_url(), &to, &["--tables", "t"]);
+        assert_eq!(read.status.code(), Some(0), "{}", String::from_utf8_lossy(&read.stderr));
+        assert!(!String::from_utf8_lossy(&read.stdout).contains("s3cret"));
+    }
+}
+
+/// A comparison that waits on a lock of the target; the lock lasts as long as the connection returned.
+async fn stuck(one: &LocalServer) -> (Child, Conn) {
+    let (_source, mut target) = tables(one).await;
+    run(&mut target, "LOCK TABLES t WRITE").await;
+    let (from, to) = urls(one);
+    let child = command(&from, &to, &["--tables", "t"]).spawn().unwrap();
+    let mut watcher = connect(one, "").await;
+    let give_up = Instant::now() + Duration::from_secs(20);
+    loop {
+        let waiting: Option<u64> = watcher
+            .query_first(
+                "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for table%'",
+            )
+            .await
+            .unwrap();
+        if waiting > Some(0) {
+            return (child, target);
+        }
+        assert!(Instant::now() < give_up, "the comparison never waited for the lock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn ended(mut child: Child, within: Duration) -> Output {
+    let give_up = Instant::now() + within;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+            child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+            child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+            return Output { status, stdout, stderr };
+        }
+        if Instant::now() > give_up {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("still running after {within:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_gone_in_the_middle_is_an_error() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (child, _lock) = stuck(&one).await;
+        one.kill().await.unwrap();
+        let output = ended(child, Duration::from_secs(20));
+        refused(&output, &["lost"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_it_without_a_verdict() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (child, _lock) = stuck(&one).await;
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let output = ended(child, Duration::from_secs(3));
+        refused(&output, &["interrupted"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_without_an_answer_is_given_up() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (_source, mut target) = tables(&one).await;
+        run(&mut target, "LOCK TABLES t WRITE").await;
+        let (from, to) = urls(&one);
+        let child = command(&from, &to, &["--tables", "t", "--statement-timeout", "1"]).spawn().unwrap();
+        refused(&ended(child, Duration::from_secs(20)), &["target", "no answer within 1 s"]);
+    }
+}
