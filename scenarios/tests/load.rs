@@ -7,8 +7,9 @@
 mod support;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use converge_chaos::fault;
@@ -283,4 +284,45 @@ fn the_command_prints_seed_and_summary_and_says_what_is_wrong() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("what to do"));
     assert_eq!(converge(&["--url", &url, "--duration", "soon"]).status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_table_is_not_touched() {
+    let server = support::start(&support::servers()[0], "source").await;
+    let mut conn = Connector::new(server.address("")).connect().await.unwrap();
+    for sql in ["CREATE DATABASE shop", "CREATE TABLE shop.corder (id INT PRIMARY KEY)"] {
+        conn.query_drop(sql).await.unwrap();
+    }
+    let error = create_schema(&server.address("shop")).await.unwrap_err().to_string();
+    assert!(error.contains("corder"), "{error}");
+    let tables: Vec<String> = conn.query("SHOW TABLES IN shop").await.unwrap();
+    assert_eq!(tables, ["corder"]);
+}
+
+#[test]
+fn ctrl_c_ends_the_load_with_its_summary_and_a_whole_history() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(support::start(&support::servers()[0], "source"));
+    let directory = tempfile::tempdir().unwrap();
+    let history = directory.path().join("h.jsonl");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_converge"))
+        .args(["load", "--url", &server.address("shop").to_url(), "--duration", "10m", "--rows", "200"])
+        .args(["--history", history.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("statements/s")).expect("progress");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+    let rest: Vec<String> = lines.collect();
+    assert!(rest.last().is_some_and(|line| line.contains("writes acknowledged")), "{rest:?}");
+    assert!(child.wait().unwrap().success());
+    let entries: Vec<Entry> = read(&history).unwrap().map(Result::unwrap).collect();
+    let invoked = entries.iter().filter(|e| matches!(e.event, Event::Invoke(_))).count();
+    let answered = entries
+        .iter()
+        .filter(|e| matches!(e.event, Event::Ok { .. } | Event::Fail { .. } | Event::Info { .. }))
+        .count();
+    assert_eq!(invoked, answered);
 }
