@@ -49,6 +49,11 @@ async fn kill_and_restart(binary: &ServerBinary) {
     let port = server.port();
     assert_eq!(server.kill().await.unwrap(), pid);
     assert!(!server.is_running() && !exists(pid));
+    let shut_down = |server: &LocalServer| {
+        let log = std::fs::read_to_string(server.log_path()).unwrap();
+        log.to_lowercase().contains("shutdown complete")
+    };
+    assert!(!shut_down(&server), "a kill is no shutdown");
     assert!(server.kill().await.unwrap_err().to_string().contains("not running"));
     let refused = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
@@ -62,7 +67,7 @@ async fn kill_and_restart(binary: &ServerBinary) {
     assert!(server.restart().await.unwrap_err().to_string().contains("is running"));
 
     server.stop().await.unwrap();
-    assert!(!server.is_running());
+    assert!(!server.is_running() && shut_down(&server));
     server.restart().await.unwrap();
     assert!(server.log_path().is_file());
     let (pid, directory) = (server.pid().unwrap(), server.directory().to_path_buf());

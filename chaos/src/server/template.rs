@@ -198,7 +198,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut bytes = vec![0u8; 1_000_003];
         bytes[70_000] = 7;
-        bytes[999_999] = 9;
+        bytes[500_000] = 9;
         std::fs::write(directory.path().join("a"), &bytes).unwrap();
         copy_file(&directory.path().join("a"), &directory.path().join("b")).unwrap();
         assert_eq!(std::fs::read(directory.path().join("b")).unwrap(), bytes);
