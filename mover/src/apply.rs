@@ -11,7 +11,7 @@ use converge_mysql::Position;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::plan::{Mode, plan};
+use self::plan::{Facts, Mode, plan};
 use crate::change::{Change, Mark, StreamEvent};
 use crate::copy::Board;
 use crate::copy::watermark::Windows;
@@ -22,11 +22,11 @@ use crate::state::State;
 use crate::target::{Checkpoint, CopyProgress, Target};
 
 /// Bytes of changes after which they are sent to the target, committed or not.
-const SEND_BYTES: usize = 1 << 20;
+const SEND_BYTES: usize = 4 << 20;
 /// Changes after which they are sent to the target, committed or not.
-const SEND_CHANGES: usize = 500;
+const SEND_CHANGES: usize = 4000;
 /// Changes after which a target transaction is committed.
-const COMMIT_CHANGES: usize = 2000;
+const COMMIT_CHANGES: usize = 4000;
 /// The longest that changes wait for others to share their commit.
 const COMMIT_AFTER: Duration = Duration::from_millis(100);
 /// How often a position without changes is recorded.
@@ -176,7 +176,9 @@ impl<'a, T: Target> Follower<'a, T> {
         let changes = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let copied = &self.copied;
-        self.target.run(plan(changes, self.mode, |table| copied[table].done)).await
+        let tables = self.tables;
+        let facts = |table: usize| Facts { key: &tables[table].key, finished: copied[table].done };
+        self.target.run(plan(changes, self.mode, facts)).await
     }
 
     async fn end_of_transaction(&mut self) -> Result<()> {

@@ -46,17 +46,13 @@ impl Statement {
 
 /// The statement of one step.
 pub fn step(table: &Table, step: &Step) -> Statement {
-    match step {
-        Step::Batch { operation: Operation::Insert, rows, .. } => {
-            insert(table, "INSERT", rows, Expect::Rows(rows.len() as u64))
+    let all = Expect::Rows(step.rows.len() as u64);
+    match step.operation {
+        Operation::Insert => insert(table, "INSERT", &step.rows, all),
+        Operation::Replace => insert(table, "REPLACE", &step.rows, Expect::Any),
+        Operation::Delete { must_exist } => {
+            delete(table, &step.rows, if must_exist { all } else { Expect::Any })
         }
-        Step::Batch { operation: Operation::Replace, rows, .. } => {
-            insert(table, "REPLACE", rows, Expect::Any)
-        }
-        Step::Batch { operation: Operation::Delete { must_exist }, rows, .. } => {
-            delete(table, rows, if *must_exist { Expect::Rows(rows.len() as u64) } else { Expect::Any })
-        }
-        Step::Update { before, after, .. } => update(table, before, after),
     }
 }
 
@@ -103,33 +99,6 @@ pub fn delete(table: &Table, rows: &[Row], expect: Expect) -> Statement {
     Statement::new(table, sql, expect)
 }
 
-/// Updates the columns that differ, by the key before.
-fn update(table: &Table, before: &Row, after: &Row) -> Statement {
-    let mut sql = format!("UPDATE {} SET ", table.qualified()).into_bytes();
-    let same =
-        |i: &usize| before[*i] == after[*i] && !matches!(after[*i], Value::Float(_) | Value::Double(_));
-    let mut changed: Vec<usize> = (0..table.columns.len()).filter(|i| !same(i)).collect();
-    // ON UPDATE CURRENT_TIMESTAMP would put the target's own time where the source left the column alone.
-    let untouched_timestamps = (0..table.columns.len())
-        .filter(|i| same(i) && matches!(table.columns[*i].kind, Kind::Timestamp(_) | Kind::DateTime(_)));
-    changed.extend(untouched_timestamps);
-    if changed.is_empty() {
-        changed.push(table.key[0]);
-    }
-    for (n, &i) in changed.iter().enumerate() {
-        sql.extend_from_slice(if n > 0 { b"," } else { b"" });
-        sql.extend_from_slice(format!("{}=", quote::ident(&table.columns[i].name)).as_bytes());
-        after[i].push_literal(&table.columns[i], &mut sql);
-    }
-    sql.extend_from_slice(b" WHERE ");
-    for (n, &k) in table.key.iter().enumerate() {
-        sql.extend_from_slice(if n > 0 { b" AND " } else { b"" });
-        sql.extend_from_slice(format!("{}=", quote::ident(&table.columns[k].name)).as_bytes());
-        before[k].push_literal(&table.columns[k], &mut sql);
-    }
-    Statement::new(table, sql, Expect::Rows(1)).with_values_of(table, std::slice::from_ref(after))
-}
-
 /// Asks whether the target has any row in a chunk's key range.
 pub fn any_in_range(table: &Table, chunk: &ChunkRows) -> Vec<u8> {
     let mut sql = format!("SELECT 1 FROM {} WHERE TRUE", table.qualified()).into_bytes();
@@ -174,12 +143,6 @@ mod tests {
 
     fn text(statement: Statement) -> String {
         String::from_utf8(statement.sql).unwrap()
-    }
-
-    #[test]
-    fn updates_pin_timestamps_that_did_not_change() {
-        let sql = text(update(&table(), &row(1, "x"), &row(2, "x")));
-        assert_eq!(sql, "UPDATE `s`.`x` SET `a`=2,`t`='2020-01-01 00:00:00' WHERE `a`=1 AND `b`=_utf8mb4'x'");
     }
 
     #[test]

@@ -204,14 +204,7 @@ impl Target for ServerTarget {
             return Ok(());
         }
         self.begin().await?;
-        let statements = steps
-            .iter()
-            .map(|step| match step {
-                Step::Batch { table, .. } | Step::Update { table, .. } => {
-                    render::step(&self.tables[*table], step)
-                }
-            })
-            .collect();
+        let statements = steps.iter().map(|step| render::step(&self.tables[step.table], step)).collect();
         self.send(statements).await
     }
 
