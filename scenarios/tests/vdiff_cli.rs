@@ -124,9 +124,7 @@ async fn bad_input_is_explained() {
         refused(&vdiff(&from, &one.address("nosuch").to_url(), &["--tables", "t"]), &["target", "nosuch"]);
         refused(&vdiff(&one.address("").to_url(), &to, &["--tables", "t"]), &["source", "no database"]);
         refused(&vdiff("mysql://root@127.0.0.1:1/vs", &to, &["--tables", "t"]), &["source", "127.0.0.1:1"]);
-        let bad = vdiff("postgres://root:s3cret@h/db", &to, &["--tables", "t"]);
-        assert_eq!(bad.status.code(), Some(2));
-        assert!(!String::from_utf8_lossy(&bad.stderr).contains("s3cret"));
+        refused(&vdiff("postgres://root:s3cret@h/db", &to, &["--tables", "t"]), &["postgres", "mysql://"]);
         assert_eq!(vdiff(&from, &to, &[]).status.code(), Some(2));
         assert_eq!(vdiff(&from, &to, &["--tables", "=x"]).status.code(), Some(2));
 

@@ -25,11 +25,12 @@ Exit codes: 0 equal, 1 different, 2 the comparison could not be done, 3 not prov
 #[command(after_help = EXAMPLE)]
 pub struct Arguments {
     /// Where the rows come from: mysql://user:password@host:port/database, percent-encoded
+    // Parsed later: the parser's own complaint would print the password.
     #[arg(long, value_name = "URL")]
-    source: Address,
+    source: String,
     /// Where they should be, in the same form
     #[arg(long, value_name = "URL")]
-    target: Address,
+    target: String,
     /// Tables in both databases, by comma; SRC=DST where the names differ
     #[arg(long, value_name = "TABLES", value_delimiter = ',', required = true)]
     tables: Vec<TablePair>,
@@ -65,8 +66,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         statement_timeout: Duration::from_secs(arguments.statement_timeout),
         ..Options::default()
     };
-    let request =
-        Request { source: arguments.source, target: arguments.target, tables: arguments.tables, options };
+    let (source, target): (Address, Address) = (arguments.source.parse()?, arguments.target.parse()?);
+    let request = Request { source, target, tables: arguments.tables, options };
     let display = Display::new();
     let tell = |progress: Progress| display.tell(progress);
     let result = tokio::select! {
