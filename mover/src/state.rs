@@ -417,20 +417,13 @@ impl Store {
         Ok(self.execute(conn, "changing the workflow's state", sql).await? == 1)
     }
 
-    /// Says that the runner lives, and how far the source is ahead.
-    pub async fn heartbeat(&self, conn: &mut Conn, source: Option<(&Position, f64)>) -> Result<()> {
-        let ahead = match source {
-            Some((position, lag)) => {
-                format!(
-                    ", source_position = {}, lag_seconds = {lag}, error = NULL, stopped = FALSE",
-                    quote::text(&position.to_string())
-                )
-            }
-            None => String::new(),
-        };
+    /// Says that the runner lives and works, and how far the source is ahead, in seconds.
+    pub async fn heartbeat(&self, conn: &mut Conn, source: &Position, lag: f64) -> Result<()> {
         let sql = format!(
-            "UPDATE {} SET alive_at = UTC_TIMESTAMP(3){ahead} WHERE name = {}",
+            "UPDATE {} SET alive_at = UTC_TIMESTAMP(3), source_position = {}, lag_seconds = {lag}, error = NULL, \
+             stopped = FALSE WHERE name = {}",
             table("workflow"),
+            quote::text(&source.to_string()),
             self.me()
         );
         self.execute(conn, "recording progress", sql).await.map(drop)

@@ -94,6 +94,8 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     let started = SystemTime::now();
     let path = options.directory.join("history.jsonl");
     std::fs::create_dir_all(&options.directory).map_err(RehearsalError::io("creating", &options.directory))?;
+    // The log is appended to with each start of the mover; what a former run left does not belong to this one.
+    let _ = std::fs::remove_file(options.directory.join(MOVER_LOG));
     let plan = options.directory.join("plan.toml");
     std::fs::write(&plan, options.scenario.to_toml()).map_err(RehearsalError::io("writing", &plan))?;
     let history = History::create(&path)?;
@@ -126,6 +128,9 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     Ok(report)
 }
 
+/// The mover's log in the report's directory.
+const MOVER_LOG: &str = "mover.log";
+
 struct Run<'a> {
     options: &'a Options,
     history: History,
@@ -146,7 +151,7 @@ impl Run<'_> {
         self.step(&format!("moving {} with {rows} rows under load", scenario.tables.join(", ")));
         let plan = LoadPlan { seed: self.options.seed, ..scenario.load.clone() };
         let load = Load::start(world.source_address(), plan, self.history.clone()).await?;
-        let mut mover = world.mover(self.options, &self.options.directory.join("mover.log"));
+        let mut mover = world.mover(self.options, &self.options.directory.join(MOVER_LOG));
         mover.start()?;
         let watcher = Watcher::new(self.history.clone(), self.progress.clone(), rows);
         self.break_and_finish(&world, &watcher, &mut mover, load).await?;

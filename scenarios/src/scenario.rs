@@ -108,7 +108,7 @@ impl Default for Scenario {
             least: Least::default(),
             settle_seconds: 5.0,
             limit_seconds: 240.0,
-            load: LoadPlan { rows: 110_000, ..LoadPlan::default() },
+            load: LoadPlan { rows: 110_000, statements_per_second: Some(1200.0), ..LoadPlan::default() },
             faults: Vec::new(),
         }
     }
@@ -116,7 +116,7 @@ impl Default for Scenario {
 
 impl Default for Copy {
     fn default() -> Self {
-        Self { strategy: "watermark".into(), chunk_rows: 500, rows_per_second: Some(6000) }
+        Self { strategy: "watermark".into(), chunk_rows: 2000, rows_per_second: Some(8000) }
     }
 }
 

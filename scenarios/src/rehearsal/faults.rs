@@ -4,9 +4,10 @@
 
 use std::time::{Duration, Instant};
 
+use converge_chaos::Error as ChaosError;
+use converge_chaos::fault::{kill_server, proxy_down, proxy_up, restart_server};
 use converge_chaos::history::{History, Phase};
 use converge_mover::control::Status;
-use converge_mysql::{Address, Connector};
 
 use super::RehearsalError;
 use super::mover::Mover;
@@ -37,20 +38,17 @@ impl Stage<'_> {
         let before = self.watcher.look(mover).await;
         let state = before.as_ref().map_or_else(|| "unknown".to_owned(), described);
         let injected_at = self.now();
-        self.record(name, Phase::Inject, &format!("the mover is {state}"));
-        let bite = self.bite(fault.kind, mover).await?;
-        let observed = match bite {
-            Some(evidence) => {
-                self.record(name, Phase::Observed, &evidence);
-                Some(evidence)
-            }
-            None => None,
-        };
+        self.watcher.tell(format!("{name}: injecting; the mover is {state}"));
+        let observed = self.bite(fault.kind, mover).await?;
+        match &observed {
+            Some(evidence) => self.record(name, Phase::Observed, evidence),
+            None => self.watcher.tell(format!("{name}: no effect was seen")),
+        }
         self.hold(fault, mover).await;
-        let healing = self.heal(fault.kind, mover).await?;
+        self.heal(fault.kind, mover).await?;
         let back = self.until_back(mover, before.as_ref()).await;
         let healed_at = back.as_ref().map(|status| {
-            self.record(name, Phase::Healed, &format!("{healing}; the mover is {}", described(status)));
+            self.record(name, Phase::Healed, &format!("the mover is back, {}", described(status)));
             self.now()
         });
         Ok(FaultReport { fault: name.into(), injected_at, observed, healed_at })
@@ -62,27 +60,26 @@ impl Stage<'_> {
 
     fn record(&self, name: &str, phase: Phase, detail: &str) {
         self.history.fault(name, phase, detail);
-        let verb = match phase {
-            Phase::Inject => "injected",
-            Phase::Observed => "observed",
-            Phase::Healed => "healed",
-        };
-        self.watcher.tell(format!("{name} {verb}: {detail}"));
+        self.watcher.tell(format!("{name}: {detail}"));
     }
 
     /// Does the damage; the evidence that it bit, if there is any.
     async fn bite(&self, kind: FaultKind, mover: &mut Mover) -> Result<Option<String>, RehearsalError> {
-        let world = self.world;
+        let (world, name) = (self.world, kind.name());
         let physical = match kind {
-            FaultKind::KillMover => return mover.kill().await.map(Some),
-            FaultKind::KillSource => killed(world.source.kill().await?, &world.source_address()).await,
-            FaultKind::KillTarget => killed(world.target.kill().await?, &world.target_address()).await,
-            FaultKind::NetworkDown => {
-                world.proxy.disable(PROXY).await?;
-                refused(&world.proxied).await.map(|why| format!("the proxy lets nobody through ({why})"))
+            FaultKind::KillMover => {
+                self.history.fault(name, Phase::Inject, "SIGKILL to the mover");
+                return mover.kill().await.map(Some);
             }
+            FaultKind::KillSource => kill_server(name, &world.source, self.history).await,
+            FaultKind::KillTarget => kill_server(name, &world.target, self.history).await,
+            FaultKind::NetworkDown => proxy_down(name, &world.proxy, PROXY, self.history).await,
         };
-        let Some(physical) = physical else { return Ok(None) };
+        let physical = match physical {
+            Ok(evidence) => evidence,
+            Err(ChaosError::FaultDidNotBite { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let gone = |status: Option<&Status>| match status {
             // The mover keeps its state on the target: no answer is the effect.
             None => kind == FaultKind::KillTarget,
@@ -104,23 +101,18 @@ impl Stage<'_> {
         }
     }
 
-    async fn heal(&self, kind: FaultKind, mover: &mut Mover) -> Result<String, RehearsalError> {
-        let world = self.world;
+    async fn heal(&self, kind: FaultKind, mover: &mut Mover) -> Result<(), RehearsalError> {
+        let (world, name) = (self.world, kind.name());
         match kind {
-            FaultKind::KillMover => Ok(format!("started again as process {}", mover.start()?)),
-            FaultKind::KillSource => {
-                world.source.restart().await?;
-                Ok("the source answers again".into())
+            FaultKind::KillMover => {
+                let pid = mover.start()?;
+                self.watcher.tell(format!("{name}: started again as process {pid}"));
             }
-            FaultKind::KillTarget => {
-                world.target.restart().await?;
-                Ok("the target answers again".into())
-            }
-            FaultKind::NetworkDown => {
-                world.proxy.enable(PROXY).await?;
-                Ok("the proxy lets connections through".into())
-            }
+            FaultKind::KillSource => restart_server(name, &world.source, self.history).await?,
+            FaultKind::KillTarget => restart_server(name, &world.target, self.history).await?,
+            FaultKind::NetworkDown => proxy_up(name, &world.proxy, PROXY, self.history).await?,
         }
+        Ok(())
     }
 
     /// Waits until the mover works again: no error, and a position or a row farther than before.
@@ -137,14 +129,4 @@ impl Stage<'_> {
 fn described(status: &Status) -> String {
     let copied: u64 = status.tables.iter().map(|t| t.rows_copied).sum();
     format!("{} with {copied} rows copied", status.state)
-}
-
-async fn killed(pid: u32, address: &Address) -> Option<String> {
-    refused(address).await.map(|why| format!("process {pid} is gone, {}:{} answers nobody ({why})", address.host, address.port))
-}
-
-/// Why a connection attempt fails; `None` if it does not.
-async fn refused(address: &Address) -> Option<String> {
-    let why = Connector::new(address.clone()).connect().await.err()?;
-    Some(why.to_string().rsplit(": ").next().unwrap_or_default().to_owned())
 }

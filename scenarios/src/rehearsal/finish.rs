@@ -46,17 +46,17 @@ impl Run<'_> {
         }
         self.step("stopping the load");
         load.stop().await;
-        self.step("comparing");
         let fenced = self.position.is_some();
+        if fenced {
+            self.end_workflow(mover).await?;
+        }
+        self.step("comparing");
         self.compare(world, fenced).await;
         // The ledger is read back from the file, which must be whole.
         self.history.finish()?;
         let target = world.target_address();
-        let ledger = oracle::ledger(&self.options.directory.join("history.jsonl"), &target, "ledger").await;
-        self.oracles.push(ledger);
-        if fenced {
-            self.end_workflow(mover).await?;
-        }
+        let history = self.options.directory.join("history.jsonl");
+        self.oracles.push(oracle::ledger(&history, &target, "ledger", fenced).await);
         Ok(())
     }
 
