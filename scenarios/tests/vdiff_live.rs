@@ -101,7 +101,8 @@ async fn differences_of_timing_are_never_reported() {
             .unwrap();
             assert_ne!(found.verdict, Verdict::Different, "run {runs}: {found:?}");
             assert!(!found.source.stood_still, "the writers do not write: {found:?}");
-            assert!(found.notes[0].contains("written to"), "{found:?}");
+            assert!(found.notes[0].contains("with themselves"), "{found:?}");
+            assert!(found.notes[1].contains("written to"), "{found:?}");
             runs += 1;
         }
         let written = writers.stop().await;

@@ -86,7 +86,7 @@ pub async fn compare(request: &Request, progress: &(dyn Fn(Progress) + Sync)) ->
         notes: Vec::new(),
         command: command(request),
     };
-    note(&mut report);
+    note(&mut report, request);
     let Sessions { source, target } = sessions;
     tokio::join!(source.close(), target.close());
     Ok(report)
@@ -154,7 +154,12 @@ async fn one_table(
     })
 }
 
-fn note(report: &mut Report) {
+fn note(report: &mut Report, request: &Request) {
+    let place = |a: &converge_mysql::Address| (a.host.clone(), a.port, a.database.clone());
+    if place(&request.source) == place(&request.target) && request.tables.iter().any(|t| t.source == t.target)
+    {
+        report.notes.push("source and target are the same: tables were compared with themselves".into());
+    }
     for (side, server) in [("source", &report.source), ("target", &report.target)] {
         if !server.stood_still {
             let what = format!(

@@ -93,7 +93,7 @@ impl Default for Options {
             chunk_time: Duration::from_secs(1),
             fetch_rows: 20_000,
             max_suspects: 100_000,
-            quiet_window: Duration::from_secs(1),
+            quiet_window: Duration::from_secs(2),
             confirm_within: Duration::from_secs(15),
             statement_timeout: Duration::from_secs(600),
         }
