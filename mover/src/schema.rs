@@ -269,3 +269,20 @@ impl Column {
         Self { name: name.into(), kind, sql_type: String::new() }
     }
 }
+
+#[cfg(test)]
+impl Table {
+    /// `s`.`t` with these columns and the key over some of them.
+    pub fn for_tests(columns: Vec<Column>, key: Vec<usize>) -> Self {
+        Self {
+            schema: "s".into(),
+            name: "t".into(),
+            ordinals: (0..columns.len()).map(Some).collect(),
+            columns,
+            key,
+            key_name: "PRIMARY".into(),
+            rows_estimated: 0,
+            row_bytes_estimated: 0,
+        }
+    }
+}

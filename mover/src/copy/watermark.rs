@@ -109,16 +109,8 @@ mod tests {
     use crate::value::{Row, Value};
 
     fn table() -> Table {
-        Table {
-            schema: "s".into(),
-            name: "t".into(),
-            columns: ["k", "v"].map(|n| Column::for_tests(n, Kind::Int { unsigned: false })).to_vec(),
-            ordinals: vec![Some(0), Some(1)],
-            key: vec![0],
-            key_name: "PRIMARY".into(),
-            rows_estimated: 0,
-            row_bytes_estimated: 0,
-        }
+        let columns = ["k", "v"].map(|n| Column::for_tests(n, Kind::Int { unsigned: false }));
+        Table::for_tests(columns.to_vec(), vec![0])
     }
 
     fn row(k: i64, v: i64) -> Row {

@@ -90,16 +90,7 @@ mod tests {
             Column::for_tests("b", Kind::Char { charset: "latin1".into(), collation: "latin1_bin".into() }),
             Column::for_tests("c", Kind::Enum),
         ];
-        Table {
-            schema: "s".into(),
-            name: "t".into(),
-            ordinals: (0..columns.len()).map(Some).collect(),
-            columns,
-            key,
-            key_name: "PRIMARY".into(),
-            rows_estimated: 0,
-            row_bytes_estimated: 0,
-        }
+        Table::for_tests(columns, key)
     }
 
     #[test]
