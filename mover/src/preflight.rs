@@ -1,8 +1,9 @@
 //! What must be so before a move can be right. Everything found is said at once, each with the statement that fixes it.
 
+use converge_mysql::position::binlog_status_statement;
 use converge_mysql::{Flavor, ServerInfo, Version, quote, within};
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 use serde::Serialize;
 
 use crate::error::{Error, OnSide, Result, Side};
@@ -85,7 +86,48 @@ pub async fn source_settings(conn: &mut Conn, info: &ServerInfo) -> Result<Vec<F
             findings.push(refuse(format!("the source has {name} = {found}, it must be {shown}"), fix));
         }
     }
+    findings.extend(log_filters(conn, info).await?);
+    findings.extend(replica_without_log(conn, info).await?);
     Ok(findings)
+}
+
+/// Databases that are left out of the log would be left out of the move.
+async fn log_filters(conn: &mut Conn, info: &ServerInfo) -> Result<Option<Finding>> {
+    let statement = binlog_status_statement(info);
+    let row: Option<Row> = within(TIMEOUT, statement, conn.query_first(statement)).await.on_source()?;
+    let filter = |row: &Row, i: usize| row.get::<Option<String>, _>(i).flatten().unwrap_or_default();
+    Ok(row
+        .map(|row| (filter(&row, 2), filter(&row, 3)))
+        .filter(|(only, not)| !(only.is_empty() && not.is_empty()))
+        .map(|(only, not)| {
+            refuse(
+                format!(
+                    "the source filters its binary log (binlog-do-db: {only:?}, binlog-ignore-db: {not:?})"
+                ),
+                "start the source without --binlog-do-db and --binlog-ignore-db",
+            )
+        }))
+}
+
+/// A replica that does not log what it replicates has changes that nobody can follow.
+async fn replica_without_log(conn: &mut Conn, info: &ServerInfo) -> Result<Option<Finding>> {
+    let (variable_name, statement) = match info.is_mysql_since(Version(8, 4, 0)) {
+        true => ("log_replica_updates", "SHOW REPLICA STATUS"),
+        false => ("log_slave_updates", "SHOW SLAVE STATUS"),
+    };
+    if variable(conn, Side::Source, variable_name).await? == "1" {
+        return Ok(None);
+    }
+    let replica: Option<Row> = within(TIMEOUT, statement, conn.query_first(statement)).await.on_source()?;
+    Ok(replica.map(|_| {
+        refuse(
+            format!("the source is a replica with {variable_name} = 0: its log lacks what it replicates"),
+            format!(
+                "start the source with --{}=ON, or move from its own source",
+                variable_name.replace('_', "-")
+            ),
+        )
+    }))
 }
 
 /// Checks engine and foreign keys of a table on the source.

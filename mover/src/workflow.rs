@@ -86,13 +86,8 @@ pub async fn run(options: &Options) -> Result<Ended> {
             Ok(ended) => return Ok(ended),
             Err(error) => error,
         };
-        // Bad input shows itself at the first attempt, and is not worth waiting for.
-        let hopeless = first
-            && matches!(&error, Error::Server { error, .. } if !error.is_refusal())
-            && progress.is_none();
-        first = false;
         let stuck = stuck_since.elapsed();
-        if !error.is_transient() || hopeless {
+        if !error.is_transient() {
             record(options, &error.to_string(), true).await;
             return Err(error);
         }
@@ -101,9 +96,13 @@ pub async fn run(options: &Options) -> Result<Ended> {
             record(options, &error.to_string(), true).await;
             return Err(error);
         }
+        let known = record(options, &format!("reconnecting: {error}"), false).await;
+        // A server that was never reached is more likely a typing error than an outage.
+        if std::mem::take(&mut first) && !known && progress.is_none() {
+            return Err(error);
+        }
         let delay = delays.next().unwrap_or(LONGEST_DELAY);
         tracing::warn!("{error}; trying again in {} ms", delay.as_millis());
-        record(options, &format!("reconnecting: {error}"), false).await;
         tokio::time::sleep(delay).await;
     }
 }
@@ -119,18 +118,24 @@ fn delays() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Leaves the reason where `status` finds it, if the target can be reached at all.
-async fn record(options: &Options, error: &str, stopped: bool) {
+/// Leaves the reason where `status` finds it, if the target can be reached at all. Whether the workflow is known there.
+async fn record(options: &Options, error: &str, stopped: bool) -> bool {
     let attempt = async {
         let mut conn = Connector::new(options.target.clone()).connect().await.on_target()?;
         let store = Store::new(&options.workflow, 0);
-        if store.load(&mut conn).await?.is_some() {
+        let known = store.load(&mut conn).await?.is_some();
+        if known {
             store.record_error(&mut conn, error, stopped).await?;
         }
-        Ok::<_, Error>(())
+        Ok::<_, Error>(known)
     };
-    if let Ok(Err(e)) = tokio::time::timeout(Duration::from_secs(5), attempt).await {
-        tracing::debug!("the error could not be recorded on the target: {e}");
+    match tokio::time::timeout(Duration::from_secs(5), attempt).await {
+        Ok(Ok(known)) => known,
+        Ok(Err(e)) => {
+            tracing::debug!("the error could not be recorded on the target: {e}");
+            false
+        }
+        Err(_) => false,
     }
 }
 

@@ -107,7 +107,7 @@ impl Connector {
         match Error::driver("the connection", error) {
             Error::Denied { what, why, .. } => Error::Denied { address, what, why },
             Error::Lost { why, .. } => Error::Unreachable { address, why },
-            Error::Server { code: 1049, message, .. } => Error::BadAddress { url: address, why: message },
+            Error::Server { code: 1049, message, .. } => Error::UnknownDatabase { address, why: message },
             Error::Server { code, message, .. } => {
                 Error::Server { what: format!("connecting to {address}"), code, message }
             }

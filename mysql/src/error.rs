@@ -20,6 +20,16 @@ pub enum Error {
         why: String,
     },
 
+    /// The server has no database of this name, or the account may not see it.
+    #[error("{address}: {why}")]
+    #[diagnostic(help("create the database (CREATE DATABASE …) or correct the name at the end of the URL"))]
+    UnknownDatabase {
+        /// The address, password hidden.
+        address: String,
+        /// The server's words.
+        why: String,
+    },
+
     /// No connection could be made.
     #[error("cannot connect to {address}: {why}")]
     #[diagnostic(help(

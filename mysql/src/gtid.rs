@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["x:1", &format!("{A}"), &format!("{A}:5-1"), &format!("{A}:0")] {
+        for text in ["x:1", A, &format!("{A}:5-1"), &format!("{A}:0")] {
             assert!(text.parse::<MySqlGtidSet>().is_err(), "{text}");
         }
         assert!("0-1".parse::<MariaDbGtidPosition>().is_err());

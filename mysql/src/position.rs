@@ -83,13 +83,8 @@ impl Position {
 
     /// The file and offset after the last transaction that a server has logged.
     pub async fn current_file(conn: &mut Conn, server: &ServerInfo) -> Result<FilePosition, Error> {
-        let statement = if server.is_mysql_since(Version(8, 2, 0)) {
-            "SHOW BINARY LOG STATUS"
-        } else {
-            "SHOW MASTER STATUS"
-        };
         let row: Option<Row> = conn
-            .query_first(statement)
+            .query_first(binlog_status_statement(server))
             .await
             .map_err(|e| Error::driver("reading the server's binary log position", e))?;
         let row = row.ok_or_else(|| Error::NoBinaryLog("the server".into()))?;
@@ -98,6 +93,11 @@ impl Position {
             _ => Err(Error::NoBinaryLog("the server".into())),
         }
     }
+}
+
+/// The statement that shows file, offset and filters of a server's binary log; MySQL 8.2 gave it a new name.
+pub fn binlog_status_statement(server: &ServerInfo) -> &'static str {
+    if server.is_mysql_since(Version(8, 2, 0)) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }
 }
 
 impl fmt::Display for Position {

@@ -51,8 +51,7 @@ impl Switch<'_> {
 
     /// Finishes or undoes a switch that a former session began.
     pub async fn resume(&mut self, request: Option<&SwitchRequest>) -> Result<()> {
-        let fenced = self.source.fenced(self.source_conn).await?;
-        let all = fenced.iter().all(|f| *f);
+        let all = self.until_fenced(request.map_or(Duration::ZERO, |r| r.left)).await?;
         match request {
             Some(request) if all && !request.left.is_zero() => {
                 self.drain(request, Instant::now() + request.left).await
@@ -64,6 +63,19 @@ impl Switch<'_> {
                 let token = request.map(|r| r.token.as_str()).unwrap_or_default();
                 self.give_up(token, "the switch was interrupted").await
             }
+        }
+    }
+
+    /// Whether the tables are fenced. A renaming whose answer was lost may still be waiting for transactions; the
+    /// server gives it up when the request's time is over.
+    async fn until_fenced(&mut self, left: Duration) -> Result<bool> {
+        let give_up = Instant::now() + left;
+        loop {
+            let fenced = self.source.fenced(self.source_conn).await?;
+            if fenced.iter().all(|f| *f) || Instant::now() >= give_up {
+                return Ok(fenced.iter().all(|f| *f));
+            }
+            tokio::time::sleep(POLL).await;
         }
     }
 
