@@ -24,7 +24,7 @@ pub async fn create_schema(address: &Address) -> Result<(), Error> {
     match Connector::new(address.clone()).connect().await {
         Ok(conn) => make_tables(conn).await,
         // The server said that there is no such database.
-        Err(converge_mysql::Error::BadAddress { .. }) => {
+        Err(converge_mysql::Error::UnknownDatabase { .. }) => {
             let mut conn = Connector::new(address.with_database("")).connect().await?;
             let create =
                 format!("CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4", quote::ident(database));
