@@ -148,6 +148,13 @@ impl Control {
                     )),
                 };
             }
+            if workflow.stopped {
+                let why = workflow.error.unwrap_or_default();
+                return Err(self.misfit(
+                    format!("the workflow stopped before traffic was switched: {why}"),
+                    "remove the reason and run the workflow again; it takes away a fence that was left",
+                ));
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Err(self.misfit(

@@ -37,7 +37,7 @@ fn push_beyond(sql: &mut Vec<u8>, table: &Table, bound: &[Value], [leading, inne
 }
 
 /// `column operator literal`.
-fn push_comparison(sql: &mut Vec<u8>, column: &Column, operator: &str, value: &Value) {
+pub fn push_comparison(sql: &mut Vec<u8>, column: &Column, operator: &str, value: &Value) {
     sql.extend_from_slice(format!("{} {operator} ", quote::ident(&column.name)).as_bytes());
     value.push_literal(column, sql);
 }

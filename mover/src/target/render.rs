@@ -4,7 +4,7 @@ use converge_mysql::quote;
 
 use super::ChunkRows;
 use crate::apply::plan::{Operation, Step};
-use crate::key_range::{push_after, push_through};
+use crate::key_range::{push_after, push_comparison, push_through};
 use crate::schema::{Kind, Table};
 use crate::value::{Row, Value};
 
@@ -80,6 +80,22 @@ fn has_enum_zero(table: &Table, row: &[Value]) -> bool {
 /// Deletes rows by key.
 pub fn delete(table: &Table, rows: &[Row], expect: Expect) -> Statement {
     let mut sql = format!("DELETE FROM {} WHERE ", table.qualified()).into_bytes();
+    if table.key_columns().all(|c| compares_in_lists(&c.kind)) {
+        push_in_list(&mut sql, table, rows);
+    } else {
+        push_alternatives(&mut sql, table, rows);
+    }
+    Statement::new(table, sql, expect)
+}
+
+/// Whether a list of keys compares as single ones do. Inside a row an ENUM or SET is compared with a number as text,
+/// and so finds nothing.
+fn compares_in_lists(kind: &Kind) -> bool {
+    matches!(kind, Kind::Int { .. } | Kind::Decimal | Kind::Char { .. } | Kind::Binary | Kind::FixedBinary(_))
+}
+
+/// `a IN (1, 2)`, or `(a, b) IN ((1, 2), (3, 4))`: one range of the index per key.
+fn push_in_list(sql: &mut Vec<u8>, table: &Table, rows: &[Row]) {
     let columns: Vec<String> = table.key_columns().map(|c| quote::ident(&c.name)).collect();
     let tuple = columns.len() > 1;
     sql.extend_from_slice(
@@ -91,12 +107,23 @@ pub fn delete(table: &Table, rows: &[Row], expect: Expect) -> Statement {
         sql.extend_from_slice(if tuple { b"(" } else { b"" });
         for (j, &k) in table.key.iter().enumerate() {
             sql.extend_from_slice(if j > 0 { b"," } else { b"" });
-            row[k].push_literal(&table.columns[k], &mut sql);
+            row[k].push_literal(&table.columns[k], sql);
         }
         sql.extend_from_slice(if tuple { b")" } else { b"" });
     }
     sql.push(b')');
-    Statement::new(table, sql, expect)
+}
+
+/// `(a = 1 AND b = 2) OR (a = 3 AND b = 4)`.
+fn push_alternatives(sql: &mut Vec<u8>, table: &Table, rows: &[Row]) {
+    for (i, row) in rows.iter().enumerate() {
+        sql.extend_from_slice(if i > 0 { b" OR (" } else { b"(" });
+        for (j, &k) in table.key.iter().enumerate() {
+            sql.extend_from_slice(if j > 0 { b" AND " } else { b"" });
+            push_comparison(sql, &table.columns[k], "=", &row[k]);
+        }
+        sql.push(b')');
+    }
 }
 
 /// Asks whether the target has any row in a chunk's key range.
@@ -140,6 +167,18 @@ mod tests {
     fn deletes_name_whole_keys() {
         let sql = text(delete(&table(), &[row(1, "x"), row(2, "'")], Expect::Any));
         assert_eq!(sql, "DELETE FROM `s`.`t` WHERE (`a`,`b`) IN ((1,_utf8mb4'x'),(2,_utf8mb4'\\''))");
+    }
+
+    #[test]
+    fn keys_with_an_enum_are_compared_one_by_one() {
+        let columns = vec![Column::for_tests("e", Kind::Enum), Column::for_tests("a", Kind::Date)];
+        let table = Table::for_tests(columns, vec![0, 1]);
+        let row = |e| vec![Value::UInt(e), Value::Text("2020-01-01".into())];
+        let sql = text(delete(&table, &[row(1), row(2)], Expect::Any));
+        assert_eq!(
+            sql,
+            "DELETE FROM `s`.`t` WHERE (`e` = 1 AND `a` = '2020-01-01') OR (`e` = 2 AND `a` = '2020-01-01')"
+        );
     }
 
     #[test]
