@@ -146,12 +146,28 @@ async fn bad_input_is_explained() {
     }
 }
 
+/// A comparison in the background; it is gone when this is, also after a panic.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A comparison that waits on a lock of the target; the lock lasts as long as the connection returned.
-async fn stuck(one: &LocalServer) -> (Child, Conn) {
+async fn stuck(one: &LocalServer) -> (Running, Conn) {
     let (_source, mut target) = tables(one).await;
     run(&mut target, "LOCK TABLES t WRITE").await;
     let (from, to) = urls(one);
-    let child = command(&from, &to, &["--tables", "t"]).spawn().unwrap();
+    let child = Running::start(&mut command(&from, &to, &["--tables", "t"]));
     let mut watcher = connect(one, "").await;
     let give_up = Instant::now() + Duration::from_secs(20);
     loop {
@@ -169,20 +185,16 @@ async fn stuck(one: &LocalServer) -> (Child, Conn) {
     }
 }
 
-fn ended(mut child: Child, within: Duration) -> Output {
+fn ended(mut child: Running, within: Duration) -> Output {
     let give_up = Instant::now() + within;
     loop {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = child.0.try_wait().unwrap() {
             let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-            child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
-            child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+            child.0.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+            child.0.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
             return Output { status, stdout, stderr };
         }
-        if Instant::now() > give_up {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("still running after {within:?}");
-        }
+        assert!(Instant::now() < give_up, "still running after {within:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -203,7 +215,7 @@ async fn ctrl_c_ends_it_without_a_verdict() {
     for binary in support::servers() {
         let one = server(&binary).await;
         let (child, _lock) = stuck(&one).await;
-        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
         let output = ended(child, Duration::from_secs(3));
         refused(&output, &["interrupted"]);
@@ -217,7 +229,7 @@ async fn a_statement_without_an_answer_is_given_up() {
         let (_source, mut target) = tables(&one).await;
         run(&mut target, "LOCK TABLES t WRITE").await;
         let (from, to) = urls(&one);
-        let child = command(&from, &to, &["--tables", "t", "--statement-timeout", "1"]).spawn().unwrap();
+        let child = Running::start(&mut command(&from, &to, &["--tables", "t", "--statement-timeout", "1"]));
         refused(&ended(child, Duration::from_secs(20)), &["target", "no answer within 1 s"]);
     }
 }
