@@ -218,7 +218,9 @@ fn clock(dice: &mut Dice) -> String {
 fn time(dice: &mut Dice) -> String {
     let sign = if dice.chance(0.3) { "-" } else { "" };
     let hours = if dice.chance(0.1) { 838 } else { dice.below(100) };
-    format!("'{sign}{hours}:{:02}:{:02}.{:03}'", dice.below(60), dice.below(60), dice.below(1000))
+    // The largest TIME is 838:59:59 without a fraction; anything above it is refused.
+    let seconds = if hours == 838 { 59 } else { 60 };
+    format!("'{sign}{hours}:{:02}:{:02}.{:03}'", dice.below(60), dice.below(seconds), dice.below(1000))
 }
 
 fn json(dice: &mut Dice) -> String {

@@ -49,8 +49,9 @@ struct Named {
     /// The workflow's name
     workflow: String,
     /// The target: mysql://user:password@host:port/database
+    // Parsed later: the parser's own complaint would print the password.
     #[arg(long, value_name = "URL")]
-    target: Address,
+    target: String,
 }
 
 #[derive(Debug, Args)]
@@ -69,7 +70,7 @@ struct Run {
     named: Named,
     /// The source: mysql://user:password@host:port/database
     #[arg(long, value_name = "URL")]
-    source: Address,
+    source: String,
     /// Tables to move; source=target where the name changes
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = table_pair)]
     tables: Vec<(String, String)>,
@@ -122,8 +123,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
 async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
     let options = Options {
         workflow: run.named.workflow,
-        source: run.source,
-        target: run.named.target,
+        source: run.source.parse()?,
+        target: run.named.target.parse()?,
         tables: run.tables,
         strategy: run.copy_strategy,
         pace: Pace { chunk_rows: run.chunk_rows, rows_per_second: run.copy_rows_per_second },
@@ -146,7 +147,8 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
 }
 
 async fn open(named: &Named) -> Result<Control, Failure> {
-    Ok(Control::open(&named.target, &named.workflow).await?)
+    let target: Address = named.target.parse()?;
+    Ok(Control::open(&target, &named.workflow).await?)
 }
 
 async fn status(arguments: StatusArguments) -> Result<Outcome, Failure> {
