@@ -13,7 +13,9 @@ const RIGHT: f64 = WIDTH - 16.0;
 const LANE: f64 = 17.0;
 const LETTER: f64 = 6.9;
 /// Units above a panel, for its title.
-const TITLE: f64 = 24.0;
+const TITLE: f64 = 30.0;
+/// Units between the legend's lines.
+const LEGEND_LINE: f64 = 18.0;
 
 /// What a panel shows.
 struct Panel {
@@ -22,6 +24,12 @@ struct Panel {
     series: Vec<Series>,
     /// A level to compare with.
     level: Option<f64>,
+}
+
+impl Panel {
+    fn new(title: &str, height: f64, series: Vec<Series>) -> Self {
+        Self { title: title.into(), height, series, level: None }
+    }
 }
 
 struct Series {
@@ -40,7 +48,11 @@ pub fn draw(timeline: &Timeline) -> String {
     let lanes = labels.iter().map(|l| l.lane + 1).max().unwrap_or(0);
     let top = lanes as f64 * LANE + 6.0;
     let bottom = top + panels.iter().map(|p| p.height + TITLE).sum::<f64>();
-    let mut svg = Svg::new(WIDTH, bottom + 64.0, "The run over time: writes, refusals, lag, rows copied, and faults");
+    let mut svg = Svg::new(
+        WIDTH,
+        bottom + 54.0 + 2.0 * LEGEND_LINE,
+        "The run over time: writes, refusals, lag, rows copied, and faults",
+    );
     chart.bands(&mut svg, top, bottom);
     let mut y = top;
     for panel in &panels {
@@ -57,44 +69,25 @@ pub fn draw(timeline: &Timeline) -> String {
 }
 
 fn panels(timeline: &Timeline) -> Vec<Panel> {
-    let seconds = timeline.width as f64 / 1e6;
-    let series = |class, name, filled, value: &dyn Fn(&Bucket) -> Option<f64>| Series {
-        class,
-        name,
-        filled,
-        values: timeline.buckets.iter().map(value).collect(),
+    let series = |class, name, value: &dyn Fn(usize, &Bucket) -> Option<f64>| {
+        let values = timeline.buckets.iter().enumerate().map(|(i, bucket)| value(i, bucket));
+        Series { class, name, filled: false, values: values.collect() }
     };
-    let per_second = |n: u64| Some(n as f64 / seconds);
-    let estimated = timeline.rows_estimated as f64;
-    vec![
-        Panel {
-            title: "writes acknowledged per second".into(),
-            height: 120.0,
-            series: vec![series("acknowledged", "acknowledged", true, &|b| per_second(b.acknowledged))],
-            level: None,
-        },
-        Panel {
-            title: "statements refused, and of unknown outcome, per second".into(),
-            height: 70.0,
-            series: vec![
-                series("refused", "refused", false, &|b| per_second(b.refused)),
-                series("unknown", "outcome unknown", false, &|b| per_second(b.unknown)),
-            ],
-            level: None,
-        },
-        Panel {
-            title: "lag in seconds (a gap: not known)".into(),
-            height: 70.0,
-            series: vec![series("lag", "lag", false, &|b| b.lag)],
-            level: None,
-        },
-        Panel {
-            title: "rows copied (dashed: rows there when the copy began)".into(),
-            height: 90.0,
-            series: vec![series("copied", "rows copied", false, &|b| b.copied.map(|n| n as f64))],
-            level: (estimated > 0.0).then_some(estimated),
-        },
-    ]
+    let per_second = |i: usize, n: u64| Some(n as f64 / timeline.seconds(i));
+    let acknowledged = series("acknowledged", "acknowledged", &|i, b| per_second(i, b.acknowledged));
+    let refused = series("refused", "refused", &|i, b| per_second(i, b.refused));
+    let unknown = series("unknown", "outcome unknown", &|i, b| per_second(i, b.unknown));
+    let lag = series("lag", "lag", &|_, b| b.lag);
+    let copied = series("copied", "rows copied", &|_, b| b.copied.map(|n| n as f64));
+    let estimated = (timeline.rows_estimated > 0).then_some(timeline.rows_estimated as f64);
+    let mut panels = vec![
+        Panel::new("writes acknowledged per second", 120.0, vec![Series { filled: true, ..acknowledged }]),
+        Panel::new("statements refused, and of unknown outcome, per second", 70.0, vec![refused, unknown]),
+        Panel::new("lag in seconds (a gap: not known)", 70.0, vec![lag]),
+    ];
+    let title = "rows copied (dashed: rows to copy when the move began)";
+    panels.push(Panel { level: estimated, ..Panel::new(title, 90.0, vec![copied]) });
+    panels
 }
 
 /// A text above the panels.
@@ -149,7 +142,9 @@ impl Chart<'_> {
                 text.push_str(" (not seen)");
             }
             match band.healed {
-                Some(at) => text.push_str(&format!(" {:.1} s", at.saturating_sub(band.injected) as f64 / 1e6)),
+                Some(at) => {
+                    text.push_str(&format!(" {:.1} s", at.saturating_sub(band.injected) as f64 / 1e6))
+                }
                 None => text.push_str(" (not healed)"),
             }
             (band.injected, "fault", text)
@@ -163,7 +158,8 @@ impl Chart<'_> {
 
     fn panel(&self, svg: &mut Svg, panel: &Panel, top: f64) {
         let known = panel.series.iter().flat_map(|s| s.values.iter().flatten().copied()).chain(panel.level);
-        let ticks = ticks(known.fold(0.0, f64::max), 3);
+        // Not less than 1, so that a lag of milliseconds does not look like one of hours.
+        let ticks = ticks(known.fold(1.0, f64::max), 3);
         let most = ticks.last().copied().unwrap_or(1.0);
         let y = |value: f64| top + panel.height * (1.0 - value / most);
         svg.text(LEFT, top - 7.0, "title", Anchor::Start, &panel.title);
@@ -229,23 +225,30 @@ fn place(labels: &mut Vec<Label>, first: usize, wanted: impl Iterator<Item = (f6
     }
 }
 
-fn legend(svg: &mut Svg, panels: &[Panel], y: f64) {
+/// Draws the legend from `y` on, on two lines.
+fn legend(svg: &mut Svg, panels: &[Panel], mut y: f64) {
     let mut x = LEFT;
-    let mut entry = |svg: &mut Svg, name: &str, draw: &dyn Fn(&mut Svg, f64)| {
-        draw(svg, x);
+    let mut entry = |svg: &mut Svg, name: &str, draw: &dyn Fn(&mut Svg, f64, f64)| {
+        let width = 24.0 + name.chars().count() as f64 * LETTER;
+        if x + width > RIGHT {
+            (x, y) = (LEFT, y + LEGEND_LINE);
+        }
+        draw(svg, x, y);
         svg.text(x + 24.0, y, "tick", Anchor::Start, name);
-        x += 24.0 + name.chars().count() as f64 * LETTER + 18.0;
+        x += width + 12.0;
     };
     for series in panels.iter().flat_map(|p| &p.series) {
-        entry(svg, series.name, &|svg, x| {
+        entry(svg, series.name, &|svg, x, y| {
             svg.path(&[(x, y - 4.0), (x + 18.0, y - 4.0)], false, &format!("curve {}", series.class));
         });
     }
-    entry(svg, "fault, injected to healed", &|svg, x| svg.rect((x, y - 10.0), (18.0, 12.0), "band", ""));
-    entry(svg, "its effect was seen", &|svg, x| {
+    entry(svg, "fault, injected to healed", &|svg, x, y| svg.rect((x, y - 10.0), (18.0, 12.0), "band", ""));
+    entry(svg, "its effect was seen", &|svg, x, y| {
         svg.path(&[(x + 5.0, y - 8.0), (x + 13.0, y - 8.0), (x + 9.0, y)], true, "observed");
     });
-    entry(svg, "mover's state changes", &|svg, x| svg.line((x + 9.0, y - 11.0), (x + 9.0, y + 2.0), "state-line"));
+    entry(svg, "mover's state changes", &|svg, x, y| {
+        svg.line((x + 9.0, y - 11.0), (x + 9.0, y + 2.0), "state-line")
+    });
 }
 
 /// Round values from 0 to at least `most`, about `count` of them.
@@ -253,7 +256,11 @@ fn ticks(most: f64, count: usize) -> Vec<f64> {
     let most = if most.is_finite() && most > 0.0 { most } else { 1.0 };
     let rough = most / count as f64;
     let magnitude = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|s| *s >= rough * 0.999).unwrap_or(rough);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|m| m * magnitude)
+        .into_iter()
+        .find(|s| *s >= rough * 0.999)
+        .unwrap_or(rough);
     let steps = (most / step - 1e-9).ceil() as usize;
     (0..=steps).map(|i| i as f64 * step).collect()
 }
@@ -293,7 +300,8 @@ mod tests {
     #[test]
     fn labels_never_overlap() {
         let mut labels = Vec::new();
-        let wanted = [70.0, 75.0, 80.0, 600.0, 1090.0, 1100.0].map(|x| (x, "fault", "kill_source (not seen)".to_owned()));
+        let wanted = [70.0, 75.0, 80.0, 600.0, 1090.0, 1100.0]
+            .map(|x| (x, "fault", "kill_source (not seen)".to_owned()));
         place(&mut labels, 2, wanted.into_iter());
         let spans: Vec<(usize, f64, f64)> = labels
             .iter()
@@ -356,8 +364,13 @@ mod tests {
     #[test]
     fn a_fault_that_was_not_seen_or_not_healed_says_so() {
         let mut timeline = timeline(vec![Bucket::default(); 4]);
-        timeline.bands =
-            vec![Band { fault: "kill_source".into(), injected: 1, observed: None, healed: None, evidence: String::new() }];
+        timeline.bands = vec![Band {
+            fault: "kill_source".into(),
+            injected: 1,
+            observed: None,
+            healed: None,
+            evidence: String::new(),
+        }];
         let svg = draw(&timeline);
         assert!(svg.contains("kill_source (not seen) (not healed)"), "{svg}");
         assert!(svg.matches("class=\"observed\"").count() == 1, "only the legend's");

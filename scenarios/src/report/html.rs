@@ -31,7 +31,7 @@ struct Row {
     cells: Vec<Cell>,
 }
 
-/// A column of such a row. `None` is NULL, or no row.
+/// A column of such a row, or all of them. `None` is NULL.
 #[derive(Serialize)]
 struct Cell {
     column: String,
@@ -113,19 +113,40 @@ fn differences(table: &TableReport) -> Differences {
     Differences {
         table: line(&table.target_table),
         listed: table.rows.len(),
-        all: table.mismatched_rows + table.extra_rows_source + table.extra_rows_target + table.unconfirmed_rows,
+        all: table.mismatched_rows
+            + table.extra_rows_source
+            + table.extra_rows_target
+            + table.unconfirmed_rows,
         rows: table.rows.iter().map(row).collect(),
     }
 }
 
 fn row(row: &DifferingRow) -> Row {
-    let key: Vec<String> = row.key.iter().map(|(name, value)| format!("{name} = {}", key_value(value))).collect();
-    let named = |name: &String| row.values.get(name).map(|values| cell(name, values, row.kind));
+    let key: Vec<String> =
+        row.key.iter().map(|(name, value)| format!("{name} = {}", key_value(value))).collect();
+    let named = |name: &String| row.values.get(name).map(|values| cell(name, values));
     let cells = match row.kind {
         Kind::Mismatched => row.columns.iter().filter_map(named).collect(),
-        _ => row.values.iter().take(MOST_COLUMNS).map(|(name, values)| cell(name, values, row.kind)).collect(),
+        _ => vec![whole(row)],
     };
     Row { key: key.join(", "), what: what(row.kind), copies: row.copies, confirmed: row.confirmed, cells }
+}
+
+/// A row that is on one side only, in one cell.
+fn whole(row: &DifferingRow) -> Cell {
+    let on_source = row.kind == Kind::ExtraSource;
+    let mut columns: Vec<String> = Vec::new();
+    for (name, values) in row.values.iter().take(MOST_COLUMNS) {
+        let value = if on_source { &values.source } else { &values.target };
+        let value = value.as_deref().map_or_else(|| "NULL".into(), |text| window(text, 0, MOST_CHARACTERS));
+        columns.push(format!("{} = {value}", line(name)));
+    }
+    if row.values.len() > MOST_COLUMNS {
+        columns.push(format!("… {} more columns", row.values.len() - MOST_COLUMNS));
+    }
+    let text = Some(columns.join("  ·  "));
+    let (source, target) = if on_source { (text, None) } else { (None, text) };
+    Cell { column: "the whole row".into(), source, target, on_source, on_target: !on_source }
 }
 
 fn key_value(value: &serde_json::Value) -> String {
@@ -136,7 +157,7 @@ fn key_value(value: &serde_json::Value) -> String {
 }
 
 /// How a row differs, in words.
-pub fn what(kind: Kind) -> &'static str {
+fn what(kind: Kind) -> &'static str {
     match kind {
         Kind::Mismatched => "differs",
         Kind::ExtraSource => "missing on the target",
@@ -144,7 +165,7 @@ pub fn what(kind: Kind) -> &'static str {
     }
 }
 
-fn cell(name: &str, values: &Values, kind: Kind) -> Cell {
+fn cell(name: &str, values: &Values) -> Cell {
     let (source, target) = (values.source.as_deref(), values.target.as_deref());
     let from = match (source, target) {
         (Some(source), Some(target)) => first_difference(source, target, CONTEXT),
@@ -155,8 +176,8 @@ fn cell(name: &str, values: &Values, kind: Kind) -> Cell {
         column: line(name),
         source: shown(source),
         target: shown(target),
-        on_source: kind != Kind::ExtraTarget,
-        on_target: kind != Kind::ExtraSource,
+        on_source: true,
+        on_target: true,
     }
 }
 

@@ -4,7 +4,8 @@
 /// Whether a character would be seen as what it is.
 fn is_plain(c: char) -> bool {
     // Line and paragraph separators, zero-width and direction marks, direction overrides and isolates, the BOM.
-    let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let hidden =
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     !c.is_control() && !hidden
 }
 

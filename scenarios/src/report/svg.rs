@@ -27,7 +27,15 @@ impl Svg {
     pub fn new(width: f64, height: f64, label: &str) -> Self {
         let mut svg = Self { out: String::new(), open: Vec::new() };
         let view = format!("0 0 {} {}", number(width), number(height));
-        svg.open("svg", &[("xmlns", "http://www.w3.org/2000/svg"), ("viewBox", &view), ("role", "img"), ("aria-label", label)]);
+        svg.open(
+            "svg",
+            &[
+                ("xmlns", "http://www.w3.org/2000/svg"),
+                ("viewBox", &view),
+                ("role", "img"),
+                ("aria-label", label),
+            ],
+        );
         svg
     }
 
@@ -140,7 +148,9 @@ pub fn fault_of(svg: &str) -> Option<String> {
     let mut rest = svg;
     while let Some(at) = rest.find('<') {
         let (before, tag) = rest.split_at(at);
-        if before.contains(['>', '"']) || before.split('&').skip(1).any(|e| !e.split(' ').next().unwrap().contains(';')) {
+        if before.contains(['>', '"'])
+            || before.split('&').skip(1).any(|e| !e.split(' ').next().unwrap().contains(';'))
+        {
             return Some(format!("raw text {before:?}"));
         }
         let Some(end) = tag.find('>') else { return Some(format!("unfinished {tag:?}")) };
@@ -181,7 +191,14 @@ mod tests {
 
     #[test]
     fn the_check_finds_what_it_looks_for() {
-        for bad in ["<svg>", "<svg></g></svg>", "<svg a=\"></svg>", "<svg>a>b</svg>", "<svg x=\"NaN\"/>", "<svg>a&b</svg>"] {
+        for bad in [
+            "<svg>",
+            "<svg></g></svg>",
+            "<svg a=\"></svg>",
+            "<svg>a>b</svg>",
+            "<svg x=\"NaN\"/>",
+            "<svg>a&b</svg>",
+        ] {
             assert!(fault_of(bad).is_some(), "{bad}");
         }
         assert_eq!(fault_of("<svg a=\"1\"><g/>a &amp; b</svg>\n"), None);

@@ -71,7 +71,12 @@ fn report() -> RunReport {
             Oracle::new("copy_under_load", Finding::Unknown, "the copy was not seen"),
         ],
         statements: vec![StatementCount { kind: HOSTILE.into(), acknowledged: 60, ok: 61, fail: 2, info: 1 }],
-        faults: vec![FaultReport { fault: HOSTILE.into(), injected_at: 1.25, observed: Some(HOSTILE.into()), healed_at: None }],
+        faults: vec![FaultReport {
+            fault: HOSTILE.into(),
+            injected_at: 1.25,
+            observed: Some(HOSTILE.into()),
+            healed_at: None,
+        }],
         vdiff: Some(VdiffReport {
             verdict: converge_vdiff::Verdict::Different,
             tables: vec![table(vec![differing(Kind::Mismatched), differing(Kind::ExtraSource)])],
@@ -151,7 +156,12 @@ fn the_page_says_what_it_must() {
 fn nothing_compared_is_said_loudly() {
     let empty = RunReport { vdiff: None, position: None, not_verified: vec![], oracles: vec![], ..report() };
     let (_, page) = written(&empty);
-    for needed in ["No rows were compared.", "no rows were compared at all", "no position was proven", "No oracle was asked"] {
+    for needed in [
+        "No rows were compared.",
+        "no rows were compared at all",
+        "no position was proven",
+        "No oracle was asked",
+    ] {
         assert!(page.contains(needed), "{needed}");
     }
     let text = text(&empty);

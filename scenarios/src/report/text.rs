@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::html::{not_verified, what};
+use super::html::not_verified;
 use super::show::{grouped, line};
 use crate::verdict::{Finding, Oracle, RunReport};
 
@@ -10,8 +10,6 @@ use crate::verdict::{Finding, Oracle, RunReport};
 const WIDTH: usize = 110;
 /// Lines of evidence per oracle; `verdict.json` and the page have them all.
 const MOST_EVIDENCE: usize = 6;
-/// Differing rows per table.
-const MOST_ROWS: usize = 5;
 
 /// The report as text. The last line is the verdict.
 pub fn text(report: &RunReport) -> String {
@@ -56,22 +54,28 @@ fn oracles(out: &mut String, oracles: &[Oracle]) {
         wrapped(out, &format!("{:<widest$}  {finding:<7}  ", line(&oracle.name)), &oracle.detail);
         let indent = format!("{:width$}- ", "", width = widest + 11);
         oracle.evidence.iter().take(MOST_EVIDENCE).for_each(|text| wrapped(out, &indent, text));
-        more(out, &indent, oracle.evidence.len(), MOST_EVIDENCE);
+        if oracle.evidence.len() > MOST_EVIDENCE {
+            let _ =
+                writeln!(out, "{indent}… and {} more in the report", oracle.evidence.len() - MOST_EVIDENCE);
+        }
     }
     if oracles.is_empty() {
         out.push_str("no oracle was asked\n");
     }
 }
 
-fn more(out: &mut String, indent: &str, all: usize, shown: usize) {
-    if all > shown {
-        let _ = writeln!(out, "{indent}… and {} more in the report", all - shown);
-    }
-}
-
 fn tables(out: &mut String, report: &RunReport) {
     let Some(vdiff) = &report.vdiff else { return };
-    let head = ["table", "rows", "matching", "mismatched", "missing on target", "only on target", "unconfirmed", "verdict"];
+    let head = [
+        "table",
+        "rows",
+        "matching",
+        "mismatched",
+        "missing on target",
+        "only on target",
+        "unconfirmed",
+        "verdict",
+    ];
     let mut lines: Vec<Vec<String>> = vec![head.map(str::to_owned).into()];
     for t in &vdiff.tables {
         let figures = [
@@ -95,15 +99,6 @@ fn tables(out: &mut String, report: &RunReport) {
             if i == 0 || i == head.len() - 1 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         let _ = writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    for t in vdiff.tables.iter().filter(|t| !t.rows.is_empty()) {
-        for row in t.rows.iter().take(MOST_ROWS) {
-            let key: Vec<String> = row.key.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let columns = if row.columns.is_empty() { String::new() } else { format!(" in {}", row.columns.join(", ")) };
-            let found = format!("{} {}: {}{columns}", t.target_table, key.join(" "), what(row.kind));
-            wrapped(out, "  - ", &found);
-        }
-        more(out, "  ", t.rows.len(), MOST_ROWS);
     }
 }
 

@@ -90,7 +90,9 @@ impl Timeline {
             Ok(mut entries) => {
                 let mut timeline = Self::of(&mut entries);
                 if let Some(line) = entries.torn() {
-                    timeline.trouble.get_or_insert(format!("line {line} is unfinished: the writer was stopped"));
+                    timeline
+                        .trouble
+                        .get_or_insert(format!("line {line} is unfinished: the writer was stopped"));
                 }
                 timeline
             }
@@ -137,6 +139,14 @@ impl Timeline {
         timeline
     }
 
+    /// Seconds that the bucket `index` covers of the run; the last one ends with it.
+    pub fn seconds(&self, index: usize) -> f64 {
+        let width = self.width as f64;
+        let covered = self.end as f64 - index as f64 * width;
+        // An end just after the bucket's beginning would make a rate out of nothing.
+        covered.clamp(width / 4.0, width) / 1e6
+    }
+
     fn see(&mut self, entry: &Entry) {
         let at = entry.at_us;
         self.end = self.end.max(at);
@@ -152,7 +162,11 @@ impl Timeline {
 
     fn bucket(&mut self, at: u64) -> &mut Bucket {
         while at / self.width >= MOST_BUCKETS {
-            self.buckets = self.buckets.chunks(2).map(|pair| pair.iter().copied().fold(Bucket::default(), Bucket::then)).collect();
+            self.buckets = self
+                .buckets
+                .chunks(2)
+                .map(|pair| pair.iter().copied().fold(Bucket::default(), Bucket::then))
+                .collect();
             self.width *= 2;
         }
         let index = (at / self.width) as usize;
@@ -179,7 +193,13 @@ impl Timeline {
 
     fn fault(&mut self, at: u64, fault: &str, phase: Phase, detail: &str) {
         if phase == Phase::Inject {
-            let band = Band { fault: fault.into(), injected: at, observed: None, healed: None, evidence: String::new() };
+            let band = Band {
+                fault: fault.into(),
+                injected: at,
+                observed: None,
+                healed: None,
+                evidence: String::new(),
+            };
             return self.bands.push(band);
         }
         // Several may see one fault bite or heal: who caused it, and who suffered it.
@@ -216,7 +236,13 @@ mod tests {
     }
 
     fn sample(state: &str, rows_copied: u64, lag_seconds: Option<f64>) -> Event {
-        Event::Sample(Sample { state: state.into(), rows_copied, rows_estimated: 90, lag_seconds, ..Sample::default() })
+        Event::Sample(Sample {
+            state: state.into(),
+            rows_copied,
+            rows_estimated: 90,
+            lag_seconds,
+            ..Sample::default()
+        })
     }
 
     #[test]
@@ -239,6 +265,7 @@ mod tests {
         ];
         assert_eq!(timeline.buckets, expected);
         assert_eq!((timeline.end, timeline.rows_estimated), (NARROWEST * 3, 90));
+        assert_eq!([0, 2, 3].map(|i| timeline.seconds(i)), [0.5, 0.5, 0.125]);
     }
 
     #[test]
@@ -254,7 +281,9 @@ mod tests {
             ]
         });
         let timeline = over(events);
-        assert!(timeline.buckets.len() as u64 <= MOST_BUCKETS && timeline.buckets.len() as u64 > MOST_BUCKETS / 3);
+        assert!(
+            timeline.buckets.len() as u64 <= MOST_BUCKETS && timeline.buckets.len() as u64 > MOST_BUCKETS / 3
+        );
         let sum = |what: fn(&Bucket) -> u64| timeline.buckets.iter().map(what).sum::<u64>();
         assert_eq!((sum(|b| b.acknowledged), sum(|b| b.refused)), (seconds, seconds));
         let last = timeline.buckets.last().unwrap();
@@ -269,7 +298,8 @@ mod tests {
 
     #[test]
     fn a_fault_lasts_until_it_was_last_said_to_be_healed() {
-        let fault = |phase, detail: &str| Event::Fault { fault: "kill_source".into(), phase, detail: detail.into() };
+        let fault =
+            |phase, detail: &str| Event::Fault { fault: "kill_source".into(), phase, detail: detail.into() };
         let timeline = over([
             (1, fault(Phase::Inject, "")),
             (2, fault(Phase::Observed, "gone")),
@@ -279,14 +309,22 @@ mod tests {
             (6, fault(Phase::Inject, "")),
         ]);
         let first = &timeline.bands[0];
-        assert_eq!((first.injected, first.observed, first.healed, first.evidence.as_str()), (1, Some(2), Some(5), "felt"));
+        assert_eq!(
+            (first.injected, first.observed, first.healed, first.evidence.as_str()),
+            (1, Some(2), Some(5), "felt")
+        );
         let second = &timeline.bands[1];
         assert_eq!((second.injected, second.observed, second.healed), (6, None, None));
     }
 
     #[test]
     fn states_are_noted_when_they_change() {
-        let timeline = over(["copying", "copying", "replicating", "switched"].into_iter().zip(1u64..).map(|(s, at)| (at, sample(s, 0, None))));
+        let timeline = over(
+            ["copying", "copying", "replicating", "switched"]
+                .into_iter()
+                .zip(1u64..)
+                .map(|(s, at)| (at, sample(s, 0, None))),
+        );
         let seen: Vec<_> = timeline.changes.iter().map(|c| (c.at, c.state.as_str())).collect();
         assert_eq!(seen, [(1, "copying"), (3, "replicating"), (4, "switched")]);
     }
