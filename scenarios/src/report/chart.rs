@@ -12,6 +12,7 @@ const RIGHT: f64 = WIDTH - 16.0;
 /// Units between lines of labels, and a letter's width at most.
 const LANE: f64 = 17.0;
 const LETTER: f64 = 6.9;
+const SMALL_LETTER: f64 = 6.0;
 /// Units above a panel, for its title.
 const TITLE: f64 = 30.0;
 /// Units between the legend's lines.
@@ -54,12 +55,12 @@ pub fn draw(timeline: &Timeline) -> String {
         "The run over time: writes, refusals, lag, rows copied, and faults",
     );
     chart.bands(&mut svg, top, bottom);
+    chart.marks(&mut svg, top, bottom);
     let mut y = top;
     for panel in &panels {
         chart.panel(&mut svg, panel, y + TITLE);
         y += panel.height + TITLE;
     }
-    chart.marks(&mut svg, top, bottom);
     for label in &labels {
         svg.text(label.x, (label.lane + 1) as f64 * LANE - 5.0, label.class, label.anchor, &label.text);
     }
@@ -73,7 +74,7 @@ fn panels(timeline: &Timeline) -> Vec<Panel> {
         let values = timeline.buckets.iter().enumerate().map(|(i, bucket)| value(i, bucket));
         Series { class, name, filled: false, values: values.collect() }
     };
-    let per_second = |i: usize, n: u64| Some(n as f64 / timeline.seconds(i));
+    let per_second = |i: usize, n: u64| timeline.seconds(i).map(|seconds| n as f64 / seconds);
     let acknowledged = series("acknowledged", "acknowledged", &|i, b| per_second(i, b.acknowledged));
     let refused = series("refused", "refused", &|i, b| per_second(i, b.refused));
     let unknown = series("unknown", "outcome unknown", &|i, b| per_second(i, b.unknown));
@@ -229,7 +230,7 @@ fn place(labels: &mut Vec<Label>, first: usize, wanted: impl Iterator<Item = (f6
 fn legend(svg: &mut Svg, panels: &[Panel], mut y: f64) {
     let mut x = LEFT;
     let mut entry = |svg: &mut Svg, name: &str, draw: &dyn Fn(&mut Svg, f64, f64)| {
-        let width = 24.0 + name.chars().count() as f64 * LETTER;
+        let width = 24.0 + name.chars().count() as f64 * SMALL_LETTER;
         if x + width > RIGHT {
             (x, y) = (LEFT, y + LEGEND_LINE);
         }

@@ -3,19 +3,21 @@
 
 /// Whether a character would be seen as what it is.
 fn is_plain(c: char) -> bool {
-    // Line and paragraph separators, zero-width and direction marks, direction overrides and isolates, the BOM.
+    // Zero-width and direction marks, direction overrides and isolates, the BOM; spaces that are none.
     let hidden =
-        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    !c.is_control() && !hidden
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c == ' ' || !c.is_control() && !c.is_whitespace() && !hidden
 }
 
-/// One line in which every character can be seen; the others are written as escapes.
+/// One line in which every character can be seen: control characters as their pictures, such as `␊`, other hidden ones
+/// as escapes.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             c if is_plain(c) => out.push(c),
-            '\n' | '\r' | '\t' => out.extend(c.escape_default()),
+            '\u{7f}' => out.push('␡'),
+            c if c.is_ascii_control() => out.extend(char::from_u32(0x2400 + u32::from(c))),
             c => out.extend(c.escape_unicode()),
         }
     }
@@ -27,10 +29,15 @@ pub fn line(text: &str) -> String {
     visible(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// At most `most` characters from the `from`th on, with marks where something was left out.
+/// At most `most` characters of a value from the `from`th on, with marks where something was left out. Spaces at its
+/// ends are shown as `␠`.
 pub fn window(text: &str, from: usize, most: usize) -> String {
-    let length = text.chars().count();
-    let shown: String = text.chars().skip(from).take(most).collect();
+    let inner = text.trim_matches(' ');
+    let leading = if inner.is_empty() { 0 } else { text.len() - text.trim_start_matches(' ').len() };
+    let trailing = text.len() - inner.len() - leading;
+    let marked = format!("{}{inner}{}", "␠".repeat(leading), "␠".repeat(trailing));
+    let length = marked.chars().count();
+    let shown: String = marked.chars().skip(from).take(most).collect();
     let before = if from > 0 { "…" } else { "" };
     match length.saturating_sub(from + most) {
         0 => format!("{before}{}", visible(&shown)),
@@ -63,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_could_deceive_is_escaped() {
-        assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}ü"), "a\\u{1b}[2Jb\\n\\u{202e}ü");
+        assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}ü\u{a0}\\n"), "a␛[2Jb␊\\u{202e}ü\\u{a0}\\n");
         assert_eq!(line(" a\n  b\u{9b} "), "a b\\u{9b}");
     }
 
@@ -75,6 +82,7 @@ mod tests {
         assert!(window(&a, from, 60).ends_with("… (1001 characters)"));
         assert_eq!(first_difference("abc", "abd", 20), 0);
         assert_eq!(window("abc", 0, 3), "abc");
+        assert_eq!([" a  ", "  ", ""].map(|text| window(text, 0, 9)), ["␠a␠␠", "␠␠", ""]);
     }
 
     #[test]

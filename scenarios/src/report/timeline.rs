@@ -139,12 +139,12 @@ impl Timeline {
         timeline
     }
 
-    /// Seconds that the bucket `index` covers of the run; the last one ends with it.
-    pub fn seconds(&self, index: usize) -> f64 {
+    /// Seconds of the run that the bucket `index` covers. `None`: the run ended so soon after its beginning that a rate
+    /// would come out of nothing.
+    pub fn seconds(&self, index: usize) -> Option<f64> {
         let width = self.width as f64;
         let covered = self.end as f64 - index as f64 * width;
-        // An end just after the bucket's beginning would make a rate out of nothing.
-        covered.clamp(width / 4.0, width) / 1e6
+        (covered >= width / 4.0).then(|| covered.min(width) / 1e6)
     }
 
     fn see(&mut self, entry: &Entry) {
@@ -265,7 +265,7 @@ mod tests {
         ];
         assert_eq!(timeline.buckets, expected);
         assert_eq!((timeline.end, timeline.rows_estimated), (NARROWEST * 3, 90));
-        assert_eq!([0, 2, 3].map(|i| timeline.seconds(i)), [0.5, 0.5, 0.125]);
+        assert_eq!([0, 2, 3].map(|i| timeline.seconds(i)), [Some(0.5), Some(0.5), None]);
     }
 
     #[test]
