@@ -62,7 +62,9 @@ pub async fn ledger(history: &Path, target: &Address, table: &str, proven: bool)
     };
     let found = match ids(target, table).await {
         Ok(found) => found,
-        Err(e) => return Oracle::new(NAME, Finding::Unknown, format!("the target's ledger cannot be read: {e}")),
+        Err(e) => {
+            return Oracle::new(NAME, Finding::Unknown, format!("the target's ledger cannot be read: {e}"));
+        }
     };
     let lost: Vec<u64> = accounts.acknowledged.difference(&found).copied().collect();
     let unexpected: Vec<u64> = accounts.absent.intersection(&found).copied().collect();
@@ -86,7 +88,9 @@ pub async fn ledger(history: &Path, target: &Address, table: &str, proven: bool)
     let evidence = lost
         .iter()
         .map(|id| format!("ledger row {id} was acknowledged and is not on the target"))
-        .chain(unexpected.iter().map(|id| format!("ledger row {id} was never committed and is on the target")))
+        .chain(
+            unexpected.iter().map(|id| format!("ledger row {id} was never committed and is on the target")),
+        )
         .take(MOST_EVIDENCE)
         .collect();
     Oracle::new(NAME, finding, detail).with_evidence(evidence)
@@ -108,10 +112,13 @@ pub fn load(tally: &Tally, each_kind: u64) -> Oracle {
     let few: Vec<String> = Kind::WRITES
         .iter()
         .filter(|kind| tally.of(**kind).acknowledged < each_kind)
-        .map(|kind| format!("{}: {} acknowledged, {each_kind} needed", kind.name(), tally.of(*kind).acknowledged))
+        .map(|kind| {
+            format!("{}: {} acknowledged, {each_kind} needed", kind.name(), tally.of(*kind).acknowledged)
+        })
         .collect();
     let finding = if few.is_empty() { Finding::Pass } else { Finding::Unknown };
-    let detail = format!("{} writes acknowledged, at least {each_kind} of each kind needed", tally.acknowledged());
+    let detail =
+        format!("{} writes acknowledged, at least {each_kind} of each kind needed", tally.acknowledged());
     Oracle::new("load", finding, detail).with_evidence(few)
 }
 
@@ -134,7 +141,10 @@ pub fn faults(planned: usize, reports: &[FaultReport]) -> Oracle {
         .iter()
         .filter(|f| f.observed.is_none())
         .map(|f| format!("{} was injected, but no effect was seen", f.fault))
-        .chain((reports.len() < planned).then(|| format!("{} faults were never injected", planned - reports.len())))
+        .chain(
+            (reports.len() < planned)
+                .then(|| format!("{} faults were never injected", planned - reports.len())),
+        )
         .collect();
     let finding = if unseen.is_empty() { Finding::Pass } else { Finding::Unknown };
     Oracle::new("faults", finding, format!("{seen} of {planned} faults seen to bite")).with_evidence(unseen)

@@ -93,7 +93,8 @@ impl RehearsalError {
 pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, RehearsalError> {
     let started = SystemTime::now();
     let path = options.directory.join("history.jsonl");
-    std::fs::create_dir_all(&options.directory).map_err(RehearsalError::io("creating", &options.directory))?;
+    std::fs::create_dir_all(&options.directory)
+        .map_err(RehearsalError::io("creating", &options.directory))?;
     // The log is appended to with each start of the mover; what a former run left does not belong to this one.
     let _ = std::fs::remove_file(options.directory.join(MOVER_LOG));
     let plan = options.directory.join("plan.toml");
@@ -114,7 +115,7 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
         vdiff: None,
     };
     let limit = Duration::from_secs_f64(options.scenario.limit_seconds);
-    match tokio::time::timeout(limit, run.to_its_end()).await {
+    match tokio::time::timeout(limit, run.carry_out()).await {
         Ok(result) => result?,
         Err(_) => {
             let detail = format!("the rehearsal did not end within {} s", limit.as_secs());
@@ -142,7 +143,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_its_end(&mut self) -> Result<(), RehearsalError> {
+    async fn carry_out(&mut self) -> Result<(), RehearsalError> {
         let scenario = &self.options.scenario;
         self.step("starting two private servers and a proxy");
         let world = World::start(self.options, self.options.toxiproxy.as_deref()).await?;

@@ -50,11 +50,15 @@ pub enum ReportError {
     },
     /// The report has no JSON form.
     #[error("the report cannot be written as JSON: {0}")]
-    #[diagnostic(help("this is a defect of Converge; the history and the logs in the report's directory are complete"))]
+    #[diagnostic(help(
+        "this is a defect of Converge; the history and the logs in the report's directory are complete"
+    ))]
     Json(serde_json::Error),
     /// The page's template does not take the report.
     #[error("the page cannot be made: {0}")]
-    #[diagnostic(help("this is a defect of Converge; verdict.json beside it has everything but the timeline"))]
+    #[diagnostic(help(
+        "this is a defect of Converge; verdict.json beside it has everything but the timeline"
+    ))]
     Page(minijinja::Error),
 }
 
@@ -71,7 +75,9 @@ pub fn clear(directory: &Path) -> Result<(), ReportError> {
     for name in [VERDICT, PAGE] {
         let path = directory.join(name);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(ReportError::io("removing", &path)(e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ReportError::io("removing", &path)(e));
+            }
             _ => {}
         }
     }

@@ -165,14 +165,19 @@ impl Scenario {
                 at_copied: Some(random.random_range(0.6..0.8)),
                 hold_seconds: random.random_range(0.2..1.0),
             },
-            Fault { kind: FaultKind::NetworkDown, at_copied: None, hold_seconds: random.random_range(1.0..3.0) },
+            Fault {
+                kind: FaultKind::NetworkDown,
+                at_copied: None,
+                hold_seconds: random.random_range(1.0..3.0),
+            },
         ];
         Self { faults, ..Self::default() }
     }
 
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, BadScenario> {
-        let text = std::fs::read_to_string(path).map_err(|why| BadScenario::Unreadable { path: path.into(), why })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|why| BadScenario::Unreadable { path: path.into(), why })?;
         let invalid = |why: String| BadScenario::Invalid { path: path.into(), why };
         let scenario: Self = toml::from_str(&text).map_err(|e| invalid(e.to_string()))?;
         scenario.check().map_err(invalid)?;
@@ -191,7 +196,9 @@ impl Scenario {
         if shares.into_iter().any(|share| !(0.0..1.0).contains(&share)) {
             return Err("fault: at_copied must be at least 0 and less than 1".into());
         }
-        let seconds = [self.settle_seconds, self.limit_seconds].into_iter().chain(self.faults.iter().map(|f| f.hold_seconds));
+        let seconds = [self.settle_seconds, self.limit_seconds]
+            .into_iter()
+            .chain(self.faults.iter().map(|f| f.hold_seconds));
         if seconds.into_iter().any(|s| !(0.0..86_400.0).contains(&s)) {
             return Err("seconds must be from 0 to 86400".into());
         }
@@ -200,7 +207,8 @@ impl Scenario {
 
     /// As TOML, complete: what `plan.toml` holds.
     pub fn to_toml(&self) -> String {
-        toml::to_string_pretty(self).unwrap_or_else(|e| format!("# the plan cannot be written as TOML: {e}\n"))
+        toml::to_string_pretty(self)
+            .unwrap_or_else(|e| format!("# the plan cannot be written as TOML: {e}\n"))
     }
 }
 

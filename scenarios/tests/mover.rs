@@ -1,5 +1,7 @@
 //! The mover between real servers: values through copy and binlog, resumption, the switch, and refusals.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
 #[path = "support/mover.rs"]
 mod mover;
 #[path = "support/servers.rs"]

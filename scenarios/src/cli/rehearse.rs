@@ -60,7 +60,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let directory = arguments.report.clone().unwrap_or_else(|| default_directory(&scenario.name, seed));
     let options = Options {
         seed,
-        program: std::env::current_exe().map_err(|e| Failure::new(format!("cannot find this program's own file: {e}")))?,
+        program: std::env::current_exe()
+            .map_err(|e| Failure::new(format!("cannot find this program's own file: {e}")))?,
         replay: replay(arguments.scenario.as_deref(), seed, &server),
         directory,
         toxiproxy: arguments.toxiproxy,
@@ -114,7 +115,12 @@ fn replay(scenario: Option<&Path>, seed: u64, server: &ServerBinary) -> String {
 /// Seed and plan come first, so that a run that never ends can be repeated too.
 fn introduce(options: &Options, format: Format) {
     let scenario = &options.scenario;
-    let mut text = format!("seed {}   server {}   report {}\n", options.seed, options.server.info, options.directory.display());
+    let mut text = format!(
+        "seed {}   server {}   report {}\n",
+        options.seed,
+        options.server.info,
+        options.directory.display()
+    );
     text.push_str(&format!(
         "plan {}: move {} ({}), {} rows seeded, {} sessions of load\n",
         scenario.name,

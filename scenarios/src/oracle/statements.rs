@@ -147,7 +147,15 @@ mod tests {
         let mut statements = Statements::default();
         for (at_us, (id, tx, kind, outcome)) in (0u64..).zip(steps) {
             let (id, tx) = (*id, *tx);
-            let invoke = Invoke { id, session: 1, tx, kind: *kind, table: String::new(), sql: String::new(), ledger: vec![] };
+            let invoke = Invoke {
+                id,
+                session: 1,
+                tx,
+                kind: *kind,
+                table: String::new(),
+                sql: String::new(),
+                ledger: vec![],
+            };
             statements.see(Entry { at_us, event: Event::Invoke(invoke) });
             let event = match *outcome {
                 "ok" => Event::Ok { id, affected: 1 },

@@ -117,7 +117,8 @@ impl Stage<'_> {
 
     /// Waits until the mover works again: no error, and a position or a row farther than before.
     async fn until_back(&self, mover: &mut Mover, before: Option<&Status>) -> Option<Status> {
-        let reached = |s: &Status| (s.applied_position.clone(), s.tables.iter().map(|t| t.rows_copied).sum::<u64>());
+        let reached =
+            |s: &Status| (s.applied_position.clone(), s.tables.iter().map(|t| t.rows_copied).sum::<u64>());
         let was = before.map(reached);
         let back = |status: Option<&Status>| {
             status.is_some_and(|s| s.running && s.error.is_none() && Some(reached(s)) != was)

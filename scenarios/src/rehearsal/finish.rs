@@ -82,7 +82,8 @@ impl Run<'_> {
 
     async fn switch(&mut self, watcher: &Watcher, mover: &mut Mover) -> Result<(), RehearsalError> {
         self.step("fencing writes on the source while the load goes on");
-        let (code, output) = mover.command("switch-traffic", &["--timeout", SWITCH_TIMEOUT], SWITCH_BOUND).await?;
+        let (code, output) =
+            mover.command("switch-traffic", &["--timeout", SWITCH_TIMEOUT], SWITCH_BOUND).await?;
         self.history.note(format!("switch-traffic ended with {code}: {output}"));
         if code != 0 {
             let ended = mover.ended().unwrap_or_default();
@@ -92,17 +93,23 @@ impl Run<'_> {
         match watcher.look(mover).await {
             Some(status) if status.state == "switched" => {
                 let position = status.applied_position;
-                self.oracles.push(Oracle::new("position", Finding::Pass, format!("writes are fenced and applied up to {position}")));
+                self.oracles.push(Oracle::new(
+                    "position",
+                    Finding::Pass,
+                    format!("writes are fenced and applied up to {position}"),
+                ));
                 self.position = Some(position);
             }
-            other => self.no_position(&format!("after switch-traffic the workflow is {:?}", other.map(|s| s.state))),
+            other => self
+                .no_position(&format!("after switch-traffic the workflow is {:?}", other.map(|s| s.state))),
         }
         Ok(())
     }
 
     /// No proven position. A mover that says itself that the target differs is evidence; any other end is not.
     fn no_position(&mut self, why: &str) {
-        let finding = if why.contains("the target differs from the source") { Finding::Fail } else { Finding::Unknown };
+        let finding =
+            if why.contains("the target differs from the source") { Finding::Fail } else { Finding::Unknown };
         self.oracles.push(Oracle::new("position", finding, why));
     }
 
@@ -125,7 +132,11 @@ impl Run<'_> {
                 self.oracles.push(Oracle { finding, ..oracle });
                 self.vdiff = Some(report);
             }
-            Err(e) => self.oracles.push(Oracle::new("vdiff", Finding::Unknown, format!("the comparison failed: {e}"))),
+            Err(e) => self.oracles.push(Oracle::new(
+                "vdiff",
+                Finding::Unknown,
+                format!("the comparison failed: {e}"),
+            )),
         }
     }
 

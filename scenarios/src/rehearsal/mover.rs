@@ -28,12 +28,28 @@ pub struct Mover {
 
 impl Mover {
     /// Describes the process; `source` is the address behind the proxy.
-    pub fn new(program: &Path, source: &Address, target: &Address, tables: &[String], copy: &Copy, log: PathBuf) -> Self {
+    pub fn new(
+        program: &Path,
+        source: &Address,
+        target: &Address,
+        tables: &[String],
+        copy: &Copy,
+        log: PathBuf,
+    ) -> Self {
         let (source_url, target_url) = (source.to_url(), target.to_url());
-        let mut arguments: Vec<String> =
-            ["move", "run", WORKFLOW, "--source", &source_url, "--target", &target_url, "--tables", &tables.join(",")]
-                .map(str::to_owned)
-                .into();
+        let mut arguments: Vec<String> = [
+            "move",
+            "run",
+            WORKFLOW,
+            "--source",
+            &source_url,
+            "--target",
+            &target_url,
+            "--tables",
+            &tables.join(","),
+        ]
+        .map(str::to_owned)
+        .into();
         arguments.extend(["--copy-strategy".into(), copy.strategy.clone()]);
         arguments.extend(["--chunk-rows".into(), copy.chunk_rows.to_string()]);
         if let Some(rate) = copy.rows_per_second {
@@ -45,7 +61,11 @@ impl Mover {
     }
 
     fn open_log(&self) -> Result<File, RehearsalError> {
-        OpenOptions::new().create(true).append(true).open(&self.log).map_err(RehearsalError::io("opening", &self.log))
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(RehearsalError::io("opening", &self.log))
     }
 
     /// Starts the process, or starts it again.
@@ -94,7 +114,8 @@ impl Mover {
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().filter(|l| !l.trim().is_empty()).collect();
-        let from = lines.iter().rposition(|l| l.starts_with("error:")).unwrap_or(lines.len().saturating_sub(1));
+        let from =
+            lines.iter().rposition(|l| l.starts_with("error:")).unwrap_or(lines.len().saturating_sub(1));
         lines[from..].join(" ")
     }
 
@@ -113,7 +134,12 @@ impl Mover {
     }
 
     /// Runs another `converge move` command to its end: exit code and output.
-    pub async fn command(&self, verb: &str, options: &[&str], bound: Duration) -> Result<(i32, String), RehearsalError> {
+    pub async fn command(
+        &self,
+        verb: &str,
+        options: &[&str],
+        bound: Duration,
+    ) -> Result<(i32, String), RehearsalError> {
         let url = self.target.to_url();
         let running = Command::new(&self.program)
             .args(["move", verb, WORKFLOW, "--target", &url])
@@ -123,9 +149,15 @@ impl Mover {
             .output();
         let output = tokio::time::timeout(bound, running)
             .await
-            .map_err(|_| RehearsalError::Mover(format!("`converge move {verb}` did not end within {} s", bound.as_secs())))?
+            .map_err(|_| {
+                RehearsalError::Mover(format!(
+                    "`converge move {verb}` did not end within {} s",
+                    bound.as_secs()
+                ))
+            })?
             .map_err(RehearsalError::io("running", &self.program))?;
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         Ok((output.status.code().unwrap_or(-1), text.trim().to_owned()))
     }
 }

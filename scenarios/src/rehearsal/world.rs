@@ -51,7 +51,9 @@ impl World {
         let listening = proxy.create(PROXY, "127.0.0.1:0", &format!("127.0.0.1:{}", source.port())).await?;
         let proxied = endpoint(&listening)
             .map(|(host, port)| source.address(DATABASE).with_endpoint(&host, port))
-            .ok_or_else(|| RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address")))?;
+            .ok_or_else(|| {
+                RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address"))
+            })?;
         for side in [&source, &target] {
             let mut conn = Connector::new(side.address("")).connect().await?;
             let create = format!("CREATE DATABASE {} CHARACTER SET utf8mb4", quote::ident(DATABASE));
@@ -90,7 +92,14 @@ impl World {
     /// The mover of the scenario, not started yet.
     pub fn mover(&self, options: &Options, log: &Path) -> Mover {
         let scenario = &options.scenario;
-        Mover::new(&options.program, &self.proxied, &self.target_address(), &scenario.tables, &scenario.copy, log.into())
+        Mover::new(
+            &options.program,
+            &self.proxied,
+            &self.target_address(),
+            &scenario.tables,
+            &scenario.copy,
+            log.into(),
+        )
     }
 
     /// Ends everything. What cannot end politely is killed when dropped.

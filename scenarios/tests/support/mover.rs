@@ -105,15 +105,15 @@ impl Mover {
 
     /// Waits until the process ends, and says how.
     pub fn ended(&mut self) -> i32 {
-        let mut child = self.child.take().expect("a running mover");
         let give_up = Instant::now() + Duration::from_secs(60);
         while Instant::now() < give_up {
-            if let Some(status) = child.try_wait().unwrap() {
+            let ended = self.child.as_mut().expect("a running mover").try_wait().unwrap();
+            if let Some(status) = ended {
+                self.child = None;
                 return status.code().unwrap_or(-1);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = child.kill();
         panic!("the mover did not end; log:\n{}", self.log());
     }
 
