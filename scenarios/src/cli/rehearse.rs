@@ -109,7 +109,8 @@ fn default_directory(name: &str, seed: u64) -> PathBuf {
 
 fn replay(scenario: Option<&Path>, seed: u64, server: &ServerBinary) -> String {
     let scenario = scenario.map(|p| format!("{} ", p.display())).unwrap_or_default();
-    format!("converge rehearse {scenario}--seed {seed} --server {}", server.path.display())
+    let program = std::env::args().next().unwrap_or_else(|| "converge".into());
+    format!("{program} rehearse {scenario}--seed {seed} --server {}", server.path.display())
 }
 
 /// Seed and plan come first, so that a run that never ends can be repeated too.
