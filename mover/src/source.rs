@@ -18,6 +18,7 @@ mod temporal;
 use std::time::Duration;
 
 pub use binlog::ServerStream;
+pub use bytes::{Bytes, Truncated};
 pub use decode::{BadRow, Plan};
 pub use fence::fenced_name;
 pub use server::{ServerReader, ServerSource};
