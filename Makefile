@@ -25,4 +25,4 @@ bench: setup
 
 clean:
 	$(CARGO) clean
-	rm -rf runs
+	rm -rf runs $(HOME)/.cache/converge/datadirs

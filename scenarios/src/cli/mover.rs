@@ -1,5 +1,6 @@
 //! `converge move`: the mover's commands.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -89,6 +90,9 @@ struct Run {
     /// Pass over the statement on a moved table at which the workflow stopped; apply it on the target first
     #[arg(long)]
     skip_ddl: bool,
+    /// Stop once standard input is closed: for a parent whose end must be this process's end too
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +138,7 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
     let ended = tokio::select! {
         ended = converge_mover::workflow::run(&options) => Some(ended?),
         _ = interrupted() => None,
+        () = stdin_closed(), if run.until_stdin_closes => None,
     };
     match ended {
         Some(Ended::Complete) => println!("workflow {}: complete", options.workflow),
@@ -144,6 +149,15 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         }
     }
     Ok(Outcome::Good)
+}
+
+/// Waits for the end of standard input; what comes over it is passed over.
+async fn stdin_closed() {
+    let reading = tokio::task::spawn_blocking(|| {
+        let mut buffer = [0; 64];
+        while matches!(std::io::stdin().read(&mut buffer), Ok(n) if n > 0) {}
+    });
+    let _ = reading.await;
 }
 
 async fn open(named: &Named) -> Result<Control, Failure> {

@@ -55,8 +55,9 @@ impl Mover {
         if let Some(rate) = copy.rows_per_second {
             arguments.extend(["--copy-rows-per-second".into(), rate.to_string()]);
         }
-        // Should the rehearsal be killed, the mover must not outlive it for long.
         arguments.extend(["--retry-for".into(), "60s".into()]);
+        // Should the rehearsal be killed, its end of the pipe closes, and the mover ends as well.
+        arguments.push("--until-stdin-closes".into());
         Self { program: program.into(), arguments, target: target.clone(), log, child: None }
     }
 
@@ -75,7 +76,7 @@ impl Mover {
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(log)
             .stderr(errors)
             // A Ctrl-C in the terminal is the rehearsal's to handle.

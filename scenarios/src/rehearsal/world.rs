@@ -34,8 +34,11 @@ pub struct World {
 impl World {
     /// Starts everything, side by side.
     pub async fn start(options: &Options, toxiproxy: Option<&str>) -> Result<Self, RehearsalError> {
+        // A server changes into its data directory, where a relative path would lead elsewhere.
+        let directory = std::path::absolute(&options.directory)
+            .map_err(RehearsalError::io("finding", &options.directory))?;
         let server = |name: &str| {
-            let log = Some(options.directory.join(format!("{name}.log")));
+            let log = Some(directory.join(format!("{name}.log")));
             let name = name.to_owned();
             LocalServer::start(&options.server, ServerOptions { name, log, ..ServerOptions::default() })
         };
