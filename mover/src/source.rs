@@ -8,6 +8,7 @@ mod chunk;
 mod compressed;
 mod decimal;
 mod decode;
+mod event;
 mod fence;
 mod json;
 pub mod marks;

@@ -1,0 +1,156 @@
+//! The parts of binary log events that the mover reads by itself: numbers of event types, headers, names, offsets.
+//! Pure; no event is judged here.
+
+use super::bytes::{Bytes, Truncated};
+use super::decode::BadRow;
+
+/// An error inside one event, before its position is known.
+pub struct Unreadable(pub String);
+
+impl From<Truncated> for Unreadable {
+    fn from(_: Truncated) -> Self {
+        Self("an event is shorter than its fields".into())
+    }
+}
+
+impl From<BadRow> for Unreadable {
+    fn from(error: BadRow) -> Self {
+        Self(error.0)
+    }
+}
+
+impl From<std::io::Error> for Unreadable {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Event types by number, as MySQL (`libbinlogevents/include/binlog_event.h`) and MariaDB (`log_event.h`) define them.
+pub mod kind {
+    pub const QUERY: u8 = 2;
+    pub const ROTATE: u8 = 4;
+    pub const FORMAT_DESCRIPTION: u8 = 15;
+    pub const XID: u8 = 16;
+    pub const EXECUTE_LOAD_QUERY: u8 = 18;
+    pub const TABLE_MAP: u8 = 19;
+    pub const ROWS_V1: std::ops::RangeInclusive<u8> = 23..=25;
+    pub const INCIDENT: u8 = 26;
+    pub const HEARTBEAT: u8 = 27;
+    pub const ROWS_V2: std::ops::RangeInclusive<u8> = 30..=32;
+    pub const GTID: u8 = 33;
+    pub const ANONYMOUS_GTID: u8 = 34;
+    pub const XA_PREPARE: u8 = 38;
+    pub const PARTIAL_UPDATE_ROWS: u8 = 39;
+    pub const TRANSACTION_PAYLOAD: u8 = 40;
+    pub const HEARTBEAT_V2: u8 = 41;
+    pub const GTID_TAGGED: u8 = 42;
+    pub const MARIADB_GTID: u8 = 162;
+    pub const MARIADB_QUERY_COMPRESSED: u8 = 165;
+    pub const MARIADB_ROWS_COMPRESSED_V1: std::ops::RangeInclusive<u8> = 166..=168;
+    pub const MARIADB_ROWS_COMPRESSED: std::ops::RangeInclusive<u8> = 169..=171;
+    /// What neither changes rows nor ends a transaction: stop, append block, ignorable, rows query, previous GTIDs,
+    /// intvar, rand, user variable, view change, transaction context; MariaDB's annotations, checkpoints, GTID lists
+    /// and start of encryption.
+    pub const HARMLESS: [u8; 16] = [0, 3, 5, 9, 13, 14, 17, 28, 29, 35, 36, 37, 160, 161, 163, 164];
+}
+
+/// What stands before the images in a row event.
+pub struct RowsHeader {
+    /// Which table map it refers to.
+    pub table_id: u64,
+    /// Columns of an image.
+    pub width: usize,
+    /// Whether every column is in the images.
+    pub full: bool,
+}
+
+impl RowsHeader {
+    /// `operation`: 0 insert, 1 update (two bitmaps), 2 delete. `extended`: the second version's extra data.
+    pub fn read(bytes: &mut Bytes<'_>, operation: u8, extended: bool) -> Result<Self, Unreadable> {
+        let table_id = bytes.uint(6)?;
+        bytes.u16()?; // flags
+        if extended {
+            let length = usize::from(bytes.u16()?);
+            bytes.take(length.saturating_sub(2))?;
+        }
+        let width = bytes.lenenc()? as usize;
+        let bitmaps = if operation == 1 { 2 } else { 1 };
+        let mut full = true;
+        for _ in 0..bitmaps {
+            let bitmap = bytes.take(width.div_ceil(8))?;
+            full &= (0..width).all(|i| bitmap[i / 8] >> (i % 8) & 1 == 1);
+        }
+        Ok(Self { table_id, width, full })
+    }
+}
+
+/// Default database and raw statement of a QUERY event.
+pub fn query_parts(data: &[u8]) -> Result<(String, Vec<u8>), Unreadable> {
+    let mut bytes = Bytes::new(data);
+    bytes.take(8)?; // thread and duration
+    let schema_length = usize::from(bytes.u8()?);
+    bytes.take(2)?; // error code
+    let status_length = usize::from(bytes.u16()?);
+    bytes.take(status_length)?;
+    let schema = String::from_utf8_lossy(bytes.take(schema_length)?).into_owned();
+    bytes.take(1)?;
+    Ok((schema, bytes.rest().to_vec()))
+}
+
+/// A server UUID in its usual form.
+pub fn uuid_text(sid: &[u8; 16]) -> String {
+    let hex = converge_mysql::quote::hex_digits(sid);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// MariaDB's first, made-up rotate event has a checksum behind the name: the name ends with its number.
+pub fn file_name(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match text.rfind('.') {
+        Some(dot) => {
+            let digits = text[dot + 1..].bytes().take_while(u8::is_ascii_digit).count();
+            text[..dot + 1 + digits].to_owned()
+        }
+        None => text.into_owned(),
+    }
+}
+
+/// Events carry the lower 32 bits of their end's offset; files grow past 4 GiB. Zero means unknown.
+pub fn unwrapped(before: u64, low: u32) -> u64 {
+    if low == 0 {
+        return before;
+    }
+    let candidate = before & !0xffff_ffff | u64::from(low);
+    if candidate < before { candidate + (1 << 32) } else { candidate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_go_on_past_four_gibibytes() {
+        assert_eq!(unwrapped(4, 200), 200);
+        assert_eq!(unwrapped(0xffff_ff00, 0x10), 0x1_0000_0010);
+        assert_eq!(unwrapped(0x1_0000_0010, 0x20), 0x1_0000_0020);
+        assert_eq!(unwrapped(77, 0), 77);
+    }
+
+    #[test]
+    fn rotate_names_lose_a_checksum() {
+        assert_eq!(file_name(b"mariadb-bin.000012\x9f\x01ab"), "mariadb-bin.000012");
+        assert_eq!(file_name(b"binlog.000003"), "binlog.000003");
+    }
+
+    #[test]
+    fn incomplete_images_are_noticed() {
+        let event = [9, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3, 0b011];
+        let header = RowsHeader::read(&mut Bytes::new(&event), 0, true).ok().unwrap();
+        assert_eq!((header.table_id, header.width, header.full), (9, 3, false));
+    }
+
+    #[test]
+    fn uuids_have_their_dashes() {
+        assert_eq!(uuid_text(&[0x3e; 16]), "3e3e3e3e-3e3e-3e3e-3e3e-3e3e3e3e3e3e");
+    }
+}
