@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn labels_never_overlap() {
         let mut labels = Vec::new();
-        let wanted = [70.0, 75.0, 80.0, 600.0, 1090.0, 1100.0]
+        let wanted = [70.0, 75.0, 80.0, 200.0, 600.0, 1090.0, 1100.0]
             .map(|x| (x, "fault", "kill_source (not seen)".to_owned()));
         place(&mut labels, 2, wanted.into_iter());
         let spans: Vec<(usize, f64, f64)> = labels
