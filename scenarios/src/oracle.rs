@@ -26,7 +26,7 @@ pub fn vdiff(report: &VdiffReport) -> Oracle {
     let detail = format!("{matching} of {rows} rows match in {} tables", report.tables.len());
     let mut evidence = Vec::new();
     for table in &report.tables {
-        evidence.extend(table.reasons.iter().map(|r| format!("{}: {r}", table.table)));
+        evidence.extend(table.reasons.iter().map(|r| format!("{}: {r}", table.target_table)));
         for row in &table.rows {
             let key: Vec<String> = row.key.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let kind = match row.kind {
@@ -34,12 +34,12 @@ pub fn vdiff(report: &VdiffReport) -> Oracle {
                 converge_vdiff::report::Kind::ExtraSource => "is missing on the target".into(),
                 converge_vdiff::report::Kind::ExtraTarget => "is on the target only".into(),
             };
-            evidence.push(format!("{} {}: {kind}", table.table, key.join(" ")));
+            evidence.push(format!("{} {}: {kind}", table.target_table, key.join(" ")));
         }
     }
     evidence.truncate(MOST_EVIDENCE);
     let empty: Vec<&str> =
-        report.tables.iter().filter(|t| t.processed_rows == 0).map(|t| t.table.as_str()).collect();
+        report.tables.iter().filter(|t| t.processed_rows == 0).map(|t| t.target_table.as_str()).collect();
     let finding = match report.verdict {
         V::Different => Finding::Fail,
         V::NotProven => Finding::Unknown,

@@ -97,6 +97,7 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
         .map_err(RehearsalError::io("creating", &options.directory))?;
     // The log is appended to with each start of the mover; what a former run left does not belong to this one.
     let _ = std::fs::remove_file(options.directory.join(MOVER_LOG));
+    crate::report::clear(&options.directory)?;
     let plan = options.directory.join("plan.toml");
     std::fs::write(&plan, options.scenario.to_toml()).map_err(RehearsalError::io("writing", &plan))?;
     let history = History::create(&path)?;
