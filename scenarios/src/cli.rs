@@ -1,5 +1,21 @@
 //! The command line: arguments in, exit code out. Every decision is made in the libraries.
 
+/// Writes a line to standard error. A reader that went away is no reason to panic in the middle of the work.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
+/// Writes a line of the answer to standard output, likewise.
+macro_rules! answer {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod arguments;
 mod failure;
 mod load;
@@ -99,7 +115,7 @@ pub async fn interrupted() -> &'static str {
 }
 
 fn report(failure: Failure) -> ExitCode {
-    eprintln!("{failure}");
+    note!("{failure}");
     ExitCode::from(2)
 }
 

@@ -55,8 +55,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     url.require_database()?;
     let plan = LoadPlan { seed: seed.unwrap_or_else(draw_seed), sessions, rows, ..LoadPlan::default() };
     let say = |line: String| match format {
-        Format::Text => println!("{line}"),
-        Format::Json => eprintln!("{line}"),
+        Format::Text => answer!("{line}"),
+        Format::Json => note!("{line}"),
     };
     let plan_json = serde_json::to_value(&plan).map_err(|e| Failure::new(e.to_string()))?;
     say(format!("load on {url}: seed {}, {sessions} sessions, {rows} rows, {duration:?}", plan.seed));
@@ -73,7 +73,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
 
     match format {
         Format::Text => print!("{}", summary(&totals, seconds)),
-        Format::Json => println!("{}", object(&plan, &totals, seconds)),
+        Format::Json => answer!("{}", object(&plan, &totals, seconds)),
     }
     // Load that wrote nothing must not look like load.
     Ok(if totals.acknowledged_writes() > 0 { Outcome::Good } else { Outcome::NotProven })

@@ -141,10 +141,10 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         () = stdin_closed(), if run.until_stdin_closes => None,
     };
     match ended {
-        Some(Ended::Complete) => println!("workflow {}: complete", options.workflow),
-        Some(Ended::Cancelled) => println!("workflow {}: cancelled", options.workflow),
+        Some(Ended::Complete) => answer!("workflow {}: complete", options.workflow),
+        Some(Ended::Cancelled) => answer!("workflow {}: cancelled", options.workflow),
         None => {
-            println!("workflow {}: stopped; run the same command again to resume", options.workflow);
+            answer!("workflow {}: stopped; run the same command again to resume", options.workflow);
             return Ok(Outcome::NotProven);
         }
     }
@@ -170,7 +170,7 @@ async fn status(arguments: StatusArguments) -> Result<Outcome, Failure> {
     match arguments.format {
         Format::Json => {
             let text = serde_json::to_string(&status).map_err(|e| Failure::new(e.to_string()))?;
-            println!("{text}");
+            answer!("{text}");
         }
         Format::Text => print!("{}", status_text(&status)),
     }
@@ -206,12 +206,12 @@ async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
     let named = &arguments.named;
     let mut control = open(named).await?;
     let position = control.switch_traffic(arguments.timeout).await?;
-    println!("workflow {}: traffic switched", named.workflow);
-    println!("  writes on the source are fenced, and the target has everything up to {position}");
+    answer!("workflow {}: traffic switched", named.workflow);
+    answer!("  writes on the source are fenced, and the target has everything up to {position}");
     for table in control.status().await?.tables {
-        println!("  {} on the source is now {}", table.table, fenced_name(&table.table));
+        answer!("  {} on the source is now {}", table.table, fenced_name(&table.table));
     }
-    println!(
+    answer!(
         "  point the application at the target, then: converge move complete {} --target …",
         named.workflow
     );
@@ -220,18 +220,18 @@ async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
 
 async fn cancel(named: Named) -> Result<Outcome, Failure> {
     let workflow = open(&named).await?.cancel().await?;
-    println!("workflow {}: cancelled; nothing was dropped", named.workflow);
+    answer!("workflow {}: cancelled; nothing was dropped", named.workflow);
     for table in &workflow.tables {
-        println!("  left on the target: {}.{}", workflow.target_schema, table.target);
+        answer!("  left on the target: {}.{}", workflow.target_schema, table.target);
     }
     Ok(Outcome::Good)
 }
 
 async fn complete(named: Named) -> Result<Outcome, Failure> {
     let workflow = open(&named).await?.complete().await?;
-    println!("workflow {}: complete; nothing was dropped", named.workflow);
+    answer!("workflow {}: complete; nothing was dropped", named.workflow);
     for table in &workflow.tables {
-        println!("  left on the source: {}.{}", workflow.source_schema, fenced_name(&table.source));
+        answer!("  left on the source: {}.{}", workflow.source_schema, fenced_name(&table.source));
     }
     Ok(Outcome::Good)
 }

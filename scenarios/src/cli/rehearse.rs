@@ -74,7 +74,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let report = tokio::select! {
         report = rehearsal::run(&options, progress) => report?,
         signal = interrupted() => {
-            eprintln!("{signal}: servers, proxy and mover are stopped; not proven");
+            note!("{signal}: servers, proxy and mover are stopped; not proven");
             return Ok(Outcome::NotProven);
         }
     };
@@ -138,19 +138,19 @@ fn introduce(options: &Options, format: Format) {
         text.push_str(&format!("  {} {when}, for {:.1} s\n", fault.kind.name(), fault.hold_seconds));
     }
     match format {
-        Format::Text => println!("{text}"),
-        Format::Json => eprintln!("{text}"),
+        Format::Text => answer!("{text}"),
+        Format::Json => note!("{text}"),
     }
 }
 
 fn print(report: &RunReport, options: &Options, format: Format) -> Result<(), Failure> {
     match format {
         Format::Text => {
-            println!("\nreport: {}", options.directory.join("report.html").display());
-            println!("{}", report::text(report));
+            answer!("\nreport: {}", options.directory.join("report.html").display());
+            answer!("{}", report::text(report));
         }
         Format::Json => {
-            println!("{}", serde_json::to_string(report).map_err(|e| Failure::new(e.to_string()))?);
+            answer!("{}", serde_json::to_string(report).map_err(|e| Failure::new(e.to_string()))?);
         }
     }
     Ok(())
@@ -165,13 +165,13 @@ fn described(state: &str, copied: u64, rows: u64, lag: Option<f64>) -> String {
 fn lines() -> Progress {
     let last = Mutex::new(None::<Instant>);
     Arc::new(move |update| match update {
-        Update::Step(text) => eprintln!("-- {text}"),
-        Update::Event(text) => eprintln!("   {text}"),
+        Update::Step(text) => note!("-- {text}"),
+        Update::Event(text) => note!("   {text}"),
         Update::Sample { state, copied, rows, lag } => {
             let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
             if last.is_none_or(|at| at.elapsed() >= Duration::from_secs(2)) {
                 *last = Some(Instant::now());
-                eprintln!("   {}", described(&state, copied, rows, lag));
+                note!("   {}", described(&state, copied, rows, lag));
             }
         }
     })

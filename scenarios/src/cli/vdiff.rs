@@ -155,7 +155,7 @@ impl Display {
                 None => self.line(format!("{table}: reading {suspects} differing rows again"), false),
             },
             Progress::Done { table, verdict } => match &self.bar {
-                Some(bar) => bar.suspend(|| eprintln!("{table}: {}", verdict.as_str())),
+                Some(bar) => bar.suspend(|| note!("{table}: {}", verdict.as_str())),
                 None => self.line(format!("{table}: {}", verdict.as_str()), true),
             },
         }
@@ -164,7 +164,7 @@ impl Display {
     fn line(&self, text: String, always: bool) {
         let mut last = self.last_line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if always || last.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
-            eprintln!("{text}");
+            note!("{text}");
             *last = Some(Instant::now());
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use converge_mover::control::{Control, Status};
 use converge_mysql::Address;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::RehearsalError;
 use crate::scenario::Copy;
@@ -24,6 +24,8 @@ pub struct Mover {
     target: Address,
     log: PathBuf,
     child: Option<Child>,
+    /// Our end of the process's standard input: it ends when this is closed. Waiting for the process would close it.
+    leash: Option<ChildStdin>,
 }
 
 impl Mover {
@@ -58,7 +60,7 @@ impl Mover {
         arguments.extend(["--retry-for".into(), "60s".into()]);
         // Should the rehearsal be killed, its end of the pipe closes, and the mover ends as well.
         arguments.push("--until-stdin-closes".into());
-        Self { program: program.into(), arguments, target: target.clone(), log, child: None }
+        Self { program: program.into(), arguments, target: target.clone(), log, child: None, leash: None }
     }
 
     fn open_log(&self) -> Result<File, RehearsalError> {
@@ -73,7 +75,7 @@ impl Mover {
     pub fn start(&mut self) -> Result<u32, RehearsalError> {
         let log = self.open_log()?;
         let errors = log.try_clone().map_err(RehearsalError::io("opening", &self.log))?;
-        let child = Command::new(&self.program)
+        let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .env("NO_COLOR", "1")
             .stdin(Stdio::piped())
@@ -85,6 +87,7 @@ impl Mover {
             .spawn()
             .map_err(RehearsalError::io("starting", &self.program))?;
         let pid = child.id().unwrap_or_default();
+        self.leash = child.stdin.take();
         self.child = Some(child);
         Ok(pid)
     }
