@@ -346,7 +346,11 @@ async fn whatever_breaks_the_invariant_stops_the_workflow() {
 async fn switching(binary: &ServerBinary) {
     let (source, target) = (support::start(binary, "source").await, support::start(binary, "target").await);
     let (mut s, mut t) = (connect(&source).await, connect(&target).await);
-    execute(&mut s, &["CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)"]).await;
+    execute(
+        &mut s,
+        &["CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(9) DEFAULT 'x')", "INSERT INTO a (id) VALUES (1)"],
+    )
+    .await;
     let mut mover = Mover::new(&source, &target, "a");
     let none = mover.command("switch-traffic", &[]);
     assert_eq!(none.status.code(), Some(2));
@@ -355,15 +359,15 @@ async fn switching(binary: &ServerBinary) {
     assert_eq!(mover.command("complete", &[]).status.code(), Some(2));
 
     let mut open = connect(&source).await;
-    execute(&mut open, &["BEGIN", "INSERT INTO a VALUES (2)"]).await;
+    execute(&mut open, &["BEGIN", "INSERT INTO a (id) VALUES (2)"]).await;
     let refused = mover.command("switch-traffic", &["--timeout", "1s"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("could not be fenced"), "{}", text(&refused.stderr));
     execute(&mut open, &["COMMIT"]).await;
-    execute(&mut s, &["INSERT INTO a VALUES (3)"]).await;
+    execute(&mut s, &["INSERT INTO a (id) VALUES (3)"]).await;
     mover.wait_for("replicating");
     mover.switch();
-    assert!(s.query_drop("INSERT INTO a VALUES (4)").await.is_err());
+    assert!(s.query_drop("INSERT INTO a (id) VALUES (4)").await.is_err());
     let rows: Vec<i32> = t.query("SELECT id FROM a ORDER BY id").await.unwrap();
     assert_eq!(rows, [1, 2, 3]);
     assert_eq!(mover.command("cancel", &[]).status.code(), Some(2));
@@ -371,6 +375,27 @@ async fn switching(binary: &ServerBinary) {
     assert_eq!(mover.ended(), 0);
     let marks: Option<u64> = s.query_first("SELECT COUNT(*) FROM _converge.watermark").await.unwrap();
     assert_eq!(marks, Some(0));
+
+    let compare = || {
+        let mut command = mover::converge();
+        command.args([
+            "vdiff",
+            "--source",
+            &source.address("shop").to_url(),
+            "--target",
+            &target.address("shop").to_url(),
+        ]);
+        let output = command.args(["--tables", "_a_fenced=a", "--format", "json"]).output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report)
+    };
+    let (code, report) = compare();
+    assert_eq!((code, report["verdict"].as_str()), (Some(0), Some("equal")), "{report}");
+    execute(&mut t, &["UPDATE a SET v = 'x ' WHERE id = 2"]).await;
+    let (code, report) = compare();
+    assert_eq!((code, report["verdict"].as_str()), (Some(1), Some("different")), "{report}");
+    let row = &report["tables"][0]["rows"][0];
+    assert_eq!((row["key"]["id"].as_u64(), row["columns"][0].as_str()), (Some(2), Some("v")), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
