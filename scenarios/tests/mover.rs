@@ -295,7 +295,7 @@ async fn alarms(binary: &ServerBinary) {
     let (mut s, mut t) = (connect(&source).await, connect(&target).await);
     execute(
         &mut s,
-        &["CREATE TABLE a (id INT PRIMARY KEY, x INT)", "INSERT INTO a VALUES (1, 1), (2, 2), (3, 3)"],
+        &["CREATE TABLE a (id INT PRIMARY KEY, x INT UNIQUE)", "INSERT INTO a VALUES (1, 1), (2, 2), (3, 3)"],
     )
     .await;
     let mut mover = Mover::new(&source, &target, "a");
@@ -322,6 +322,15 @@ async fn alarms(binary: &ServerBinary) {
     mover.wait_until("no error", |s| {
         s["state"] == "replicating" && s["error"].is_null() && s["running"] == true
     });
+    wait_same(&mut s, &mut t, "a").await;
+
+    // Somebody else's row on the target holds a unique value; once it is gone the workflow goes on.
+    execute(&mut t, &["INSERT INTO a (id, x) VALUES (50, 77)"]).await;
+    execute(&mut s, &["UPDATE a SET x = 77 WHERE id = 1"]).await;
+    assert_eq!(mover.ended(), 2);
+    assert!(mover.log().contains("Duplicate entry '77'"), "{}", mover.log());
+    execute(&mut t, &["DELETE FROM a WHERE id = 50"]).await;
+    mover.start();
     wait_same(&mut s, &mut t, "a").await;
 
     execute(&mut t, &["DELETE FROM a WHERE id = 2"]).await;

@@ -188,11 +188,15 @@ async fn answers(
         Err(e) => return Ok(vec![Err(refused(e)?)]),
     };
     for _ in 0..statements {
-        answers.push(Ok(Answer { rows: result.affected_rows(), warnings: result.warnings() }));
-        // Goes on to the next statement's answer.
-        if let Err(e) = result.collect::<mysql_async::Row>().await {
-            answers.push(Err(refused(e)?));
-            break;
+        let answer = Answer { rows: result.affected_rows(), warnings: result.warnings() };
+        // This goes on to the next statement. The driver keeps the error of a statement that is not the first until
+        // here, and until then shows it as an answer without rows.
+        match result.collect::<mysql_async::Row>().await {
+            Ok(_) => answers.push(Ok(answer)),
+            Err(e) => {
+                answers.push(Err(refused(e)?));
+                break;
+            }
         }
     }
     Ok(answers)
