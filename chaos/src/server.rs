@@ -99,6 +99,8 @@ impl LocalServer {
         let directory = Directory::create(&parent, &options.name)?;
         let watchdog = Watchdog::start(directory.path())?;
         let (from, data) = (binary.clone(), directory.path().join("data"));
+        let temporary = arguments::temporary(&data);
+        std::fs::create_dir(&temporary).map_err(Error::io("making", &temporary))?;
         tokio::task::spawn_blocking(move || template::populate(&from, &data))
             .await
             .map_err(|e| Error::Start { server: binary.to_string(), why: e.to_string() })??;

@@ -100,12 +100,16 @@ async fn differences_of_timing_are_never_reported() {
             .await
             .unwrap();
             assert_ne!(found.verdict, Verdict::Different, "run {runs}: {found:?}");
-            assert!(!found.source.stood_still, "the writers do not write: {found:?}");
+            if found.source.stood_still {
+                // On a busy machine the writers may all have waited for the disk while the table was read.
+                continue;
+            }
             assert!(found.notes[0].contains("with themselves"), "{found:?}");
             assert!(found.notes[1].contains("written to"), "{found:?}");
             runs += 1;
         }
         let written = writers.stop().await;
+        assert!(runs > 0, "{written} writes, and the writers never wrote while the table was read");
         assert!(*suspected.get_mut(), "{runs} runs beside {written} writes never saw a difference of timing");
         let still = report(&request).await;
         assert_eq!(still.verdict, Verdict::Equal, "{still:?}");

@@ -1,7 +1,7 @@
 //! The servers' command lines: durable, row-based full-image binlog with GTIDs, quick to start, loopback only.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use converge_mysql::{Flavor, Version};
 
@@ -18,6 +18,8 @@ pub fn running(
     let flush = if options.durable { 1 } else { 0 };
     let mut list = common(binary, data);
     list.push(joined("--log-error=", log));
+    // A MariaDB that starts removes what it takes for its own old temporary tables, also another server's live ones.
+    list.push(joined("--tmpdir=", &temporary(data)));
     let texts = [
         format!("--port={port}"),
         // Ports are unique among this machine's servers, so they serve as server ids.
@@ -40,6 +42,11 @@ pub fn running(
     list.extend(flavored(binary).map(OsString::from));
     list.extend(options.extra.iter().map(OsString::from));
     list
+}
+
+/// The server's own directory for temporary tables, beside its data.
+pub fn temporary(data: &Path) -> PathBuf {
+    data.with_file_name("tmp")
 }
 
 /// What initialising and running have in common.
