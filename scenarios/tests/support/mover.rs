@@ -20,11 +20,16 @@ pub struct Mover {
 impl Mover {
     /// Describes a mover without starting it.
     pub fn new(source: &LocalServer, target: &LocalServer, tables: &str) -> Self {
+        Self::between(&source.address("shop").to_url(), &target.address("shop").to_url(), tables)
+    }
+
+    /// The same between any two URLs.
+    pub fn between(source: &str, target: &str, tables: &str) -> Self {
         Self {
             child: None,
             log: tempfile::NamedTempFile::new().unwrap(),
-            source: source.address("shop").to_url(),
-            target: target.address("shop").to_url(),
+            source: source.into(),
+            target: target.into(),
             tables: tables.into(),
             extra: Vec::new(),
         }

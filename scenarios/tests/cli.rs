@@ -1,0 +1,230 @@
+//! The command line: help that helps, and errors that say what failed, why, and what to do, on standard error, with
+//! exit code 2, without passwords. VDiff's own errors are read in `vdiff_cli.rs`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
+#[path = "support/mover.rs"]
+mod mover;
+#[path = "support/servers.rs"]
+mod support;
+
+use std::process::Output;
+
+use converge_chaos::server::{LocalServer, ServerBinary};
+use converge_mysql::{Address, Connector};
+use mover::converge;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+const PASSWORD: &str = "s3cret/w:rd";
+
+fn run(arguments: &[&str]) -> Output {
+    converge().args(arguments).output().unwrap()
+}
+
+fn everything(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+fn without_password(text: &str) {
+    assert!(!text.contains("s3cret"), "a password: {text}");
+}
+
+/// Exit code 2, nothing that looks like an answer, and an error with each of the words and a way out.
+fn refused(arguments: &[&str], words: &[&str]) {
+    let output = run(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    let lines: Vec<&str> = error.lines().collect();
+    assert!(lines.iter().any(|l| l.starts_with("error: ")), "{arguments:?}: {error}");
+    for word in words {
+        assert!(error.contains(word), "no {word:?} for {arguments:?}: {error}");
+    }
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("error"), "{}", everything(&output));
+    without_password(&everything(&output));
+}
+
+#[test]
+fn help_shows_an_example_and_exit_codes() {
+    let all = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    for words in ["Exit codes", "0  converged", "1  diverged", "2  the work", "3  not proven"] {
+        assert!(all.contains(words), "{all}");
+    }
+    for command in ["rehearse", "vdiff", "load", "move", "move run"].map(|c| c.split(' ').collect::<Vec<_>>())
+    {
+        let output = run(&[&command[..], &["--help"]].concat());
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let example = format!("  converge {}", command.join(" "));
+        assert!(help.contains("Example:") && help.contains(&example), "{help}");
+        assert!(all.contains(&format!("\n  {} ", command[0])), "{all}");
+    }
+    for command in [&[][..], &["nosuch"], &["move"], &["move", "status"], &["rehearse", "--sede", "1"]] {
+        let output = run(command);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{command:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Usage:"), "{command:?}");
+    }
+}
+
+/// Every form of a command that takes a URL, with that URL, and a good one where a second is needed.
+fn with_url(url: &str, good: &str) -> Vec<Vec<String>> {
+    let words = |text: &str| text.split(' ').map(|w| w.replace("URL", url).replace("GOOD", good)).collect();
+    [
+        "move run w --source URL --target GOOD --tables t --retry-for 1s",
+        "move run w --source GOOD --target URL --tables t --retry-for 1s",
+        "move status w --target URL",
+        "move switch-traffic w --target URL --timeout 1s",
+        "move cancel w --target URL",
+        "move complete w --target URL",
+        "load --url URL --seed 1 --duration 1s --rows 100",
+    ]
+    .map(words)
+    .into()
+}
+
+fn each_refused(commands: &[Vec<String>], words: &[&str]) {
+    for command in commands {
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        refused(&command, words);
+    }
+}
+
+#[test]
+fn a_url_that_is_none_is_explained_without_its_password() {
+    let good = "mysql://root@127.0.0.1:1/shop";
+    for (url, word) in [
+        ("postgres://root:s3cret@127.0.0.1:1/shop", "postgres"),
+        ("mysql://root:s3cret@127.0.0.1:port/shop", "mysql://"),
+        ("mysql://root:s3cret@127.0.0.1:70000/shop", "mysql://"),
+    ] {
+        each_refused(&with_url(url, good), &[word]);
+        refused(&["vdiff", "--source", url, "--target", good, "--tables", "t"], &[word]);
+        refused(&["vdiff", "--source", good, "--target", url, "--tables", "t"], &[word]);
+    }
+}
+
+#[test]
+fn a_scenario_or_server_that_cannot_be_used_is_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("report").display().to_string();
+    let file = directory.path().join("scenario.toml");
+    let path = file.to_str().unwrap();
+    for (scenario, word) in [
+        ("nmae = 'x'", "nmae"),
+        ("name = ", "TOML"),
+        ("tables = ['nosuch']", "nosuch"),
+        ("[[fault]]\nkind = 'kill_everybody'", "kill_everybody"),
+        ("[[fault]]\nkind = 'kill_mover'\nat_copied = 2.0", "at_copied"),
+        ("[load]\nrows = 'many'", "rows"),
+    ] {
+        std::fs::write(&file, scenario).unwrap();
+        refused(&["rehearse", path, "--report", &report], &[path, word]);
+    }
+    refused(&["rehearse", "/no/such/file.toml", "--report", &report], &["/no/such/file.toml"]);
+    std::fs::write(&file, "").unwrap();
+    for server in ["oracle", "/no/such/mysqld", "/bin/true"] {
+        refused(&["rehearse", path, "--server", server, "--report", &report], &[server]);
+    }
+    assert!(!directory.path().join("report").exists(), "nothing was begun");
+    refused(&["rehearse", path, "--report", &format!("{path}/below/a/file")], &[path]);
+}
+
+async fn root(server: &LocalServer) -> Conn {
+    let mut conn = Connector::new(server.address("")).connect().await.unwrap();
+    for sql in [
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.t (id INT PRIMARY KEY)",
+        "INSERT INTO shop.t VALUES (1), (2)",
+    ] {
+        conn.query_drop(sql).await.unwrap();
+    }
+    let account = "'dba'@'127.0.0.1'";
+    conn.query_drop(format!("CREATE USER {account} IDENTIFIED BY '{PASSWORD}'")).await.unwrap();
+    conn.query_drop(format!("GRANT ALL ON *.* TO {account}")).await.unwrap();
+    conn
+}
+
+fn dba(server: &LocalServer, database: &str) -> Address {
+    Address { user: "dba".into(), password: PASSWORD.into(), ..server.address(database) }
+}
+
+/// Servers that are away or that refuse, databases and tables that are not there.
+async fn unusable_servers(binary: &ServerBinary) {
+    let server = support::start(binary, "source").await;
+    let mut conn = root(&server).await;
+    let good = dba(&server, "shop").to_url();
+    let away = Address { port: 1, ..dba(&server, "shop") };
+    each_refused(&with_url(&away.to_url(), &good), &["127.0.0.1:1", "refused"]);
+    let wrong = Address { password: "s3cret".into(), ..dba(&server, "shop") };
+    each_refused(&with_url(&wrong.to_url(), &good), &["dba", "password"]);
+    let nowhere = with_url(&dba(&server, "nosuch").to_url(), &good);
+    // The load makes the database that it is given; the commands on a workflow do not need it to be there.
+    for command in nowhere.iter().filter(|c| c[0] == "move" && c[1] == "run") {
+        each_refused(std::slice::from_ref(command), &["nosuch"]);
+    }
+    let nothing = with_url(&dba(&server, "").to_url(), &good);
+    for command in nothing.iter().filter(|c| c[0] == "load" || c[1] == "run") {
+        each_refused(std::slice::from_ref(command), &["no database"]);
+    }
+    let tables = ["--tables", "nosuch", "--retry-for", "1s"];
+    let other = dba(&server, "mysql").to_url();
+    refused(
+        &[&["move", "run", "w", "--source", &good, "--target", &other], &tables[..]].concat(),
+        &["nosuch"],
+    );
+    for command in ["status", "switch-traffic", "cancel", "complete"] {
+        refused(&["move", command, "w", "--target", &good], &["no such workflow"]);
+    }
+
+    conn.query_drop("CREATE TABLE shop.customer (other INT)").await.unwrap();
+    refused(&["load", "--url", &good, "--duration", "1s"], &["customer"]);
+    conn.query_drop("CREATE USER 'poor'@'127.0.0.1' IDENTIFIED BY 's3cret'").await.unwrap();
+    let poor = Address { user: "poor".into(), password: "s3cret".into(), ..server.address("shop") };
+    each_refused(&with_url(&poor.to_url(), &good), &["poor"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_refuses_is_explained() {
+    for binary in support::servers() {
+        eprintln!("refusals on {}", binary.info);
+        unusable_servers(&binary).await;
+    }
+}
+
+/// All commands at work, with a password to keep.
+async fn discreet(binary: &ServerBinary) {
+    let (source, target) = tokio::join!(support::start(binary, "source"), support::start(binary, "target"));
+    root(&source).await;
+    let mut conn = root(&target).await;
+    conn.query_drop("DROP TABLE shop.t").await.unwrap();
+    let (from, to) = (dba(&source, "shop").to_url(), dba(&target, "shop").to_url());
+    let scratch = dba(&source, "scratch").to_url();
+    let load = run(&["load", "--url", &scratch, "--seed", "1", "--duration", "1s", "--rows", "100"]);
+    assert_eq!(load.status.code(), Some(0), "{}", everything(&load));
+    without_password(&everything(&load));
+
+    let mut mover = mover::Mover::between(&from, &to, "t");
+    mover.start();
+    mover.wait_for("replicating");
+    mover.switch();
+    for (verb, options) in [("status", &[][..]), ("status", &["--format", "json"]), ("complete", &[])] {
+        let output = mover.command(verb, options);
+        assert_eq!(output.status.code(), Some(0), "{}", everything(&output));
+        without_password(&everything(&output));
+    }
+    assert_eq!(mover.ended(), 0);
+    assert!(!mover.log().is_empty());
+    without_password(&mover.log());
+    let tables = ["--tables", "_t_fenced=t"];
+    let vdiff = run(&[&["vdiff", "--source", &from, "--target", &to], &tables[..]].concat());
+    assert_eq!(vdiff.status.code(), Some(0), "{}", everything(&vdiff));
+    without_password(&everything(&vdiff));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_stay_out_of_all_output() {
+    for binary in support::servers() {
+        eprintln!("passwords on {}", binary.info);
+        discreet(&binary).await;
+    }
+}
