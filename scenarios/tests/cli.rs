@@ -228,3 +228,49 @@ async fn passwords_stay_out_of_all_output() {
         discreet(&binary).await;
     }
 }
+
+/// An account that holds what `move run --help` names, and nothing else.
+async fn grant(conn: &mut Conn, binary: &ServerBinary, privileges: &[String]) {
+    let account = "'mover'@'127.0.0.1'";
+    conn.query_drop(format!("CREATE USER {account} IDENTIFIED BY '{PASSWORD}'")).await.unwrap();
+    for privilege in privileges {
+        let sql = format!("GRANT {privilege} TO {account}");
+        conn.query_drop(&sql).await.unwrap_or_else(|e| panic!("{}: {sql}: {e}", binary.info));
+    }
+}
+
+/// A whole move with the least privileges.
+async fn least_privileges(binary: &ServerBinary) {
+    let (source, target) = tokio::join!(support::start(binary, "source"), support::start(binary, "target"));
+    let (mut s, mut t) = (root(&source).await, root(&target).await);
+    t.query_drop("DROP TABLE shop.t").await.unwrap();
+    let client = match binary.kind() {
+        "mysql" => "REPLICATION CLIENT",
+        _ => "BINLOG MONITOR, SLAVE MONITOR",
+    };
+    let rows = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP";
+    let marks = "CREATE, SELECT, INSERT, UPDATE, DELETE ON _converge.*".to_owned();
+    let log = format!("REPLICATION SLAVE, {client} ON *.*");
+    let table = "SELECT, ALTER, DROP, CREATE, INSERT ON shop.*".to_owned();
+    grant(&mut s, binary, &[table, log, marks]).await;
+    grant(&mut t, binary, &[format!("{rows} ON shop.*"), format!("{rows} ON _converge.*")]).await;
+
+    let url = |server: &LocalServer| Address { user: "mover".into(), ..dba(server, "shop") }.to_url();
+    let mut mover = mover::Mover::between(&url(&source), &url(&target), "t");
+    mover.start();
+    mover.wait_for("replicating");
+    s.query_drop("UPDATE shop.t SET id = id + 10").await.unwrap();
+    mover.switch();
+    assert!(mover.command("complete", &[]).status.success());
+    assert_eq!(mover.ended(), 0, "{}", mover.log());
+    let rows: Vec<i32> = t.query("SELECT id FROM shop.t ORDER BY id").await.unwrap();
+    assert_eq!(rows, [11, 12]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_privileges_that_help_names_are_enough() {
+    for binary in support::servers() {
+        eprintln!("privileges on {}", binary.info);
+        least_privileges(&binary).await;
+    }
+}
