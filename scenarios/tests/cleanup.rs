@@ -9,6 +9,7 @@ mod support;
 #[path = "support/traces.rs"]
 mod traces;
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -17,7 +18,7 @@ use traces::Watched;
 /// What a rehearsal consists of: itself, two servers with a watchdog each, and the mover.
 const ALL: usize = 6;
 /// When it could clean up, next to nothing is left to wait for.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(2);
 /// When it could not, whoever notices must.
 const LATER: Duration = Duration::from_secs(15);
 
@@ -48,9 +49,9 @@ fn a_rehearsal_that_ends_by_itself_leaves_nothing() {
         assert_eq!(good.ended(), Some(0), "{}", good.output());
         good.assert_gone(ALL, SOON);
 
-        let mut late = Watched::start(&server, &format!("limit_seconds = 20.0\n{LONG}"), &[]);
+        let mut late = Watched::start(&server, &format!("limit_seconds = 8.0\n{LONG}"), &[]);
         assert_eq!(late.ended(), Some(3), "{}", late.output());
-        assert!(late.output().contains("did not end within 20 s"), "{}", late.output());
+        assert!(late.output().contains("did not end within 8 s"), "{}", late.output());
         late.assert_gone(ALL - 1, SOON);
     }
 }
@@ -58,7 +59,12 @@ fn a_rehearsal_that_ends_by_itself_leaves_nothing() {
 #[test]
 fn a_rehearsal_that_fails_leaves_nothing() {
     for server in support::servers() {
-        let mut without_proxy = Watched::start(&server, SHORT, &["--toxiproxy", "http://127.0.0.1:1"]);
+        // A proxy that takes connections and says nothing, until it is gone.
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", proxy.local_addr().unwrap());
+        let mut without_proxy = Watched::start(&server, SHORT, &["--toxiproxy", &url]);
+        without_proxy.until_running(ALL - 1);
+        drop(proxy);
         assert_eq!(without_proxy.ended(), Some(2), "{}", without_proxy.output());
         assert!(without_proxy.output().contains("what to do:"), "{}", without_proxy.output());
         without_proxy.assert_gone(ALL - 1, SOON);
