@@ -66,11 +66,13 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Hides whatever stands between the first `:` after `//` and the last `@`, for URLs that do not parse.
+/// Hides whatever stands between the first `:` after `//` (or at all, without one) and the last `@`, for URLs that do
+/// not parse.
 fn redacted(text: &str) -> String {
-    let (Some(scheme), Some(at)) = (text.find("//"), text.rfind('@')) else { return text.into() };
-    match text[scheme + 2..at.max(scheme + 2)].find(':') {
-        Some(colon) => format!("{}:***{}", &text[..scheme + 2 + colon], &text[at..]),
+    let Some(at) = text.rfind('@') else { return text.into() };
+    let user = text[..at].find("//").map_or(0, |slashes| slashes + 2);
+    match text[user..at].find(':') {
+        Some(colon) => format!("{}:***{}", &text[..user + colon], &text[at..]),
         None => text.into(),
     }
 }
@@ -152,10 +154,12 @@ mod tests {
         let a: Address = "mysql://root:secret@127.0.0.1/db".parse().unwrap();
         assert_eq!(a.to_string(), "mysql://root:***@127.0.0.1:3306/db");
         assert!(!format!("{a:?}").contains("secret"));
-        let error = "mysql//root:secret@h/db".parse::<Address>().unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
-        let error = "http://root:secret@h/db".parse::<Address>().unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
+        for bad in
+            ["mysql//root:secret@h/db", "http://root:secret@h/db", "root:secret@h/db", "root:secret@h//db"]
+        {
+            let error = bad.parse::<Address>().unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod vdiff;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub use failure::Failure;
 
@@ -76,9 +76,17 @@ pub enum Outcome {
     NotProven,
 }
 
+/// Every command's help ends with the exit codes, unless it explains its own.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let help = if help.contains("Exit codes") { help } else { format!("{help}\n\n{EXIT_CODES}") };
+    command.after_help(help).mut_subcommands(with_exit_codes)
+}
+
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().mut_subcommands(with_exit_codes).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

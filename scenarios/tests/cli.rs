@@ -37,6 +37,7 @@ fn refused(arguments: &[&str], words: &[&str]) {
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
     let lines: Vec<&str> = error.lines().collect();
     assert!(lines.iter().any(|l| l.starts_with("error: ")), "{arguments:?}: {error}");
+    assert!(lines.iter().any(|l| l.trim_start().starts_with("what to do: ")), "{arguments:?}: {error}");
     for word in words {
         assert!(error.contains(word), "no {word:?} for {arguments:?}: {error}");
     }
@@ -50,13 +51,15 @@ fn help_shows_an_example_and_exit_codes() {
     for words in ["Exit codes", "0  converged", "1  diverged", "2  the work", "3  not proven"] {
         assert!(all.contains(words), "{all}");
     }
-    for command in ["rehearse", "vdiff", "load", "move", "move run"].map(|c| c.split(' ').collect::<Vec<_>>())
-    {
+    let verbs = ["run", "status", "switch-traffic", "cancel", "complete"].map(|verb| vec!["move", verb]);
+    let others = ["rehearse", "vdiff", "load", "move"].map(|command| vec![command]);
+    for command in others.into_iter().chain(verbs) {
         let output = run(&[&command[..], &["--help"]].concat());
         let help = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));
         let example = format!("  converge {}", command.join(" "));
         assert!(help.contains("Example:") && help.contains(&example), "{help}");
+        assert!(help.contains("Exit codes") && help.contains("not proven"), "{help}");
         assert!(all.contains(&format!("\n  {} ", command[0])), "{all}");
     }
     for command in [&[][..], &["nosuch"], &["move"], &["move", "status"], &["rehearse", "--sede", "1"]] {
@@ -94,6 +97,7 @@ fn a_url_that_is_none_is_explained_without_its_password() {
     let good = "mysql://root@127.0.0.1:1/shop";
     for (url, word) in [
         ("postgres://root:s3cret@127.0.0.1:1/shop", "postgres"),
+        ("root:s3cret@127.0.0.1/shop", "mysql://"),
         ("mysql://root:s3cret@127.0.0.1:port/shop", "mysql://"),
         ("mysql://root:s3cret@127.0.0.1:70000/shop", "mysql://"),
     ] {

@@ -27,13 +27,16 @@ impl Failure {
 
 impl<E: Diagnostic> From<E> for Failure {
     fn from(error: E) -> Self {
+        // Who passes an error on has often nothing to add to its way out.
+        let passed_on = || error.diagnostic_source().and_then(|inner| Some(inner.help()?.to_string()));
+        let what_to_do = error.help().map(|h| h.to_string()).or_else(passed_on);
         let mut why = Vec::new();
         let mut cause = std::error::Error::source(&error);
         while let Some(e) = cause {
             why.push(e.to_string());
             cause = e.source();
         }
-        Self { what: error.to_string(), why, what_to_do: error.help().map(|h| h.to_string()) }
+        Self { what: error.to_string(), why, what_to_do }
     }
 }
 

@@ -40,8 +40,14 @@ enum Command {
     /// Fence writes on the source and prove that the target has everything
     SwitchTraffic(SwitchArguments),
     /// Give a workflow up; nothing is dropped
+    #[command(after_help = "\
+Example:
+  converge move cancel shop --target mysql://mover:pw@db2:3306/shop")]
     Cancel(Named),
     /// Declare a switched workflow done; nothing is dropped
+    #[command(after_help = "\
+Example:
+  converge move complete shop --target mysql://mover:pw@db2:3306/shop")]
     Complete(Named),
 }
 
@@ -60,7 +66,7 @@ struct Named {
 Example:
   converge move run shop --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
 
-Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION CLIENT (BINLOG MONITOR on MariaDB), and
+Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION CLIENT (BINLOG MONITOR, SLAVE MONITOR on MariaDB), and
 CREATE, SELECT, INSERT, UPDATE, DELETE on _converge.*; for switch-traffic also ALTER, DROP, CREATE and INSERT on the
 tables. On the target all of these on the tables and on _converge.*.
 
@@ -96,6 +102,9 @@ struct Run {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  converge move status shop --target mysql://mover:pw@db2:3306/shop --format json")]
 struct StatusArguments {
     #[command(flatten)]
     named: Named,
@@ -105,6 +114,9 @@ struct StatusArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  converge move switch-traffic shop --target mysql://mover:pw@db2:3306/shop --timeout 30s")]
 struct SwitchArguments {
     #[command(flatten)]
     named: Named,
