@@ -1,5 +1,7 @@
-//! What a rehearsal does: tables, load, faults, and what a pass must have seen. Read from TOML; everything has a
-//! default, and a field that is not known is an error.
+//! What a rehearsal does: tables, load, faults, and what a pass must have seen. Read from TOML.
+//!
+//! One rule for what a file leaves out: each field, also inside a table, is the default rehearsal's. A rate of 0 is no
+//! limit. A field that is not known is an error.
 
 use std::path::{Path, PathBuf};
 
@@ -41,8 +43,8 @@ pub struct Copy {
     pub strategy: String,
     /// Rows of a chunk at the most.
     pub chunk_rows: u64,
-    /// Rows a second; absent: as fast as it goes.
-    pub rows_per_second: Option<u32>,
+    /// Rows a second; 0: as fast as it goes.
+    pub rows_per_second: u32,
 }
 
 /// What must have happened for a pass to be earned.
@@ -116,7 +118,7 @@ impl Default for Scenario {
 
 impl Default for Copy {
     fn default() -> Self {
-        Self { strategy: "watermark".into(), chunk_rows: 2000, rows_per_second: Some(8000) }
+        Self { strategy: "watermark".into(), chunk_rows: 2000, rows_per_second: 8000 }
     }
 }
 
@@ -179,9 +181,18 @@ impl Scenario {
         let text = std::fs::read_to_string(path)
             .map_err(|why| BadScenario::Unreadable { path: path.into(), why })?;
         let invalid = |why: String| BadScenario::Invalid { path: path.into(), why };
-        let scenario: Self = toml::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        let scenario = Self::parse(&text).map_err(|e| invalid(e.to_string()))?;
         scenario.check().map_err(invalid)?;
         Ok(scenario)
+    }
+
+    /// The file's fields laid over the defaults.
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        // Read by itself first: only then does an error say where in the file it is.
+        let _: Self = toml::from_str(text)?;
+        let mut whole: toml::Table = toml::from_str(&Self::default().to_toml())?;
+        overlay(&mut whole, toml::from_str(text)?);
+        whole.try_into()
     }
 
     fn check(&self) -> Result<(), String> {
@@ -212,6 +223,18 @@ impl Scenario {
     }
 }
 
+/// Puts every field of `file` in the place of the one in `whole`; tables are gone into, lists are replaced.
+fn overlay(whole: &mut toml::Table, file: toml::Table) {
+    for (name, value) in file {
+        match (whole.get_mut(&name), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => overlay(under, over),
+            (_, value) => {
+                whole.insert(name, value);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +251,19 @@ mod tests {
         assert_eq!(read(&scenario.to_toml()).unwrap(), scenario);
         assert_eq!(Scenario::standard(7), scenario);
         assert_ne!(Scenario::standard(8), scenario);
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_the_defaults() {
+        let default = Scenario::default();
+        let scenario = read("[load]\nrows = 7\n[copy]\nchunk_rows = 9\n[least]\neach_kind = 1").unwrap();
+        assert_eq!((scenario.load.rows, scenario.copy.chunk_rows, scenario.least.each_kind), (7, 9, 1));
+        assert_eq!(scenario.load.statements_per_second, default.load.statements_per_second);
+        assert_eq!(scenario.load.weights, default.load.weights);
+        assert_eq!(scenario.copy.rows_per_second, default.copy.rows_per_second);
+        assert_eq!(scenario.least.during_copy, default.least.during_copy);
+        let unlimited = read("[load]\nstatements_per_second = 0\n[copy]\nrows_per_second = 0").unwrap();
+        assert_eq!((unlimited.load.statements_per_second, unlimited.copy.rows_per_second), (Some(0.0), 0));
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub struct LoadPlan {
     pub rollback_share: f64,
     /// Share of transactions that set a savepoint; half of them roll back to it.
     pub savepoint_share: f64,
-    /// Upper bound on statements per second over all sessions; none by default.
+    /// Upper bound on statements per second over all sessions; none by default, and 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statements_per_second: Option<f64>,
 }

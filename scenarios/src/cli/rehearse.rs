@@ -62,7 +62,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         seed,
         program: std::env::current_exe()
             .map_err(|e| Failure::new(format!("cannot find this program's own file: {e}")))?,
-        replay: replay(arguments.scenario.as_deref(), seed, &server),
+        replay: replay(&arguments, seed, &server),
         directory,
         toxiproxy: arguments.toxiproxy,
         keep: arguments.keep,
@@ -107,10 +107,22 @@ fn default_directory(name: &str, seed: u64) -> PathBuf {
     Path::new("runs").join(format!("{name}-{seed}-{time}"))
 }
 
-fn replay(scenario: Option<&Path>, seed: u64, server: &ServerBinary) -> String {
-    let scenario = scenario.map(|p| format!("{} ", p.display())).unwrap_or_default();
-    let program = std::env::args().next().unwrap_or_else(|| "converge".into());
-    format!("{program} rehearse {scenario}--seed {seed} --server {}", server.path.display())
+/// The command that does the same again, for a shell.
+fn replay(arguments: &Arguments, seed: u64, server: &ServerBinary) -> String {
+    let mut words = vec![std::env::args().next().unwrap_or_else(|| "converge".into()), "rehearse".into()];
+    words.extend(arguments.scenario.as_ref().map(|path| path.display().to_string()));
+    words.extend(["--seed".into(), seed.to_string(), "--server".into(), server.path.display().to_string()]);
+    words.extend(arguments.toxiproxy.iter().flat_map(|url| ["--toxiproxy".into(), url.clone()]));
+    words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell must see it: quoted unless it is plain.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Seed and plan come first, so that a run that never ends can be repeated too.
@@ -195,4 +207,20 @@ fn bars() -> Progress {
             bar.set_message(described(&state, copied, rows, lag));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        assert_eq!(shell_word("/usr/sbin/mariadbd"), "/usr/sbin/mariadbd");
+        for word in ["my plan.toml", "it's", "", "a;b", "$HOME", "é*"] {
+            let echoed = std::process::Command::new("/bin/sh")
+                .args(["-c", &format!("printf %s {}", shell_word(word))])
+                .output();
+            assert_eq!(String::from_utf8_lossy(&echoed.unwrap().stdout), word);
+        }
+    }
 }

@@ -19,6 +19,8 @@ use crate::verdict::{Finding, Oracle};
 const COPY_BOUND: Duration = Duration::from_secs(600);
 /// How long the load may take to acknowledge its least number of statements.
 const LOAD_BOUND: Duration = Duration::from_secs(60);
+/// How long the load is watched before its rate says anything.
+const OBSERVED: Duration = Duration::from_secs(3);
 /// What `switch-traffic` gets to fence and drain.
 const SWITCH_TIMEOUT: &str = "30s";
 /// How long the command may take over all.
@@ -66,15 +68,26 @@ impl Run<'_> {
         let least = self.options.scenario.least.each_kind;
         let settled = Instant::now() + Duration::from_secs_f64(self.options.scenario.settle_seconds);
         let give_up = settled + LOAD_BOUND;
-        let counters = load.counters();
-        let enough = || {
-            let totals = counters.totals();
-            Kind::WRITES.iter().all(|kind| totals.of(*kind).acknowledged >= least)
+        let acknowledged = || {
+            let totals = load.counters().totals();
+            Kind::WRITES.map(|kind| totals.of(kind).acknowledged)
         };
+        let (begun, before) = (Instant::now(), acknowledged());
         while Instant::now() < give_up && mover.is_running() {
             watcher.look(mover).await;
-            if Instant::now() >= settled && enough() {
+            let now = acknowledged();
+            let seen = begun.elapsed();
+            if Instant::now() >= settled && now.iter().all(|n| *n >= least) {
                 return;
+            }
+            if Instant::now() >= settled && seen >= OBSERVED {
+                let left = give_up.saturating_duration_since(Instant::now());
+                let pairs = before.iter().zip(now);
+                if pairs.into_iter().any(|(before, now)| out_of_reach(now - before, seen, now, least, left)) {
+                    let why = format!("each kind cannot reach {least} acknowledged statements in time");
+                    self.history.note(why);
+                    return;
+                }
             }
             tokio::time::sleep(TICK).await;
         }
@@ -150,5 +163,26 @@ impl Run<'_> {
         };
         self.oracles.push(Oracle::new("mover", finding, detail));
         Ok(())
+    }
+}
+
+/// Whether `least` is not to be reached in the time `left`, even at several times the rate that was seen.
+fn out_of_reach(gained: u64, seen: Duration, now: u64, least: u64, left: Duration) -> bool {
+    const GENEROUS: f64 = 4.0;
+    let hoped = GENEROUS * (gained + 1) as f64 / seen.as_secs_f64().max(f64::EPSILON) * left.as_secs_f64();
+    (now as f64) + hoped < least as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_hopeless_is_given_up() {
+        let (seen, left) = (Duration::from_secs(5), Duration::from_secs(50));
+        assert!(!out_of_reach(10, seen, 30, 50, left));
+        assert!(!out_of_reach(1, seen, 0, 50, left));
+        assert!(out_of_reach(0, seen, 0, 1_000_000, left));
+        assert!(out_of_reach(500, seen, 2000, 1_000_000, left));
     }
 }

@@ -54,8 +54,8 @@ impl Mover {
         .into();
         arguments.extend(["--copy-strategy".into(), copy.strategy.clone()]);
         arguments.extend(["--chunk-rows".into(), copy.chunk_rows.to_string()]);
-        if let Some(rate) = copy.rows_per_second {
-            arguments.extend(["--copy-rows-per-second".into(), rate.to_string()]);
+        if copy.rows_per_second > 0 {
+            arguments.extend(["--copy-rows-per-second".into(), copy.rows_per_second.to_string()]);
         }
         arguments.extend(["--retry-for".into(), "60s".into()]);
         // Should the rehearsal be killed, its end of the pipe closes, and the mover ends as well.
