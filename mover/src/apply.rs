@@ -71,8 +71,8 @@ pub struct Follower<'a, T: Target> {
     marks: Vec<Mark>,
     /// Whether changes of an unfinished source transaction were read.
     inside: bool,
-    /// Statements on moved tables that the operator says were applied by hand.
-    skip_statements: u32,
+    /// Where the statement on a moved table stands that the operator applied on the target.
+    passing: Option<String>,
 }
 
 impl<'a, T: Target> Follower<'a, T> {
@@ -108,15 +108,15 @@ impl<'a, T: Target> Follower<'a, T> {
             moved: false,
             marks: Vec::new(),
             inside: false,
-            skip_statements: 0,
+            passing: None,
         };
         follower.publish(None, 0);
         follower
     }
 
-    /// Passes over so many statements that change moved tables.
-    pub fn skipping(mut self, statements: u32) -> Self {
-        self.skip_statements = statements;
+    /// Passes over the statement at this position, which changes a moved table.
+    pub fn passing(mut self, statement: Option<String>) -> Self {
+        self.passing = statement;
         self
     }
 
@@ -250,8 +250,7 @@ impl<'a, T: Target> Follower<'a, T> {
     }
 
     async fn statement(&mut self, statement: String, position: String) -> Result<()> {
-        if self.skip_statements > 0 {
-            self.skip_statements -= 1;
+        if self.passing.as_ref() == Some(&position) {
             tracing::warn!("passing over a statement on a moved table, as asked: {statement}");
             return Ok(());
         }

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use converge_mysql::{Address, Connector};
+use converge_mysql::{Address, Connector, Position, within};
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use serde::Serialize;
 
 use crate::error::{Error, OnSide, Result};
 use crate::state::{State, Store, Workflow};
+use crate::target::TIMEOUT;
 
 /// A runner that said nothing for so long is taken for gone.
 const SILENT: f64 = 15.0;
@@ -31,6 +33,10 @@ pub struct Status {
     pub lag_seconds: Option<f64>,
     /// Why the workflow does not go on.
     pub error: Option<String>,
+    /// What its operator can do about it.
+    pub what_to_do: Option<String>,
+    /// Seconds since a runner last wrote its state.
+    pub silent_seconds: Option<f64>,
     /// Whether a runner said within the last seconds that it lives.
     pub running: bool,
     /// The source, without password.
@@ -65,10 +71,16 @@ impl From<&Workflow> for Status {
             workflow: w.name.clone(),
             state: if w.stopped { "error".into() } else { w.state.to_string() },
             tables: tables.collect(),
-            source_position: w.source_position.clone(),
+            // The runner asks for it once a second; what is applied since then is on the source as well.
+            source_position: w.source_position.as_ref().map(|text| match text.parse::<Position>() {
+                Ok(position) => position.joined(&w.position).to_string(),
+                Err(_) => text.clone(),
+            }),
             applied_position: w.position.to_string(),
             lag_seconds: w.lag_seconds,
             error: w.error.clone(),
+            what_to_do: w.what_to_do.clone(),
+            silent_seconds: w.silent_seconds,
             running: w.silent_seconds.is_some_and(|s| s < SILENT),
             source: w.source.clone(),
         }
@@ -104,7 +116,28 @@ impl Control {
 
     /// Where the workflow stands.
     pub async fn status(&mut self) -> Result<Status> {
-        Ok(Status::from(&self.load().await?))
+        let workflow = self.load().await?;
+        let mut status = Status::from(&workflow);
+        let ended = workflow.state.is_final() || workflow.stopped;
+        if !ended && let Some(why) = self.takes_no_writes().await? {
+            // The runner cannot write this down itself.
+            status.error = Some(why);
+            status.what_to_do =
+                Some("make the target writable again: a runner that is alive goes on by itself".into());
+        } else if !ended && !status.running && status.error.is_none() {
+            status.what_to_do = Some(
+                "if no `converge move run` is alive, start it again: it resumes at its checkpoint".into(),
+            );
+        }
+        Ok(status)
+    }
+
+    /// Why the target takes no writes, if its settings say so.
+    async fn takes_no_writes(&mut self) -> Result<Option<String>> {
+        let query = "SELECT @@GLOBAL.read_only";
+        let what = "asking whether the target is read-only";
+        let read_only: Option<u8> = within(TIMEOUT, what, self.conn.query_first(query)).await.on_target()?;
+        Ok((read_only == Some(1)).then(|| "the target has read_only = 1".to_owned()))
     }
 
     /// Fences writes on the source and waits until the target has everything, or takes the fence away again.

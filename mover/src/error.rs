@@ -67,6 +67,48 @@ pub enum Error {
         applied: String,
     },
 
+    /// The source's log is not the one that the checkpoint speaks of.
+    #[error("the source's binary logs are not those of this workflow any more: {what}")]
+    #[diagnostic(help(
+        "the source was restored from a backup, or its logs were reset (RESET BINARY LOGS AND GTIDS, RESET MASTER): \
+         the checkpoint means nothing in the new logs. Cancel the workflow, empty the target tables, and start again; \
+         or point --source at a server that kept the former history"
+    ))]
+    HistoryReplaced {
+        /// What was found.
+        what: String,
+    },
+
+    /// A row or statement that a server does not take.
+    #[error("{side}: {what} needs a packet of {needed} bytes, max_allowed_packet there is {allowed}")]
+    #[diagnostic(help(
+        "SET GLOBAL max_allowed_packet = {needed} (rounded up to a multiple of 1024) on the {side}, and run the \
+         workflow again: it resumes at its checkpoint"
+    ))]
+    PacketTooLarge {
+        /// Which server.
+        side: Side,
+        /// What is too large.
+        what: String,
+        /// Bytes that it takes.
+        needed: usize,
+        /// Bytes that the server takes.
+        allowed: usize,
+    },
+
+    /// A table or column that was there is not there any more.
+    #[error("{side}: the definition of a table was changed: {error}")]
+    #[diagnostic(help(
+        "somebody dropped, renamed or altered a table of the workflow: make it again as it was and run the workflow \
+         again; if rows were lost with it, cancel and start again"
+    ))]
+    Redefined {
+        /// Which server.
+        side: Side,
+        /// The server's words.
+        error: ServerError,
+    },
+
     /// The definition of a moved table changed during the move.
     #[error("a statement changed a moved table at {position}: {statement}")]
     #[diagnostic(help(
@@ -154,6 +196,14 @@ impl Error {
         Self::Refused { what: what.into(), help: help.into() }
     }
 
+    /// What its operator can do, in words.
+    pub fn advice(&self) -> String {
+        let own = self.help().map(|help| help.to_string());
+        let inner = || self.diagnostic_source().and_then(|inner| Some(inner.help()?.to_string()));
+        own.or_else(inner)
+            .unwrap_or_else(|| "see the server's words above, remove the cause, run again".into())
+    }
+
     /// Whether a new session may get further.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Server { error, .. } if error.is_transient())
@@ -180,6 +230,13 @@ impl<T> OnSide<T> for std::result::Result<T, ServerError> {
     }
 
     fn on(self, side: Side) -> Result<T> {
-        self.map_err(|error| Error::Server { side, error })
+        self.map_err(|error| match error.server_code() {
+            Some(code) if REDEFINED.contains(&code) => Error::Redefined { side, error },
+            _ => Error::Server { side, error },
+        })
     }
 }
+
+/// Server errors that say that a table is not what it was: no such database, table or column, another number of
+/// columns, a table that an engine has lost.
+const REDEFINED: &[u16] = &[1049, 1051, 1054, 1072, 1136, 1146, 1364, 1932];

@@ -3,11 +3,12 @@
 use converge_mysql::{Error as ServerError, quote};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, OnSide, Result, Side};
 
 /// What a column holds, as far as reading and writing its values needs to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// TINYINT to BIGINT.
     Int {
@@ -52,7 +53,7 @@ pub enum Kind {
 }
 
 /// One stored column. Generated columns are left to the server and are not listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct Column {
 }
 
 /// One table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Database.
     pub schema: String,

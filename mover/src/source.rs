@@ -10,8 +10,10 @@ mod decimal;
 mod decode;
 mod event;
 mod fence;
+pub mod history;
 mod json;
 pub mod marks;
+mod refused;
 mod server;
 mod statement;
 mod temporal;
@@ -22,7 +24,7 @@ pub use binlog::ServerStream;
 pub use bytes::{Bytes, Truncated};
 pub use decode::{BadRow, Plan};
 pub use fence::fenced_name;
-pub use server::{ServerReader, ServerSource};
+pub use server::{ServerReader, ServerSource, server_id};
 
 use converge_mysql::Position;
 

@@ -4,6 +4,8 @@
 //! `applied` and `copy_table` change only in the transactions that write the rows they speak of; `workflow` is for
 //! everything else, so that commands from other machines never wait for a transaction in progress.
 
+pub mod resume;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -109,6 +111,8 @@ pub struct Workflow {
     pub lag_seconds: Option<f64>,
     /// Why it does not go on, if so.
     pub error: Option<String>,
+    /// What its operator can do about it.
+    pub what_to_do: Option<String>,
     /// Whether `error` ended the run.
     pub stopped: bool,
     /// Seconds since a runner last said that it lives.
@@ -179,7 +183,7 @@ impl Store {
                  state VARCHAR(16) NOT NULL, source TEXT NOT NULL, source_schema VARCHAR(64) NOT NULL, \
                  target_schema VARCHAR(64) NOT NULL, strategy VARCHAR(32) NOT NULL, \
                  switch_token VARCHAR(64), switch_deadline DATETIME(3), switch_outcome TEXT, \
-                 error TEXT, stopped BOOLEAN NOT NULL DEFAULT FALSE, source_position LONGTEXT, lag_seconds DOUBLE, \
+                 error TEXT, what_to_do TEXT, stopped BOOLEAN NOT NULL DEFAULT FALSE, source_position LONGTEXT, lag_seconds DOUBLE, \
                  alive_at DATETIME(3), created_at DATETIME(3) NOT NULL) ENGINE=InnoDB",
                 table("workflow")
             ),
@@ -197,7 +201,7 @@ impl Store {
                 table("copy_table")
             ),
         ];
-        for statement in statements {
+        for statement in statements.into_iter().chain(resume::creation()) {
             self.execute(conn, "creating the workflow's state on the target", statement).await?;
         }
         Ok(())
@@ -271,7 +275,7 @@ impl Store {
         }
         let query = format!(
             "SELECT w.state, w.source, w.source_schema, w.target_schema, w.strategy, a.position, w.source_position, \
-             w.lag_seconds, w.error, w.stopped, TIMESTAMPDIFF(MICROSECOND, w.alive_at, UTC_TIMESTAMP(3)) / 1e6 AS silent, \
+             w.lag_seconds, w.error, w.what_to_do, w.stopped, TIMESTAMPDIFF(MICROSECOND, w.alive_at, UTC_TIMESTAMP(3)) / 1e6 AS silent, \
              w.switch_token, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), w.switch_deadline) AS left_us, w.switch_outcome \
              FROM {} w JOIN {} a ON a.workflow = w.name WHERE w.name = {}",
             table("workflow"),
@@ -299,6 +303,7 @@ impl Store {
             source_position: text("source_position"),
             lag_seconds: row.get::<Option<f64>, _>("lag_seconds").flatten(),
             error: text("error"),
+            what_to_do: text("what_to_do"),
             stopped: row.get::<bool, _>("stopped").unwrap_or(false),
             silent_seconds: text("silent").and_then(|s| s.parse().ok()),
             switch: match (&token, &outcome) {
@@ -421,7 +426,7 @@ impl Store {
     pub async fn heartbeat(&self, conn: &mut Conn, source: &Position, lag: f64) -> Result<()> {
         let sql = format!(
             "UPDATE {} SET alive_at = UTC_TIMESTAMP(3), source_position = {}, lag_seconds = {lag}, error = NULL, \
-             stopped = FALSE WHERE name = {}",
+             what_to_do = NULL, stopped = FALSE WHERE name = {}",
             table("workflow"),
             quote::text(&source.to_string()),
             self.me()
@@ -430,11 +435,12 @@ impl Store {
     }
 
     /// Records why the workflow does not go on; `stopped`: it needs its operator.
-    pub async fn record_error(&self, conn: &mut Conn, error: &str, stopped: bool) -> Result<()> {
+    pub async fn record_error(&self, conn: &mut Conn, error: &str, help: &str, stopped: bool) -> Result<()> {
         let sql = format!(
-            "UPDATE {} SET error = {}, stopped = {stopped} WHERE name = {}",
+            "UPDATE {} SET error = {}, what_to_do = {}, stopped = {stopped} WHERE name = {}",
             table("workflow"),
             quote::text(error),
+            quote::text(help),
             self.me()
         );
         self.execute(conn, "recording an error", sql).await.map(drop)

@@ -4,6 +4,7 @@
 //! ends it, and the next one begins at the checkpoint; there is no other recovery. Errors that a new session cannot
 //! cure are recorded in the target and end the run.
 
+mod definition;
 mod session;
 mod setup;
 mod switch;
@@ -12,6 +13,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use converge_mysql::connect::with_patience;
 use converge_mysql::{Address, Connector};
 
 use crate::copy::{Pace, Strategy};
@@ -35,8 +37,10 @@ pub struct Options {
     pub pace: Pace,
     /// How long to go on trying without progress.
     pub retry_for: Duration,
-    /// Statements on moved tables to pass over, because the operator applied them on the target.
-    pub skip_ddl: u32,
+    /// Pass over the statement on a moved table at which the workflow stopped: the operator applied it on the target.
+    pub skip_ddl: bool,
+    /// How long a server or the network may be silent before a connection is taken for dead.
+    pub patience: Duration,
 }
 
 /// How a run ended well.
@@ -68,6 +72,10 @@ fn check_name(name: &str) -> Result<()> {
 ///
 /// Errors: what a new session cannot cure, or no progress for [`Options::retry_for`].
 pub async fn run(options: &Options) -> Result<Ended> {
+    with_patience(options.patience, run_patiently(options)).await
+}
+
+async fn run_patiently(options: &Options) -> Result<Ended> {
     check_name(&options.workflow)?;
     options.source.require_database().on_source()?;
     options.target.require_database().on_target()?;
@@ -88,15 +96,15 @@ pub async fn run(options: &Options) -> Result<Ended> {
         };
         let stuck = stuck_since.elapsed();
         if !error.is_transient() {
-            record(options, &error.to_string(), true).await;
+            record(options, &error, true).await;
             return Err(error);
         }
         if stuck > options.retry_for {
             let error = Error::GaveUp { seconds: stuck.as_secs(), last: error.to_string() };
-            record(options, &error.to_string(), true).await;
+            record(options, &error, true).await;
             return Err(error);
         }
-        let known = record(options, &format!("reconnecting: {error}"), false).await;
+        let known = record(options, &error, false).await;
         // A server that was never reached is more likely a typing error than an outage.
         if std::mem::take(&mut first) && !known && progress.is_none() {
             return Err(error);
@@ -119,25 +127,33 @@ fn delays() -> impl Iterator<Item = Duration> {
 }
 
 /// Leaves the reason where `status` finds it, if the target can be reached at all. Whether the workflow is known there.
-async fn record(options: &Options, error: &str, stopped: bool) -> bool {
+async fn record(options: &Options, error: &Error, stopped: bool) -> bool {
+    let mut known = false;
     let attempt = async {
         let mut conn = Connector::new(options.target.clone()).connect().await.on_target()?;
         let store = Store::new(&options.workflow, 0);
-        let known = store.load(&mut conn).await?.is_some();
-        if known {
-            store.record_error(&mut conn, error, stopped).await?;
+        known = store.load(&mut conn).await?.is_some();
+        // Whoever runs the workflow says himself how it goes.
+        if !known || matches!(error, Error::AlreadyRunning { .. }) {
+            return Ok(());
         }
-        Ok::<_, Error>(known)
+        if let Error::Ddl { position, .. } = error {
+            store.stopped_at(&mut conn, position).await?;
+        }
+        let (words, help) = match stopped {
+            true => (error.to_string(), error.advice()),
+            false => (format!("reconnecting: {error}"), RETRYING.to_owned()),
+        };
+        store.record_error(&mut conn, &words, &help, stopped).await
     };
-    match tokio::time::timeout(Duration::from_secs(5), attempt).await {
-        Ok(Ok(known)) => known,
-        Ok(Err(e)) => {
-            tracing::debug!("the error could not be recorded on the target: {e}");
-            false
-        }
-        Err(_) => false,
+    if let Ok(Err(e)) = tokio::time::timeout(Duration::from_secs(5), attempt).await {
+        tracing::debug!("the error could not be recorded on the target: {e}");
     }
+    known
 }
+
+/// What to do about what goes away by itself.
+const RETRYING: &str = "nothing: the runner tries again by itself, and goes on at its checkpoint";
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,29 @@ use crate::error::Error;
 
 /// How long making a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After how long without traffic the system begins to ask whether the other end is there.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+tokio::task_local! {
+    static PATIENCE: Duration;
+}
+
+/// The longest bound that [`with_patience`] cuts: a longer one belongs to a statement that may work for long.
+const ORDINARY: Duration = Duration::from_secs(60);
+
+/// Runs `future` with every ordinary bound in it, of [`within`] and of connecting, cut to `patience`: so long may a
+/// server or the network be silent before a connection is taken for dead. Tasks that it spawns are not included.
+pub async fn with_patience<T>(patience: Duration, future: impl Future<Output = T>) -> T {
+    PATIENCE.scope(patience, future).await
+}
+
+/// `bound`, cut to the patience of the task that asks.
+pub fn patient(bound: Duration) -> Duration {
+    if bound > ORDINARY {
+        return bound;
+    }
+    PATIENCE.try_with(|patience| bound.min(*patience)).unwrap_or(bound)
+}
 
 /// Waits for `future` for at most `bound`; past it the error says that `what` got no answer.
 pub async fn within<T, E>(
@@ -21,6 +44,7 @@ pub async fn within<T, E>(
 where
     Error: From<(String, E)>,
 {
+    let bound = patient(bound);
     match tokio::time::timeout(bound, future).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(e)) => Err(Error::from((what.to_owned(), e))),
@@ -83,9 +107,15 @@ impl Connector {
             .db_name((!self.address.database.is_empty()).then(|| self.address.database.clone()))
             .prefer_socket(false)
             .tcp_nodelay(true)
+            .tcp_keepalive(Some(KEEPALIVE))
+            // Given here, the driver does not ask the server for them. What comes in is bounded by the server's own
+            // limits; what goes out is held against them by whoever sends it.
+            .max_allowed_packet(Some(1 << 30))
+            .wait_timeout(Some(28_800))
             .client_found_rows(self.found_rows)
             .stmt_cache_size(0);
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
+        let bound = patient(CONNECT_TIMEOUT);
+        let opened = tokio::time::timeout(bound, async {
             let mut conn = Conn::new(opts).await?;
             for statement in &self.setup {
                 conn.query_drop(statement.as_str()).await?;
@@ -97,7 +127,7 @@ impl Connector {
             Ok(Err(e)) => Err(self.refused(e)),
             Err(_) => Err(Error::Unreachable {
                 address: self.address.to_string(),
-                why: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+                why: format!("no answer within {} s", bound.as_secs_f64()),
             }),
         }
     }
@@ -119,4 +149,20 @@ impl Connector {
 /// Closes a connection politely, without waiting for more than a moment.
 pub async fn close(conn: Conn) {
     let _ = tokio::time::timeout(Duration::from_millis(500), conn.disconnect()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn patience_cuts_ordinary_bounds_only() {
+        let short = Duration::from_millis(5);
+        let silent = std::future::pending::<Result<(), Error>>();
+        let error = with_patience(short, within(ORDINARY, "x", silent)).await.unwrap_err();
+        assert!(matches!(error, Error::TimedOut { after, .. } if after == short));
+        let long = ORDINARY + Duration::from_secs(1);
+        assert_eq!(with_patience(short, async { patient(long) }).await, long);
+        assert_eq!(patient(long), long);
+    }
 }

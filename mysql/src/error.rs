@@ -108,22 +108,35 @@ pub enum Error {
 }
 
 /// Server errors that go away by themselves: lock waits, deadlocks, shutdown, too many connections,
-/// a server that is read-only or out of disk for the moment.
+/// a server that is read-only or out of disk, memory or threads for the moment.
 const TRANSIENT_CODES: &[u16] = &[
     1021, // disk full
+    1023, 1026, // error on close or write, as when the disk is full
+    1037, 1038, 1041, // out of memory
     1040, // too many connections
     1053, // server shutdown in progress
+    1077, 1079, 1080, // shutting down
     1114, // table is full
+    1135, // no thread can be made
     1152, // aborted connection
     1158, 1159, 1160, 1161, // network read/write errors
     1203, // user has too many connections
     1205, // lock wait timeout
+    1206, // the locks take too much memory
     1213, // deadlock
+    1223, // a global read lock
+    1226, // the account's hourly or session limit
     1290, // running with --read-only
     1317, // query interrupted
+    1412, // the table was altered meanwhile
+    1637, // too many open transactions
+    1792, // transaction_read_only
     1836, // running in read-only mode
     1927, // connection was killed (MariaDB)
+    1969, // maximum statement time exceeded (MariaDB)
     3024, // maximum execution time exceeded
+    3032, // offline mode
+    3168, // the server is not available for the moment
     3169, // session was killed
     4031, // disconnected because of inactivity
 ];
@@ -163,6 +176,8 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Lost { .. } | Self::TimedOut { .. } => true,
+            // The storage engine's errors by the system's number: 28 is a full disk.
+            Self::Server { code: 1030, message, .. } => message.contains("rror 28"),
             Self::Server { code, .. } => TRANSIENT_CODES.contains(code),
             _ => false,
         }

@@ -52,6 +52,13 @@ impl MySqlGtidSet {
         })
     }
 
+    /// Adds every transaction of `other`.
+    pub fn join(&mut self, other: &Self) {
+        for (uuid, tag, intervals) in other.iter() {
+            intervals.iter().for_each(|&(from, to)| self.add_interval(uuid, tag, from, to));
+        }
+    }
+
     /// UUID, tag and inclusive intervals of each member, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &[(u64, u64)])> {
         self.intervals.iter().map(|((uuid, tag), list)| (uuid.as_str(), tag.as_str(), list.as_slice()))
@@ -124,6 +131,15 @@ impl MariaDbGtidPosition {
     /// Moves a domain to a transaction.
     pub fn advance(&mut self, domain: u32, server: u32, number: u64) {
         self.domains.insert(domain, (server, number));
+    }
+
+    /// Moves each domain to where `other` is, if that is farther.
+    pub fn join(&mut self, other: &Self) {
+        for (domain, (server, number)) in &other.domains {
+            if self.domains.get(domain).is_none_or(|(_, mine)| mine < number) {
+                self.advance(*domain, *server, *number);
+            }
+        }
     }
 
     /// Whether, in each domain that `other` names, this position is as far or farther.
@@ -216,6 +232,9 @@ mod tests {
             let sets = (a.iter().collect::<BTreeSet<_>>(), b.iter().collect::<BTreeSet<_>>());
             prop_assert_eq!(build(&a).covers(&build(&b)), sets.0.is_superset(&sets.1));
             prop_assert_eq!(build(&a).to_string().parse::<MySqlGtidSet>().unwrap(), build(&a));
+            let mut joined = build(&a);
+            joined.join(&build(&b));
+            prop_assert_eq!(joined, build(&[a, b].concat()));
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct FilePosition {
 
 impl FilePosition {
     /// The number at the end of the file's name; files are compared by it.
-    fn sequence(&self) -> u64 {
+    pub fn sequence(&self) -> u64 {
         self.file.rsplit('.').next().and_then(|n| n.parse().ok()).unwrap_or(0)
     }
 }
@@ -53,6 +53,19 @@ impl Position {
             (Self::File(a), Self::File(b)) => Some((a.sequence(), a.offset) >= (b.sequence(), b.offset)),
             _ => None,
         }
+    }
+
+    /// The position of a reader who has seen what either has seen. Of two forms that do not compare, `self`.
+    pub fn joined(mut self, other: &Self) -> Self {
+        match (&mut self, other) {
+            (Self::Gtid(a), Self::Gtid(b)) => a.join(b),
+            (Self::MariaDbGtid(a), Self::MariaDbGtid(b)) => a.join(b),
+            (Self::File(a), Self::File(b)) if (b.sequence(), b.offset) > (a.sequence(), a.offset) => {
+                a.clone_from(b);
+            }
+            _ => {}
+        }
+        self
     }
 
     /// The position after the last transaction that a server has logged, by GTID where the server has them
@@ -154,6 +167,19 @@ mod tests {
         assert_eq!(new.covers(&old), Some(true));
         assert_eq!(old.covers(&new), Some(false));
         assert_eq!(old.to_string().parse::<Position>().unwrap(), old);
+    }
+
+    #[test]
+    fn joined_positions_cover_both() {
+        for (a, b, joined) in [
+            ("mariadb-gtid:0-1-5,1-1-9", "mariadb-gtid:0-2-7,2-1-1", "mariadb-gtid:0-2-7,1-1-9,2-1-1"),
+            ("file:b.000002:4", "file:b.000001:900", "file:b.000002:4"),
+            ("file:b.000002:4", "file:b.000002:5", "file:b.000002:5"),
+        ] {
+            let (a, b): (Position, Position) = (a.parse().unwrap(), b.parse().unwrap());
+            assert_eq!(a.clone().joined(&b).to_string(), joined);
+            assert_eq!(a.clone().joined(&b).covers(&b), Some(true));
+        }
     }
 
     #[test]

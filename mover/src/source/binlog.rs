@@ -20,16 +20,26 @@ use super::compressed;
 use super::decode::Plan;
 use super::event::{RowsHeader, Unreadable, file_name, kind, query_parts, unwrapped, uuid_text};
 use super::marks;
+use super::refused::{self, lost};
 use super::statement::{self, Meaning};
 use crate::change::{Advance, Change, Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
 use crate::value::Value;
 
-/// How often an idle source says that it lives.
-pub const HEARTBEAT: Duration = Duration::from_secs(2);
-/// A source that is silent for so long is taken for lost.
-pub const SILENCE: Duration = Duration::from_secs(10);
+/// A source that is silent for so long is taken for lost, unless its reader has less patience.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a source may be silent.
+pub fn silence() -> Duration {
+    converge_mysql::connect::patient(SILENCE)
+}
+
+/// How often an idle source is to say that it lives: several times before it is taken for lost.
+pub fn heartbeat() -> Duration {
+    (silence() / 5).min(Duration::from_secs(2))
+}
+
 /// Decoded events read ahead of the applier.
 const READ_AHEAD: usize = 64;
 
@@ -91,11 +101,6 @@ impl Drop for ServerStream {
     }
 }
 
-fn lost(why: &str) -> Error {
-    let what = "reading the source's binary log".to_owned();
-    Err::<(), _>(ServerError::Lost { what, why: why.into() }).on_source().expect_err("made from an error")
-}
-
 /// Where a table map leads.
 enum Mapped {
     Moved(Plan),
@@ -126,6 +131,7 @@ struct Reader {
     at: FilePosition,
     transaction: Transaction,
     out: Vec<StreamEvent>,
+    silence: Duration,
 }
 
 /// Set on events that a server made up for the reader; they are in no file.
@@ -149,19 +155,20 @@ impl Reader {
             at,
             transaction: Transaction::default(),
             out: Vec::new(),
+            silence: silence(),
         }
     }
 
     /// Reads binlog events until there is something to pass on.
     async fn next_batch(&mut self) -> Result<Vec<StreamEvent>> {
         while self.out.is_empty() {
-            let event = match tokio::time::timeout(SILENCE, self.stream.next()).await {
+            let event = match tokio::time::timeout(self.silence, self.stream.next()).await {
                 Ok(Some(Ok(event))) => event,
-                Ok(Some(Err(e))) => return Err(self.broken(e)),
+                Ok(Some(Err(e))) => return Err(refused::reason(e, &self.at.to_string())),
                 Ok(None) => return Err(lost("the source ended the stream, as it does when it shuts down")),
                 Err(_) => {
                     let what = "reading the source's binary log (heartbeats included)".to_owned();
-                    return Err(ServerError::TimedOut { what, after: SILENCE }).on_source();
+                    return Err(ServerError::TimedOut { what, after: self.silence }).on_source();
                 }
             };
             if let Err(Unreadable(why)) = self.handle(&event) {
@@ -169,19 +176,6 @@ impl Reader {
             }
         }
         Ok(std::mem::take(&mut self.out))
-    }
-
-    fn broken(&self, error: mysql_async::Error) -> Error {
-        match error {
-            mysql_async::Error::Server(e) if e.code == 1236 => {
-                let same_id = e.message.contains("same server_uuid") || e.message.contains("same server_id");
-                if same_id {
-                    return lost(&e.message);
-                }
-                Error::BinlogPurged { position: self.at.to_string(), message: e.message.to_string() }
-            }
-            other => lost(&other.to_string()),
-        }
     }
 
     fn handle(&mut self, event: &Event) -> std::result::Result<(), Unreadable> {

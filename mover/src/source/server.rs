@@ -7,8 +7,8 @@ use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerIn
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Row as ServerRow, Sid};
 
-use super::binlog::{HEARTBEAT, ServerStream};
-use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, marks};
+use super::binlog::{ServerStream, heartbeat};
+use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, marks, refused};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
@@ -34,9 +34,7 @@ impl ServerSource {
         tables: Arc<[Table]>,
         run: u64,
     ) -> Self {
-        // Ids of real servers are mostly small: the upper half is used.
-        let server_id = (run ^ run >> 32) as u32 | 0x8000_0000;
-        Self { connector, workflow: workflow.into(), tables, info, server_id }
+        Self { connector, workflow: workflow.into(), tables, info, server_id: server_id(run) }
     }
 
     /// A connection whose results are bytes in each column's own character set.
@@ -45,7 +43,8 @@ impl ServerSource {
         within(
             TIMEOUT,
             "setting up a session",
-            conn.query_drop("SET SESSION sql_mode = '', character_set_results = NULL"),
+            // A copy that goes slowly leaves its connection idle for long.
+            conn.query_drop("SET SESSION sql_mode = '', character_set_results = NULL, wait_timeout = 28800"),
         )
         .await
         .on_source()?;
@@ -114,13 +113,17 @@ impl ServerSource {
     }
 
     async fn set_up_dump(&self, conn: &mut Conn, position: &Position) -> Result<()> {
-        let nanoseconds = HEARTBEAT.as_nanos();
-        let mut setup = vec![match self.info.flavor {
-            Flavor::MySql => format!(
-                "SET @source_heartbeat_period = {nanoseconds}, @master_heartbeat_period = {nanoseconds}"
-            ),
-            Flavor::MariaDb => format!("SET @master_heartbeat_period = {nanoseconds}"),
-        }];
+        let nanoseconds = heartbeat().as_nanos();
+        // A stream that waits for a slow target must not be given up by the source.
+        let mut setup = vec![
+            "SET SESSION net_write_timeout = 3600".into(),
+            match self.info.flavor {
+                Flavor::MySql => format!(
+                    "SET @source_heartbeat_period = {nanoseconds}, @master_heartbeat_period = {nanoseconds}"
+                ),
+                Flavor::MariaDb => format!("SET @master_heartbeat_period = {nanoseconds}"),
+            },
+        ];
         if self.info.flavor == Flavor::MariaDb {
             setup.push("SET @mariadb_slave_capability = 4".into());
             if let Position::MariaDbGtid(at) = position {
@@ -166,9 +169,15 @@ impl Source for ServerSource {
                 conn.get_binlog_stream(request.with_filename(at.file.as_bytes()).with_pos(at.offset)).await
             }
         };
-        let stream = stream.map_err(|e| ServerError::driver("asking for the binary log", e)).on_source()?;
+        let stream = stream.map_err(|e| refused::reason(e, &position.to_string()))?;
         Ok(ServerStream::start(stream, position, self.tables.clone(), &self.workflow))
     }
+}
+
+/// An id among the source's replicas for a reader with this number.
+pub fn server_id(run: u64) -> u32 {
+    // Ids of real servers are mostly small: the upper half is used.
+    (run ^ run >> 32) as u32 | 0x8000_0000
 }
 
 fn sid(uuid: &str, tag: &str, intervals: &[(u64, u64)]) -> Result<Sid<'static>> {

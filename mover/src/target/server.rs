@@ -1,5 +1,8 @@
 //! A real MySQL or MariaDB server as the target.
 
+use std::time::Duration;
+
+use converge_mysql::connect::patient;
 use converge_mysql::{Connector, Error as ServerError, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -7,7 +10,7 @@ use mysql_async::prelude::Queryable;
 use super::render::{self, Expect, Statement};
 use super::{Checkpoint, ChunkRows, TIMEOUT, Target};
 use crate::apply::plan::Step;
-use crate::error::{Error, OnSide, Result};
+use crate::error::{Error, OnSide, Result, Side};
 use crate::schema::Table;
 use crate::state::Store;
 use crate::value::{Row, row_weight};
@@ -26,6 +29,8 @@ pub struct ServerTarget {
     /// The tables under their names on the target, with the source's columns: values are in the source's terms.
     tables: Vec<Table>,
     in_transaction: bool,
+    /// The server's `max_allowed_packet`.
+    largest_packet: usize,
     /// The position being applied, for messages.
     at: String,
 }
@@ -39,11 +44,18 @@ impl ServerTarget {
             .clone()
             .with_found_rows()
             .with_setup("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
-            .with_setup("SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = 20, sql_notes = 0")
+            .with_setup(format!(
+                "SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = {}, sql_notes = 0",
+                lock_wait().as_secs().max(1)
+            ))
             .with_setup("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
             .with_setup("SET NAMES binary");
-        let conn = connector.connect().await.on_target()?;
-        Ok(Self { conn, store, tables, in_transaction: false, at: String::new() })
+        let mut conn = connector.connect().await.on_target()?;
+        let query = "SELECT @@max_allowed_packet";
+        let largest: Option<u64> =
+            within(TIMEOUT, "reading max_allowed_packet", conn.query_first(query)).await.on_target()?;
+        let largest_packet = largest.map_or(usize::MAX, |n| n as usize);
+        Ok(Self { conn, store, tables, in_transaction: false, largest_packet, at: String::new() })
     }
 
     async fn begin(&mut self) -> Result<()> {
@@ -63,7 +75,7 @@ impl ServerTarget {
             let mut packet = Vec::new();
             let mut n = 0;
             for statement in rest.iter().take(MOST_STATEMENTS) {
-                let full = packet.len() + statement.sql.len() > MOST_BYTES;
+                let full = packet.len() + statement.sql.len() > MOST_BYTES.min(self.largest_packet / 2);
                 if n > 0 && (full || statement.alone || rest[n - 1].alone) {
                     break;
                 }
@@ -79,6 +91,7 @@ impl ServerTarget {
     }
 
     async fn send_packet(&mut self, packet: Vec<u8>, statements: &[Statement]) -> Result<()> {
+        self.check_size(&packet)?;
         let answers = within(TIMEOUT, "writing rows", answers(&mut self.conn, packet, statements.len()))
             .await
             .on_target()?;
@@ -100,12 +113,31 @@ impl ServerTarget {
         Ok(())
     }
 
+    /// A server breaks the connection over a packet that is too large, which would look like an outage.
+    fn check_size(&self, packet: &[u8]) -> Result<()> {
+        // The command's own byte, and the rounding of the variable.
+        let needed = (packet.len() + 1).next_multiple_of(1024);
+        if needed <= self.largest_packet {
+            return Ok(());
+        }
+        let shown: String = String::from_utf8_lossy(&packet[..packet.len().min(120)]).into_owned();
+        Err(Error::PacketTooLarge {
+            side: Side::Target,
+            what: format!("a statement ({shown}…)"),
+            needed,
+            allowed: self.largest_packet,
+        })
+    }
+
     /// A duplicate or a value that does not fit is an alarm; everything else is the server's trouble.
     fn refused(&self, statement: &Statement, error: ServerError) -> Error {
         const DUPLICATE: &[u16] = &[1022, 1062, 1586, 1859];
         match error.server_code() {
             Some(code) if DUPLICATE.contains(&code) => self.alarm(statement, &error.to_string()),
-            _ => Error::Server { side: crate::error::Side::Target, error },
+            _ => Err::<(), _>(error.clone())
+                .on_target()
+                .err()
+                .unwrap_or(Error::Server { side: Side::Target, error }),
         }
     }
 
@@ -144,6 +176,11 @@ impl ServerTarget {
         }
         statements
     }
+}
+
+/// How long a statement waits for another session's row locks: less than its answer is waited for.
+fn lock_wait() -> Duration {
+    patient(Duration::from_secs(30)) * 2 / 3
 }
 
 /// Rows in runs that make statements of a bounded size.

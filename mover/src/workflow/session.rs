@@ -12,7 +12,7 @@ use super::switch::{POLL, Switch};
 use super::{Ended, Options, random_number};
 use crate::apply::{Followed, Follower};
 use crate::copy::{self, Board, Strategy};
-use crate::error::{Error, OnSide, Result};
+use crate::error::{Error, OnSide, Result, Side};
 use crate::source::{ServerSource, Source, TIMEOUT, marks};
 use crate::state::State;
 use crate::target::{CopyProgress, ServerTarget};
@@ -78,12 +78,20 @@ async fn work(
         &workflow.position,
         &copied,
     )
-    .skipping(options.skip_ddl);
+    .passing(setup.passing.clone());
     let copier = async {
         let reader = source.reader().await?;
-        match copier_target {
-            None => copy::watermark::copy(reader, &board, run, &tables, &copied, options.pace).await?,
-            Some(target) => copy::naive::copy(reader, target, &tables, &copied, options.pace).await?,
+        let copied = match copier_target {
+            None => copy::watermark::copy(reader, &board, run, &tables, &copied, options.pace).await,
+            Some(target) => copy::naive::copy(reader, target, &tables, &copied, options.pace).await,
+        };
+        match copied {
+            // The statement that did it is in the stream, which names it and knows where it stands.
+            Err(Error::Redefined { side: Side::Source, error }) => {
+                tokio::time::sleep(TIMEOUT).await;
+                return Err(error).on_source();
+            }
+            other => other?,
         }
         // The copy being read does not end the session.
         std::future::pending::<Result<Ended>>().await

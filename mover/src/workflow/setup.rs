@@ -8,11 +8,13 @@ use converge_mysql::{Connector, Position, ServerInfo, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use super::Options;
+use super::{Options, definition};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight;
 use crate::schema::Table;
-use crate::source::{TIMEOUT, fenced_name, marks};
+use crate::source::history::{Historian, LogIdentity};
+use crate::source::{ServerSource, Source as _, TIMEOUT, fenced_name, marks, server_id};
+use crate::state::resume::Remembered;
 use crate::state::{State, Store, TableState, Workflow};
 use crate::target::CopyProgress;
 
@@ -39,6 +41,8 @@ pub struct Setup {
     pub tables: Arc<[Table]>,
     /// The tables under their names on the target, with the source's columns.
     pub target_tables: Vec<Table>,
+    /// Where the statement on a moved table stands that the operator applied on the target.
+    pub passing: Option<String>,
 }
 
 /// Prepares a session of the runner `run`.
@@ -63,9 +67,26 @@ pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
             made
         }
     };
-    marks::create(&mut source).await?;
     store.take_over(&mut target).await?;
-    let tables = read_tables(&mut source, &workflow).await?;
+    let mut resumed = store.remembered(&mut target).await?;
+    if !workflow.state.is_final() {
+        let mut historian = Historian {
+            conn: &mut source,
+            connector: &source_connector,
+            info: &source_info,
+            server_id: server_id(run.wrapping_add(1)),
+        };
+        let log = check_log(&mut historian, &resumed, &workflow.position).await?;
+        store.record_log(&mut target, &options.source.to_string(), &log).await?;
+    }
+    marks::create(&mut source).await?;
+    let stream = |tables: &[Table]| {
+        let (connector, name) = (source_connector.clone(), &workflow.name);
+        ServerSource::new(connector, source_info, name, tables.into(), run.wrapping_add(2))
+    };
+    let (tables, passing) =
+        define(options, &store, (&mut source, &source_info), &mut target, &workflow, &mut resumed, stream)
+            .await?;
     let target_tables = tables
         .iter()
         .zip(&workflow.tables)
@@ -85,7 +106,58 @@ pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
         workflow,
         tables: tables.into(),
         target_tables,
+        passing,
     })
+}
+
+/// Refuses a source that is not the workflow's any more; the log as it is now.
+async fn check_log(
+    historian: &mut Historian<'_>,
+    before: &Remembered,
+    position: &Position,
+) -> Result<LogIdentity> {
+    let now = historian.current().await?;
+    if let Some(log) = &before.log {
+        historian.check(log, &now, position).await?;
+        if log.server != now.server {
+            tracing::warn!("the source is another server now; it must have everything up to {position}");
+            preflight::judge(&preflight::source_settings(historian.conn, historian.info).await?)?;
+        }
+    }
+    Ok(now)
+}
+
+/// The definitions that the stream's rows have, and the statement that it may pass.
+async fn define(
+    options: &Options,
+    store: &Store,
+    (source, source_info): (&mut Conn, &ServerInfo),
+    target: &mut Conn,
+    workflow: &Workflow,
+    before: &mut Remembered,
+    stream: impl Fn(&[Table]) -> ServerSource,
+) -> Result<(Vec<Table>, Option<String>)> {
+    if before.tables.is_empty() {
+        let tables = read_tables(source, workflow).await?;
+        store.define(target, &tables).await?;
+        return Ok((tables, None));
+    }
+    let tables = std::mem::take(&mut before.tables);
+    match before.statement.take() {
+        Some(at) if at.cleared => Ok((tables, Some(at.position))),
+        Some(at) if options.skip_ddl => {
+            let now = read_tables(source, workflow).await?;
+            let names: Vec<_> =
+                workflow.tables.iter().map(|t| (workflow.target_schema.clone(), t.target.clone())).collect();
+            definition::check_target(target, &tables, &now, &names).await?;
+            let stream = stream(&now).stream(&workflow.position).await?;
+            let until = Position::current(source, source_info).await.on_source()?;
+            definition::check_alone(stream, &at.position, &workflow.position, &until).await?;
+            store.clear_statement(target, &now).await?;
+            Ok((now, Some(at.position)))
+        }
+        _ => Ok((tables, None)),
+    }
 }
 
 /// One runner at a time: a lock that the server lets go when the runner's connection ends.
@@ -177,6 +249,7 @@ async fn create(
             == preflight::identity(target, Side::Target, target_info).await?;
     let mut states = Vec::new();
     let mut absent = Vec::new();
+    let mut read = Vec::new();
     for (name, new_name) in &options.tables {
         if same_server && from == to && name == new_name {
             return Err(Error::refused(
@@ -199,12 +272,23 @@ async fn create(
             created: there.is_none(),
             progress: CopyProgress::default(),
         });
+        read.push(table);
     }
     preflight::judge(&findings)?;
     for (name, new_name) in absent {
         create_table(source, target, (from, name), (to, new_name)).await?;
     }
     let position = Position::current(source, source_info).await.on_source()?;
+    // A statement before the position is not in the stream any more.
+    for table in read {
+        let now = Table::read(source, Side::Source, from, &table.name).await?;
+        if !now.is_some_and(|now| definition::same_form(&now, &table)) {
+            return Err(Error::refused(
+                format!("{} was altered while the workflow was made", table.qualified()),
+                "drop the table that was made on the target and run again",
+            ));
+        }
+    }
     Ok(Workflow {
         name: store.name().into(),
         state: State::Copying,
@@ -217,6 +301,7 @@ async fn create(
         source_position: None,
         lag_seconds: None,
         error: None,
+        what_to_do: None,
         stopped: false,
         silent_seconds: None,
         switch: None,

@@ -93,6 +93,9 @@ struct Run {
     /// How long to go on trying while a server is away
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     retry_for: Duration,
+    /// How long a server or the network may be silent before a connection is taken for dead
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    dead_after: Duration,
     /// Pass over the statement on a moved table at which the workflow stopped; apply it on the target first
     #[arg(long)]
     skip_ddl: bool,
@@ -145,7 +148,8 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         strategy: run.copy_strategy,
         pace: Pace { chunk_rows: run.chunk_rows, rows_per_second: run.copy_rows_per_second },
         retry_for: run.retry_for,
-        skip_ddl: u32::from(run.skip_ddl),
+        skip_ddl: run.skip_ddl,
+        patience: run.dead_after,
     };
     let ended = tokio::select! {
         ended = converge_mover::workflow::run(&options) => Some(ended?),
@@ -191,7 +195,12 @@ async fn status(arguments: StatusArguments) -> Result<Outcome, Failure> {
 
 fn status_text(status: &Status) -> String {
     let mut text = format!("workflow {}: {}", status.workflow, status.state);
-    text.push_str(if status.running { "\n" } else { " (no runner is alive)\n" });
+    let silence = match (status.running, status.silent_seconds) {
+        (true, _) => String::new(),
+        (false, Some(seconds)) => format!(" (no runner wrote its state for {seconds:.0} s)"),
+        (false, None) => " (no runner is alive)".into(),
+    };
+    text.push_str(&format!("{silence}\n"));
     for table in &status.tables {
         let (copied, estimated) = (table.rows_copied, table.rows_estimated.max(table.rows_copied));
         let state = if table.copied { "copied" } else { "copying" };
@@ -210,6 +219,9 @@ fn status_text(status: &Status) -> String {
     text.push_str(&format!("  lag: {}\n", status.lag_seconds.map_or_else(unknown, |s| format!("{s:.0} s"))));
     if let Some(error) = &status.error {
         text.push_str(&format!("  error: {error}\n"));
+    }
+    if let Some(what_to_do) = &status.what_to_do {
+        text.push_str(&format!("  what to do: {what_to_do}\n"));
     }
     text
 }

@@ -1,0 +1,137 @@
+//! Whether a source's binary log is still the one that the checkpoint speaks of.
+//!
+//! A position alone cannot tell: a server that was restored from a backup, or whose logs were reset, goes on to number
+//! its transactions and files as before, and soon stands behind the checkpoint again with another history. What does
+//! not come again is the moment at which a log file was begun: it stands in the file's first event. A session
+//! remembers server, file and moment; the next one holds what it finds against that. Nothing is written here.
+
+use std::time::Duration;
+
+use converge_mysql::{Connector, Position, ServerInfo, within};
+use futures_util::StreamExt;
+use mysql_async::prelude::Queryable;
+use mysql_async::{BinlogStreamRequest, Conn, Row};
+use serde::{Deserialize, Serialize};
+
+use super::event::kind;
+use super::{TIMEOUT, refused};
+use crate::error::{Error, OnSide, Result, Side};
+use crate::preflight;
+
+/// A server and the beginning of one of its log files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogIdentity {
+    /// What tells this server from others.
+    pub server: String,
+    /// The file.
+    pub file: String,
+    /// When it was begun, in seconds since 1970.
+    pub begun: u32,
+}
+
+/// Reads log files of one source.
+pub struct Historian<'a> {
+    /// A connection to it.
+    pub conn: &'a mut Conn,
+    /// Makes more of them.
+    pub connector: &'a Connector,
+    /// Its product and version.
+    pub info: &'a ServerInfo,
+    /// A replica's id that nobody else uses.
+    pub server_id: u32,
+}
+
+impl Historian<'_> {
+    /// The log that is being written now.
+    pub async fn current(&mut self) -> Result<LogIdentity> {
+        let server = preflight::identity(self.conn, Side::Source, self.info).await?;
+        let file = Position::current_file(self.conn, self.info).await.on_source()?.file;
+        match self.begun(&file).await? {
+            Some(begun) => Ok(LogIdentity { server, file, begun }),
+            None => Err(refused::lost(&format!("the source's log {file} is gone already"))),
+        }
+    }
+
+    /// Refuses a source whose log is not the one of `before`, where the checkpoint is `position`.
+    pub async fn check(
+        &mut self,
+        before: &LogIdentity,
+        now: &LogIdentity,
+        position: &Position,
+    ) -> Result<()> {
+        if before.server != now.server {
+            return match position {
+                Position::File(_) => Err(Error::refused(
+                    format!(
+                        "the checkpoint {position} is a place in the files of another server ({})",
+                        before.server
+                    ),
+                    "a file and an offset mean nothing on another server: point --source at the former one, or cancel \
+                     and start again; with gtid_mode=ON a workflow can follow a failover",
+                )),
+                // What the other server has is compared by GTID.
+                _ => Ok(()),
+            };
+        }
+        let begun = if before.file == now.file { Some(now.begun) } else { self.begun(&before.file).await? };
+        match begun {
+            Some(begun) if begun == before.begun => Ok(()),
+            Some(begun) => Err(replaced(format!(
+                "{} was begun at {} when the workflow last ran, and now at {begun} (seconds since 1970)",
+                before.file, before.begun
+            ))),
+            None => self.check_purged(before).await,
+        }
+    }
+
+    /// A file that is gone was purged if only later ones are left. Whether it was needed is asked elsewhere.
+    async fn check_purged(&mut self, before: &LogIdentity) -> Result<()> {
+        let rows: Vec<Row> =
+            within(TIMEOUT, "listing the source's binary logs", self.conn.query("SHOW BINARY LOGS"))
+                .await
+                .on_source()?;
+        let files: Vec<String> = rows.iter().filter_map(|row| row.get(0)).collect();
+        match files.iter().find(|file| sequence(file) <= sequence(&before.file)) {
+            None => Ok(()),
+            Some(file) => Err(replaced(format!("{} is gone, and {file} is there", before.file))),
+        }
+    }
+
+    /// When a file was begun; `None` if there is no such file.
+    async fn begun(&mut self, file: &str) -> Result<Option<u32>> {
+        let conn = self.connector.connect().await.on_source()?;
+        let request = BinlogStreamRequest::new(self.server_id).with_filename(file.as_bytes()).with_pos(4u64);
+        let first = async {
+            let mut stream = conn.get_binlog_stream(request).await?;
+            while let Some(event) = stream.next().await {
+                let event = event?;
+                let header = event.header();
+                if header.event_type_raw() == kind::FORMAT_DESCRIPTION {
+                    return Ok(header.timestamp());
+                }
+            }
+            Err(mysql_async::Error::from(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)))
+        };
+        // Not every answer that is late means a dead source, but each is worth a new session only.
+        let read = tokio::time::timeout(converge_mysql::connect::patient(WAIT), first).await;
+        match read {
+            Ok(Ok(begun)) => Ok(Some(begun)),
+            Ok(Err(e)) => match refused::reason(e, file) {
+                Error::BinlogPurged { .. } => Ok(None),
+                other => Err(other),
+            },
+            Err(_) => Err(refused::lost(&format!("no answer to the request for {file}"))),
+        }
+    }
+}
+
+/// How long the first events of a log may take.
+const WAIT: Duration = Duration::from_secs(20);
+
+fn replaced(what: String) -> Error {
+    Error::HistoryReplaced { what }
+}
+
+fn sequence(file: &str) -> u64 {
+    converge_mysql::FilePosition { file: file.into(), offset: 0 }.sequence()
+}

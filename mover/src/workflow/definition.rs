@@ -1,0 +1,142 @@
+//! The definitions of the moved tables over the life of a workflow.
+//!
+//! Rows in the log before a statement that changes a table have the old definition, rows after it the new one, while
+//! the source shows nothing but its newest. So the stream reads by the *recorded* definitions. They are renewed at one
+//! point only: the workflow stands at such a statement, everything before it is applied, and the operator says that
+//! the target was changed too. Until then no row of the new form is read or written.
+//!
+//! What this cannot do: two such statements with rows of the table between them. The form between the two is shown
+//! nowhere any more. The log is read ahead to find that out; it is refused, and the table must be moved again.
+
+use converge_mysql::{Position, quote};
+use mysql_async::Conn;
+
+use crate::change::StreamEvent;
+use crate::error::{Error, Result, Side};
+use crate::schema::{Column, Table};
+use crate::source::ChangeStream;
+
+/// Whether rows of both are laid out alike.
+pub fn same_form(a: &Table, b: &Table) -> bool {
+    (&a.columns, &a.ordinals, &a.key) == (&b.columns, &b.ordinals, &b.key)
+}
+
+/// Holds the target's tables against the source's new definitions: refused, with the difference, if the operator
+/// forgot one.
+pub async fn check_target(
+    conn: &mut Conn,
+    before: &[Table],
+    now: &[Table],
+    names: &[(String, String)],
+) -> Result<()> {
+    let mut missing = Vec::new();
+    for ((old, new), (schema, name)) in before.iter().zip(now).zip(names) {
+        match Table::read(conn, Side::Target, schema, name).await? {
+            Some(there) => missing.extend(differences(old, new, &there)),
+            None => missing.push(format!("there is no table {}", quote::qualified(schema, name))),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("the target was not changed as the source was: {}", missing.join("; ")),
+        "apply the statement to the target's table, then run with --skip-ddl again",
+    ))
+}
+
+/// Reads the log ahead, from the statement at `at` to `until`, which was the log's end after the definitions were read:
+/// rows of moved tables and then another such statement would mean that those rows have a form that is shown nowhere.
+pub async fn check_alone(
+    mut stream: impl ChangeStream,
+    at: &str,
+    from: &Position,
+    until: &Position,
+) -> Result<()> {
+    let mut here = from.clone();
+    let mut rows = false;
+    while here.covers(until) == Some(false) {
+        match stream.next().await? {
+            StreamEvent::Change(_) => rows = true,
+            StreamEvent::Commit { advance, .. } => advance.apply_to(&mut here),
+            StreamEvent::Statement { text, position } if position != at && rows => {
+                return Err(Error::refused(
+                    format!(
+                        "after the statement at {at} the table was changed once more, at {position} ({text}), and rows \
+                         were written in between: their form is shown nowhere any more"
+                    ),
+                    "cancel the workflow and start again from empty target tables",
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What changed from `old` to `new` and is not so in `there`.
+fn differences(old: &Table, new: &Table, there: &Table) -> Vec<String> {
+    let name = there.qualified();
+    let find = |table: &Table, column: &Column| table.columns.iter().find(|c| c.name == column.name).cloned();
+    let mut list = Vec::new();
+    for column in &new.columns {
+        let ident = quote::ident(&column.name);
+        let was = find(old, column);
+        match find(there, column) {
+            None => list.push(format!("{name} has no column {ident} {}", column.sql_type)),
+            // A target that had a type of its own from the beginning keeps it.
+            Some(is) if was.is_some_and(|w| w.sql_type == is.sql_type && w.sql_type != column.sql_type) => {
+                list.push(format!(
+                    "column {ident} of {name} is still {}, on the source it is {}",
+                    is.sql_type, column.sql_type
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for column in &old.columns {
+        if find(new, column).is_none() && find(there, column).is_some() {
+            list.push(format!("{name} still has the column {}", quote::ident(&column.name)));
+        }
+    }
+    let key = |t: &Table| t.key_columns().map(|c| quote::ident(&c.name)).collect::<Vec<_>>().join(", ");
+    if key(new) != key(there) {
+        list.push(format!("{name} has the key ({}), the source has ({})", key(there), key(new)));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Kind;
+
+    fn table(columns: &[(&str, &str)], key: Vec<usize>) -> Table {
+        let column = |(name, sql_type): &(&str, &str)| Column {
+            sql_type: (*sql_type).into(),
+            ..Column::for_tests(name, Kind::Int { unsigned: false })
+        };
+        Table::for_tests(columns.iter().map(column).collect(), key)
+    }
+
+    #[test]
+    fn what_the_target_lacks_is_named() {
+        let old = table(&[("a", "int"), ("b", "int"), ("c", "int")], vec![0]);
+        let new = table(&[("a", "int"), ("b", "bigint"), ("d", "int")], vec![0]);
+        assert!(differences(&old, &new, &new).is_empty());
+        let found = differences(&old, &new, &old).join("; ");
+        for words in ["no column `d`", "`b` of `s`.`t` is still int", "still has the column `c`"] {
+            assert!(found.contains(words), "{found}");
+        }
+        let other_key = table(&[("a", "int"), ("b", "bigint"), ("d", "int")], vec![1]);
+        assert!(differences(&old, &new, &other_key).join("").contains("key (`b`)"));
+    }
+
+    #[test]
+    fn a_type_of_the_targets_own_is_kept() {
+        let old = table(&[("a", "int")], vec![0]);
+        let new = table(&[("a", "int"), ("b", "int")], vec![0]);
+        let there = table(&[("a", "bigint"), ("b", "bigint")], vec![0]);
+        assert!(differences(&old, &new, &there).is_empty());
+    }
+}
