@@ -13,8 +13,7 @@ use tokio::time::Instant;
 
 use self::plan::{Facts, Mode, plan};
 use crate::change::{Change, Mark, StreamEvent};
-use crate::copy::Board;
-use crate::copy::watermark::Windows;
+use crate::copy::{Board, Chunk, Gate, Strategy};
 use crate::error::{Error, Result};
 use crate::schema::Table;
 use crate::source::ChangeStream;
@@ -52,13 +51,17 @@ pub struct Follower<'a, T: Target> {
     target: T,
     tables: &'a [Table],
     board: &'a Board,
-    mode: Mode,
+    strategy: Strategy,
+    /// Whether rows may still be missing, or ahead of the position.
+    copying: bool,
+    /// Whether the mark behind the last chunk was passed.
+    end_passed: bool,
     run: u64,
     shared: &'a watch::Sender<Followed>,
     position: Position,
     timestamp: u32,
     copied: Vec<CopyProgress>,
-    windows: Windows,
+    gate: Gate,
     pending: Vec<Change>,
     pending_bytes: usize,
     /// Changes sent or pending since the last commit.
@@ -76,13 +79,15 @@ pub struct Follower<'a, T: Target> {
 }
 
 impl<'a, T: Target> Follower<'a, T> {
-    /// Begins at `position` with the copy as far as `copied` says.
+    /// Begins at `position` with the copy as far as `copied` says. `copying`: the workflow has not come to the copy's
+    /// end yet.
     #[allow(clippy::too_many_arguments, reason = "the parts of one session, assembled in one place")]
     pub fn new(
         target: T,
         tables: &'a [Table],
         board: &'a Board,
-        mode: Mode,
+        strategy: Strategy,
+        copying: bool,
         run: u64,
         shared: &'a watch::Sender<Followed>,
         position: &Position,
@@ -93,13 +98,15 @@ impl<'a, T: Target> Follower<'a, T> {
             target,
             tables,
             board,
-            mode,
+            strategy,
+            copying,
+            end_passed: false,
             run,
             shared,
             position: position.clone(),
             timestamp: 0,
             copied: copied.to_vec(),
-            windows: Windows::default(),
+            gate: Gate::new(strategy),
             pending: Vec::new(),
             pending_bytes: 0,
             uncommitted: 0,
@@ -127,13 +134,25 @@ impl<'a, T: Target> Follower<'a, T> {
                 Some(event) => event?,
                 None => {
                     // Nothing to wait for: what is complete goes in now.
-                    if !self.inside && self.uncommitted > 0 {
-                        self.commit(Vec::new(), None).await?;
+                    if !self.inside {
+                        self.between_transactions().await?;
                     }
-                    stream.next().await?
+                    tokio::select! {
+                        event = stream.next() => event?,
+                        () = self.board.posted(), if !self.inside => continue,
+                    }
                 }
             };
             self.handle(event).await?;
+        }
+    }
+
+    /// Commits what is complete and the chunks that are due, if there is anything.
+    async fn between_transactions(&mut self) -> Result<()> {
+        let due = self.gate.due(self.board, self.tables);
+        match due.is_empty() && self.uncommitted == 0 {
+            true => Ok(()),
+            false => self.commit(due, None).await,
         }
     }
 
@@ -157,7 +176,7 @@ impl<'a, T: Target> Follower<'a, T> {
     }
 
     async fn change(&mut self, change: Change) -> Result<()> {
-        self.windows.change(&change, &self.tables[change.table()]);
+        self.gate.change(&change, &self.tables[change.table()]);
         if self.uncommitted == 0 {
             self.oldest = Instant::now();
         }
@@ -178,20 +197,21 @@ impl<'a, T: Target> Follower<'a, T> {
         let copied = &self.copied;
         let tables = self.tables;
         let facts = |table: usize| Facts { key: &tables[table].key, finished: copied[table].done };
-        self.target.run(plan(changes, self.mode, facts)).await
+        self.target.run(plan(changes, self.strategy.mode(self.copying), facts)).await
     }
 
     async fn end_of_transaction(&mut self) -> Result<()> {
         let mut fence = None;
         for mark in std::mem::take(&mut self.marks) {
             match mark {
-                Mark::Low(id) | Mark::High(id) if id.run == self.run => self.windows.mark(&mark),
+                Mark::Low(id) | Mark::High(id) if id.run == self.run => self.gate.mark(&mark),
+                Mark::Copied(run) => self.end_passed = run == self.run,
                 Mark::Fence(token) => fence = Some(token),
                 _ => {}
             }
         }
-        let due = self.windows.due(self.board, self.tables);
-        if !due.is_empty() || fence.is_some() {
+        let due = self.gate.due(self.board, self.tables);
+        if !due.is_empty() || fence.is_some() || self.copying && self.end_passed {
             return self.commit(due, fence).await;
         }
         if self.uncommitted >= COMMIT_CHANGES || self.uncommitted > 0 && self.oldest.elapsed() >= COMMIT_AFTER
@@ -202,7 +222,7 @@ impl<'a, T: Target> Follower<'a, T> {
     }
 
     /// Writes all that is complete, the chunks that are due, and the checkpoint, and commits.
-    async fn commit(&mut self, due: Vec<crate::copy::Chunk>, fence: Option<String>) -> Result<()> {
+    async fn commit(&mut self, due: Vec<Chunk>, fence: Option<String>) -> Result<()> {
         self.send().await?;
         let mut checkpoint = Checkpoint {
             position: Some(self.position.clone()),
@@ -210,18 +230,25 @@ impl<'a, T: Target> Follower<'a, T> {
             ..Checkpoint::default()
         };
         for chunk in &due {
-            self.target.write_chunk(&chunk.rows, true).await?;
+            self.target.write_chunk(&chunk.rows, chunk.onto).await?;
             checkpoint.copied.push((chunk.rows.table, chunk.progress.clone()));
         }
         let mut copied = self.copied.clone();
         for (table, progress) in &checkpoint.copied {
             copied[*table] = progress.clone();
         }
-        if self.mode == Mode::Exact && !checkpoint.copied.is_empty() && copied.iter().all(|c| c.done) {
+        let caught_up = self.end_passed || self.strategy.mode(true) == Mode::Exact;
+        let complete = self.copying && caught_up && copied.iter().all(|c| c.done);
+        if complete {
             checkpoint.enter = Some((State::Copying, State::Replicating));
         }
         self.target.commit(&checkpoint).await?;
+        self.copying &= !complete;
         self.copied = copied;
+        for written in due.into_iter().filter_map(|chunk| chunk.written) {
+            // Whoever waits for it may have ended.
+            let _ = written.send(());
+        }
         let changes = std::mem::take(&mut self.uncommitted) as u64;
         self.recorded = Instant::now();
         self.moved = false;

@@ -134,6 +134,8 @@ pub enum Mark {
     Low(ChunkId),
     /// After a chunk was read.
     High(ChunkId),
+    /// After the last chunk of this run was handed over.
+    Copied(u64),
     /// After writes to the moved tables were fenced, with the switch's token.
     Fence(String),
 }
@@ -155,6 +157,7 @@ impl Mark {
         match self {
             Self::Low(id) => format!("low:{}:{}:{}", id.run, id.table, id.number),
             Self::High(id) => format!("high:{}:{}:{}", id.run, id.table, id.number),
+            Self::Copied(run) => format!("copied:{run}"),
             Self::Fence(token) => format!("fence:{token}"),
         }
     }
@@ -164,6 +167,9 @@ impl Mark {
         let (kind, rest) = text.split_once(':')?;
         if kind == "fence" {
             return Some(Self::Fence(rest.to_owned()));
+        }
+        if kind == "copied" {
+            return rest.parse().ok().map(Self::Copied);
         }
         let mut numbers = rest.split(':').map(str::parse::<u64>);
         let (Ok(run), Ok(table), Ok(number), None) =
@@ -212,7 +218,7 @@ mod tests {
     #[test]
     fn marks_read_back() {
         let id = ChunkId { run: u64::MAX, table: 3, number: 9 };
-        for mark in [Mark::Low(id), Mark::High(id), Mark::Fence("a:b".into())] {
+        for mark in [Mark::Low(id), Mark::High(id), Mark::Copied(7), Mark::Fence("a:b".into())] {
             assert_eq!(Mark::from_text(&mark.to_text()), Some(mark));
         }
         assert_eq!(Mark::from_text("low:1:2"), None);

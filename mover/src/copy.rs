@@ -3,6 +3,9 @@
 //! A change can reach the stream before a SELECT sees its row, and a SELECT can see a row before the stream gets to
 //! its change. Each strategy is one answer to that, and one file.
 
+pub mod delete_history;
+mod gate;
+pub mod locking;
 pub mod naive;
 pub mod watermark;
 
@@ -12,42 +15,58 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+pub use gate::Gate;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::apply::plan::Mode;
 use crate::change::ChunkId;
 use crate::error::{Error, Result};
 use crate::schema::Table;
 use crate::source::ChunkReader;
-use crate::target::{ChunkRows, CopyProgress};
+use crate::target::{ChunkRows, CopyProgress, Onto, Target};
 use crate::value::{Row, Value, row_weight};
 
-/// Which strategy a workflow uses.
+/// Which strategy a workflow uses. Each is explained at the top of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
     /// Low mark, chunk, high mark; rows touched in between are left to the stream.
     #[default]
     Watermark,
+    /// Chunks are read under row locks, which are kept until they are written.
+    Locking,
+    /// Chunks are written at once, less the rows that the stream removed since they were read.
+    DeleteHistory,
     /// INSERT IGNORE beside the stream, without any protection: **wrong on purpose**, for the harness to catch.
     Naive,
 }
 
 impl Strategy {
-    /// What the applier may take for granted.
-    pub fn mode(self) -> Mode {
+    /// The strategies that are right, the default first.
+    pub const SAFE: [Self; 3] = [Self::Watermark, Self::Locking, Self::DeleteHistory];
+
+    /// What the applier may take for granted, while rows are copied and afterwards.
+    pub fn mode(self, copying: bool) -> Mode {
         match self {
             Self::Watermark => Mode::Exact,
-            Self::Naive => Mode::Overwrite,
+            Self::Locking | Self::DeleteHistory if !copying => Mode::Exact,
+            Self::Locking | Self::DeleteHistory | Self::Naive => Mode::Overwrite,
+        }
+    }
+
+    /// Its name on the command line and in the workflow's state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Watermark => "watermark",
+            Self::Locking => "locking",
+            Self::DeleteHistory => "delete_history",
+            Self::Naive => "naive",
         }
     }
 }
 
 impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Watermark => "watermark",
-            Self::Naive => "naive",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -55,8 +74,11 @@ impl FromStr for Strategy {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        [Self::Watermark, Self::Naive].into_iter().find(|s| s.to_string() == text).ok_or_else(|| {
-            Error::refused(format!("unknown copy strategy {text}"), "use --copy-strategy watermark")
+        // The naive one is left out of the list: nobody should choose it.
+        let known = Self::SAFE.map(Self::name);
+        Self::SAFE.into_iter().chain([Self::Naive]).find(|s| s.name() == text).ok_or_else(|| {
+            let what = format!("unknown copy strategy {text:?}");
+            Error::refused(what, format!("the strategies are {}", known.join(", ")))
         })
     }
 }
@@ -98,6 +120,10 @@ pub struct Chunk {
     pub rows: ChunkRows,
     /// How far the copy is once it is written.
     pub progress: CopyProgress,
+    /// What it may find in its place.
+    pub onto: Onto,
+    /// Is told once the chunk is committed, where somebody waits for that.
+    pub written: Option<oneshot::Sender<()>>,
     /// Frees the chunk's place when dropped.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -107,6 +133,7 @@ pub struct Chunk {
 pub struct Board {
     chunks: Arc<Mutex<HashMap<ChunkId, Chunk>>>,
     places: Arc<Semaphore>,
+    posted: Arc<Notify>,
 }
 
 impl Board {
@@ -115,7 +142,11 @@ impl Board {
 
     /// An empty board.
     pub fn new() -> Self {
-        Self { chunks: Arc::default(), places: Arc::new(Semaphore::new(Self::PLACES)) }
+        Self {
+            chunks: Arc::default(),
+            places: Arc::new(Semaphore::new(Self::PLACES)),
+            posted: Arc::default(),
+        }
     }
 
     /// Waits for a place.
@@ -126,11 +157,25 @@ impl Board {
 
     fn post(&self, id: ChunkId, chunk: Chunk) {
         self.chunks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, chunk);
+        self.posted.notify_one();
+    }
+
+    /// Waits until a chunk was posted since the last time that somebody waited.
+    pub async fn posted(&self) {
+        self.posted.notified().await;
     }
 
     /// Takes a chunk away, if it is there.
     pub fn take(&self, id: ChunkId) -> Option<Chunk> {
         self.chunks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+
+    /// Takes all chunks away, in the order in which they were read.
+    pub fn take_all(&self) -> Vec<(ChunkId, Chunk)> {
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = std::mem::take(&mut *chunks).into_iter().collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all
     }
 }
 
@@ -156,11 +201,21 @@ impl<'a> Walk<'a> {
         Self { index, table, progress, row_bytes, pace }
     }
 
-    /// Reads the next chunk. Fewer rows than were asked for: the table ends.
+    /// How many rows the next chunk should have.
+    fn limit(&self) -> usize {
+        self.pace.limit(self.row_bytes)
+    }
+
+    /// Reads the next chunk.
     async fn next(&mut self, reader: &mut impl ChunkReader) -> Result<(ChunkRows, CopyProgress)> {
-        let limit = self.pace.limit(self.row_bytes);
+        let limit = self.limit();
+        let rows = reader.read(self.index, self.progress.last_key.as_deref(), limit).await?;
+        Ok(self.advance(rows, limit))
+    }
+
+    /// Moves on over rows that were read. Fewer of them than were asked for: the table ends.
+    fn advance(&mut self, rows: Vec<Row>, limit: usize) -> (ChunkRows, CopyProgress) {
         let after = self.progress.last_key.clone();
-        let rows = reader.read(self.index, after.as_deref(), limit).await?;
         let ended = rows.len() < limit;
         let last: Option<Vec<Value>> = rows.last().map(|row| self.key_values(row));
         if let Some(key) = &last {
@@ -171,7 +226,7 @@ impl<'a> Walk<'a> {
         self.progress.rows_copied += rows.len() as u64;
         self.progress.done = ended;
         let through = if ended { None } else { last };
-        Ok((ChunkRows { table: self.index, after, through, rows }, self.progress.clone()))
+        (ChunkRows { table: self.index, after, through, rows }, self.progress.clone())
     }
 
     fn key_values(&self, row: &Row) -> Vec<Value> {
@@ -179,23 +234,87 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Walks over every table that is not copied yet, in turn.
-fn walks<'a>(
-    tables: &'a [Table],
-    progress: &'a [CopyProgress],
-    pace: Pace,
-) -> impl Iterator<Item = Walk<'a>> {
-    tables
-        .iter()
-        .zip(progress)
-        .enumerate()
-        .filter(|(_, (_, progress))| !progress.done)
-        .map(move |(index, (table, progress))| Walk::new(index, table, progress.clone(), pace))
+/// What a copier works on.
+pub struct Job<'a> {
+    /// Where chunks are handed to the follower.
+    pub board: &'a Board,
+    /// The run that the marks name.
+    pub run: u64,
+    /// The tables.
+    pub tables: &'a [Table],
+    /// How far the copy of each of them got.
+    pub progress: &'a [CopyProgress],
+    /// How fast to go.
+    pub pace: Pace,
+}
+
+impl<'a> Job<'a> {
+    /// Walks over every table that is not copied yet, in turn.
+    fn walks(&self) -> impl Iterator<Item = Walk<'a>> + use<'a> {
+        let pace = self.pace;
+        self.tables
+            .iter()
+            .zip(self.progress)
+            .enumerate()
+            .filter(|(_, (_, progress))| !progress.done)
+            .map(move |(index, (table, progress))| Walk::new(index, table, progress.clone(), pace))
+    }
+}
+
+/// Copies all that is left beside the follower, in the way of `strategy`. `target` is a connection of the copier's own.
+pub async fn beside_stream<T: Target>(
+    strategy: Strategy,
+    reader: impl ChunkReader,
+    target: impl AsyncFnOnce() -> Result<T>,
+    job: &Job<'_>,
+) -> Result<()> {
+    match strategy {
+        Strategy::Watermark => watermark::copy(reader, job).await,
+        Strategy::Locking => locking::copy(reader, job).await,
+        Strategy::DeleteHistory => delete_history::copy(reader, job).await,
+        Strategy::Naive => naive::copy(reader, target().await?, job).await,
+    }
+}
+
+#[cfg(test)]
+mod for_tests {
+    use super::*;
+    use crate::schema::{Column, Kind};
+
+    /// Two integers, the first of them the key.
+    pub fn table() -> Table {
+        let columns = ["k", "v"].map(|n| Column::for_tests(n, Kind::Int { unsigned: false }));
+        Table::for_tests(columns.to_vec(), vec![0])
+    }
+
+    pub fn row(k: i64, v: i64) -> Row {
+        vec![Value::Int(k), Value::Int(v)]
+    }
+
+    pub fn chunk(rows: Vec<Row>) -> Chunk {
+        let rows = ChunkRows { table: 0, after: None, through: None, rows };
+        let progress = CopyProgress::default();
+        Chunk { rows, progress, onto: Onto::Equal, written: None, _place: None }
+    }
+
+    pub fn id(number: u64) -> ChunkId {
+        ChunkId { run: 1, table: 0, number }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_strategy_is_answered_with_the_known_ones() {
+        for strategy in Strategy::SAFE.into_iter().chain([Strategy::Naive]) {
+            assert_eq!(strategy.name().parse::<Strategy>().unwrap(), strategy);
+        }
+        let error = "lokcing".parse::<Strategy>().unwrap_err();
+        let help = miette::Diagnostic::help(&error).unwrap().to_string();
+        assert!(help.contains("watermark, locking") && !help.contains("naive"), "{help}");
+    }
 
     #[test]
     fn wide_rows_make_small_chunks() {

@@ -204,6 +204,11 @@ impl Error {
             .unwrap_or_else(|| "see the server's words above, remove the cause, run again".into())
     }
 
+    /// Whether rows were locked by others for too long, or both waited for each other.
+    pub fn is_lock_conflict(&self) -> bool {
+        matches!(self, Self::Server { error, .. } if matches!(error.server_code(), Some(1205 | 1213)))
+    }
+
     /// Whether a new session may get further.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Server { error, .. } if error.is_transient())

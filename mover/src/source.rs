@@ -57,6 +57,12 @@ pub trait ChunkReader {
     /// The first `limit` rows of a table whose key is greater than `after` (values of the key's columns), in the
     /// order of the key. Fewer rows: there are no more.
     async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>>;
+    /// The same, but of the last committed state, and with locks that keep these rows from changing until
+    /// [`release`](Self::release). Waits a bounded time for whoever holds one of them, a transaction that is prepared
+    /// and not committed included; past it the error is a lock conflict, and some rows may be locked.
+    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>>;
+    /// Lets all locked rows go.
+    async fn release(&mut self) -> Result<()>;
 }
 
 /// Changes of the moved tables in commit order.
@@ -64,6 +70,6 @@ pub trait ChunkReader {
 pub trait ChangeStream {
     /// The next event, unless it has to be waited for.
     fn ready(&mut self) -> Option<Result<StreamEvent>>;
-    /// Waits for the next event.
+    /// Waits for the next event. May be given up while it waits, without losing one.
     async fn next(&mut self) -> Result<StreamEvent>;
 }

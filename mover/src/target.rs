@@ -31,6 +31,17 @@ pub struct ChunkRows {
     pub rows: Vec<Row>,
 }
 
+/// What a chunk may find in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onto {
+    /// Nothing at all: a row that is there is an alarm.
+    Nothing,
+    /// Rows that the stream wrote, equal to the chunk's: they are replaced, and any other is an alarm.
+    Equal,
+    /// Rows with one of the chunk's keys that are as new as the chunk's, or will be: they are left alone.
+    Newer,
+}
+
 /// How far the copy of one table got.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CopyProgress {
@@ -60,9 +71,8 @@ pub struct Checkpoint {
 pub trait Target {
     /// Carries out steps in order, in the open transaction.
     async fn run(&mut self, steps: Vec<Step>) -> Result<()>;
-    /// Writes a chunk in the open transaction. `replacing`: rows may be there already, written by the stream; they
-    /// are equal to the chunk's. Otherwise rows that are there are left alone (only the naive strategy asks for that).
-    async fn write_chunk(&mut self, chunk: &ChunkRows, replacing: bool) -> Result<()>;
+    /// Writes a chunk in the open transaction.
+    async fn write_chunk(&mut self, chunk: &ChunkRows, onto: Onto) -> Result<()>;
     /// Commits the open transaction together with its checkpoint.
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()>;
 }

@@ -4,31 +4,24 @@
 
 use tokio::time::Instant;
 
-use super::{Pace, walks};
+use super::Job;
 use crate::error::Result;
-use crate::schema::Table;
 use crate::source::ChunkReader;
 use crate::state::State;
-use crate::target::{Checkpoint, CopyProgress, Target};
+use crate::target::{Checkpoint, Onto, Target};
 
 /// Copies all that is left of `tables` over a connection of its own.
-pub async fn copy(
-    mut reader: impl ChunkReader,
-    mut target: impl Target,
-    tables: &[Table],
-    progress: &[CopyProgress],
-    pace: Pace,
-) -> Result<()> {
-    for mut walk in walks(tables, progress, pace) {
+pub async fn copy(mut reader: impl ChunkReader, mut target: impl Target, job: &Job<'_>) -> Result<()> {
+    for mut walk in job.walks() {
         while !walk.progress.done {
             let started = Instant::now();
             let (rows, progress) = walk.next(&mut reader).await?;
             let n = rows.rows.len();
-            target.write_chunk(&rows, false).await?;
+            target.write_chunk(&rows, Onto::Newer).await?;
             target
                 .commit(&Checkpoint { copied: vec![(walk.index, progress)], ..Checkpoint::default() })
                 .await?;
-            tokio::time::sleep_until(started + pace.time_for(n)).await;
+            tokio::time::sleep_until(started + job.pace.time_for(n)).await;
         }
     }
     let enter = Some((State::Copying, State::Replicating));

@@ -15,37 +15,30 @@ use std::collections::HashSet;
 
 use tokio::time::Instant;
 
-use super::{Board, Chunk, Pace, walks};
+use super::{Board, Chunk, Job};
 use crate::change::{Change, ChunkId, Mark};
 use crate::error::Result;
 use crate::schema::Table;
 use crate::source::ChunkReader;
-use crate::target::CopyProgress;
+use crate::target::Onto;
 use crate::value::key_of;
 
 /// Reads all that is left of `tables` and posts it on the board.
-pub async fn copy(
-    mut reader: impl ChunkReader,
-    board: &Board,
-    run: u64,
-    tables: &[Table],
-    progress: &[CopyProgress],
-    pace: Pace,
-) -> Result<()> {
+pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
     let mut number = 0;
-    for mut walk in walks(tables, progress, pace) {
+    for mut walk in job.walks() {
         while !walk.progress.done {
-            let place = board.place().await;
+            let place = job.board.place().await;
             number += 1;
-            let id = ChunkId { run, table: walk.index, number };
+            let id = ChunkId { run: job.run, table: walk.index, number };
             let started = Instant::now();
             reader.mark(&Mark::Low(id)).await?;
             let (rows, progress) = walk.next(&mut reader).await?;
             let n = rows.rows.len();
             // Posted before the high mark is written, so that the stream never finds a mark without its chunk.
-            board.post(id, Chunk { rows, progress, _place: place });
+            job.board.post(id, Chunk { rows, progress, onto: Onto::Equal, written: None, _place: place });
             reader.mark(&Mark::High(id)).await?;
-            tokio::time::sleep_until(started + pace.time_for(n)).await;
+            tokio::time::sleep_until(started + job.pace.time_for(n)).await;
         }
     }
     Ok(())
@@ -74,7 +67,7 @@ impl Windows {
                 self.open.push(Window { id: *id, touched: HashSet::new(), closed: false });
             }
             Mark::High(id) => self.open.iter_mut().filter(|w| w.id == *id).for_each(|w| w.closed = true),
-            Mark::Fence(_) => {}
+            Mark::Fence(_) | Mark::Copied(_) => {}
         }
     }
 
@@ -104,27 +97,7 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Column, Kind};
-    use crate::target::ChunkRows;
-    use crate::value::{Row, Value};
-
-    fn table() -> Table {
-        let columns = ["k", "v"].map(|n| Column::for_tests(n, Kind::Int { unsigned: false }));
-        Table::for_tests(columns.to_vec(), vec![0])
-    }
-
-    fn row(k: i64, v: i64) -> Row {
-        vec![Value::Int(k), Value::Int(v)]
-    }
-
-    fn chunk(rows: Vec<Row>) -> Chunk {
-        let rows = ChunkRows { table: 0, after: None, through: None, rows };
-        Chunk { rows, progress: CopyProgress::default(), _place: None }
-    }
-
-    fn id(number: u64) -> ChunkId {
-        ChunkId { run: 1, table: 0, number }
-    }
+    use crate::copy::for_tests::{chunk, id, row, table};
 
     #[test]
     fn rows_touched_between_the_marks_are_left_to_the_stream() {

@@ -14,6 +14,9 @@ use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
 use crate::value::{Row, Value};
 
+/// Seconds that a locking read waits for others, while they wait for the rows it has.
+const LOCK_WAIT: u32 = 2;
+
 /// A server, the tables that are moved away from it, and the workflow that does it.
 #[derive(Clone)]
 pub struct ServerSource {
@@ -212,13 +215,38 @@ impl ChunkReader for ServerReader {
     }
 
     async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
+        let query = chunk::query(&self.tables[table], after, limit);
+        self.rows(table, query).await
+    }
+
+    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
+        // Gaps need no locks, and without them inserts go on.
+        for statement in [
+            format!("SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT}"),
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
+            "START TRANSACTION".to_owned(),
+        ] {
+            self.execute("preparing to lock a chunk", &statement).await?;
+        }
+        let query = chunk::locking_query(&self.tables[table], after, limit);
+        self.rows(table, query).await
+    }
+
+    async fn release(&mut self) -> Result<()> {
+        self.execute("letting a chunk's locks go", "ROLLBACK").await
+    }
+}
+
+impl ServerReader {
+    async fn execute(&mut self, what: &str, statement: &str) -> Result<()> {
+        within(TIMEOUT, what, self.conn.query_drop(statement)).await.on_source()
+    }
+
+    async fn rows(&mut self, table: usize, query: Vec<u8>) -> Result<Vec<Row>> {
         let table = &self.tables[table];
         let what = format!("reading a chunk of {}", table.qualified());
         // A prepared statement answers in binary form: FLOAT loses digits in text form.
-        let rows: Vec<ServerRow> =
-            within(TIMEOUT, &what, self.conn.exec(chunk::query(table, after, limit), ()))
-                .await
-                .on_source()?;
+        let rows: Vec<ServerRow> = within(TIMEOUT, &what, self.conn.exec(query, ())).await.on_source()?;
         rows.into_iter()
             .map(|row| chunk::row(table, row))
             .collect::<std::result::Result<_, _>>()

@@ -73,6 +73,14 @@ pub fn insert(table: &Table, verb: &str, rows: &[Row], expect: Expect) -> Statem
     Statement::new(table, sql, expect).with_values_of(table, rows)
 }
 
+/// Adds the rows none of whose keys is taken. Not INSERT IGNORE, which would also hide values that do not fit.
+pub fn insert_missing(table: &Table, rows: &[Row]) -> Statement {
+    let mut statement = insert(table, "INSERT", rows, Expect::Any);
+    let column = quote::ident(&table.columns[0].name);
+    statement.sql.extend_from_slice(format!(" ON DUPLICATE KEY UPDATE {column} = {column}").as_bytes());
+    statement
+}
+
 fn has_enum_zero(table: &Table, row: &[Value]) -> bool {
     table.columns.iter().zip(row).any(|(c, v)| c.kind == Kind::Enum && *v == Value::UInt(0))
 }
@@ -179,6 +187,12 @@ mod tests {
             sql,
             "DELETE FROM `s`.`t` WHERE (`e` = 1 AND `a` = '2020-01-01') OR (`e` = 2 AND `a` = '2020-01-01')"
         );
+    }
+
+    #[test]
+    fn rows_that_are_there_are_left_alone() {
+        let sql = text(insert_missing(&table(), &[row(1, "x")]));
+        assert!(sql.ends_with(" ON DUPLICATE KEY UPDATE `a` = `a`"), "{sql}");
     }
 
     #[test]

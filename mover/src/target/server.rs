@@ -8,7 +8,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::render::{self, Expect, Statement};
-use super::{Checkpoint, ChunkRows, TIMEOUT, Target};
+use super::{Checkpoint, ChunkRows, Onto, TIMEOUT, Target};
 use crate::apply::plan::Step;
 use crate::error::{Error, OnSide, Result, Side};
 use crate::schema::Table;
@@ -165,16 +165,25 @@ impl ServerTarget {
         }
     }
 
-    fn chunk_statements(table: &Table, rows: &[Row], verb: &str, remove_first: bool) -> Vec<Statement> {
+    fn chunk_statements(table: &Table, rows: &[Row], onto: Onto, remove_first: bool) -> Vec<Statement> {
         let mut statements = Vec::new();
         for part in parts(rows) {
             if remove_first {
                 statements.push(render::delete(table, part, Expect::Any));
             }
-            let expect = if verb == "INSERT" { Expect::Rows(part.len() as u64) } else { Expect::Any };
-            statements.push(render::insert(table, verb, part, expect));
+            statements.push(match onto {
+                Onto::Newer => render::insert_missing(table, part),
+                _ => render::insert(table, "INSERT", part, Expect::Rows(part.len() as u64)),
+            });
         }
         statements
+    }
+
+    async fn any_in_range(&mut self, table: usize, chunk: &ChunkRows) -> Result<bool> {
+        let query = render::any_in_range(&self.tables[table], chunk);
+        let found: Option<u8> =
+            within(TIMEOUT, "looking at a chunk's range", self.conn.query_first(query)).await.on_target()?;
+        Ok(found.is_some())
     }
 }
 
@@ -249,30 +258,14 @@ impl Target for ServerTarget {
         self.send(statements).await
     }
 
-    async fn write_chunk(&mut self, chunk: &ChunkRows, replacing: bool) -> Result<()> {
+    async fn write_chunk(&mut self, chunk: &ChunkRows, onto: Onto) -> Result<()> {
         if chunk.rows.is_empty() {
             return Ok(());
         }
         self.begin().await?;
+        let remove_first = onto == Onto::Equal && self.any_in_range(chunk.table, chunk).await?;
         let table = &self.tables[chunk.table];
-        let statements = if replacing {
-            let query = render::any_in_range(table, chunk);
-            let found: Option<u8> =
-                within(TIMEOUT, "looking at a chunk's range", self.conn.query_first(query))
-                    .await
-                    .on_target()?;
-            Self::chunk_statements(table, &chunk.rows, "INSERT", found.is_some())
-        } else {
-            Self::chunk_statements(table, &chunk.rows, "INSERT IGNORE", false)
-        };
-        if replacing {
-            return self.send(statements).await;
-        }
-        for statement in statements {
-            let what = "writing rows";
-            within(TIMEOUT, what, self.conn.query_drop(statement.sql)).await.on_target()?;
-        }
-        Ok(())
+        self.send(Self::chunk_statements(table, &chunk.rows, onto, remove_first)).await
     }
 
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {

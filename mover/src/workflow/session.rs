@@ -11,7 +11,7 @@ use super::setup::{self, Setup};
 use super::switch::{POLL, Switch};
 use super::{Ended, Options, random_number};
 use crate::apply::{Followed, Follower};
-use crate::copy::{self, Board, Strategy};
+use crate::copy::{self, Board, Job, Strategy};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::source::{ServerSource, Source, TIMEOUT, marks};
 use crate::state::State;
@@ -61,37 +61,29 @@ async fn work(
     }
     let tables = setup.tables.clone();
     let copied: Vec<CopyProgress> = workflow.tables.iter().map(|t| t.progress.clone()).collect();
+    let strategy: Strategy = workflow.strategy.parse()?;
+    let copying = workflow.state == State::Copying;
     let board = Board::new();
     let target = open_target(setup).await?;
-    let copier_target = match options.strategy {
-        Strategy::Naive => Some(open_target(setup).await?),
-        Strategy::Watermark => None,
-    };
+    let (connector, store, target_tables) =
+        (setup.target_connector.clone(), setup.store.clone(), setup.target_tables.clone());
     let stream = source.stream(&workflow.position).await?;
-    let follower = Follower::new(
-        target,
-        &tables,
-        &board,
-        options.strategy.mode(),
-        run,
-        sender,
-        &workflow.position,
-        &copied,
-    )
-    .passing(setup.passing.clone());
+    let follower =
+        Follower::new(target, &tables, &board, strategy, copying, run, sender, &workflow.position, &copied)
+            .passing(setup.passing.clone());
     let copier = async {
-        let reader = source.reader().await?;
-        let copied = match copier_target {
-            None => copy::watermark::copy(reader, &board, run, &tables, &copied, options.pace).await,
-            Some(target) => copy::naive::copy(reader, target, &tables, &copied, options.pace).await,
-        };
-        match copied {
-            // The statement that did it is in the stream, which names it and knows where it stands.
-            Err(Error::Redefined { side: Side::Source, error }) => {
-                tokio::time::sleep(TIMEOUT).await;
-                return Err(error).on_source();
+        if copying {
+            let job = Job { board: &board, run, tables: &tables, progress: &copied, pace: options.pace };
+            let reader = source.reader().await?;
+            let own_target = async || ServerTarget::open(&connector, store, target_tables).await;
+            match copy::beside_stream(strategy, reader, own_target, &job).await {
+                // The statement that did it is in the stream, which names it and knows where it stands.
+                Err(Error::Redefined { side: Side::Source, error }) => {
+                    tokio::time::sleep(TIMEOUT).await;
+                    return Err(error).on_source();
+                }
+                other => other?,
             }
-            other => other?,
         }
         // The copy being read does not end the session.
         std::future::pending::<Result<Ended>>().await

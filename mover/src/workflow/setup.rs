@@ -198,8 +198,9 @@ fn check_same(options: &Options, workflow: &Workflow) -> Result<()> {
     {
         return mismatch(format!("it moves {} to {}", workflow.source_schema, workflow.target_schema));
     }
-    if options.strategy.to_string() != workflow.strategy && !workflow.state.is_final() {
-        return mismatch(format!("it copies with the strategy {}", workflow.strategy));
+    // What was copied is followed in the same way whichever way it was copied.
+    if options.strategy.name() != workflow.strategy && workflow.state == State::Copying {
+        return mismatch(format!("it copies with --copy-strategy {}", workflow.strategy));
     }
     Ok(())
 }

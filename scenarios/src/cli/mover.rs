@@ -70,8 +70,16 @@ Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION C
 CREATE, SELECT, INSERT, UPDATE, DELETE on _converge.*; for switch-traffic also ALTER, DROP, CREATE and INSERT on the
 tables. On the target all of these on the tables and on _converge.*.
 
-The copy writes small marks to _converge.watermark on the source, takes no locks and holds no long snapshot. Stop it
-with Ctrl-C and run the same command again to resume. Exit code 3: stopped before it was complete.")]
+Copy strategies (--copy-strategy). Each is right under any load; none holds a long lock:
+  watermark       (default) two small marks per chunk are written to _converge.watermark on the source; no locks.
+                  A chunk waits for the stream to come to its mark.
+  locking         each chunk is read with shared row locks, kept until the target has it: writers of these rows wait
+                  for that. One mark in all, no privilege beyond the default's.
+  delete_history  one mark per chunk; no locks, and a chunk never waits for the stream. Keys removed meanwhile are
+                  kept in memory.
+
+Stop it with Ctrl-C and run the same command again to resume, while it copies with the same strategy. Exit code 3:
+stopped before it was complete.")]
 struct Run {
     #[command(flatten)]
     named: Named,
@@ -81,8 +89,8 @@ struct Run {
     /// Tables to move; source=target where the name changes
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = table_pair)]
     tables: Vec<(String, String)>,
-    /// How chunks are protected from concurrent changes
-    #[arg(long, value_name = "STRATEGY", default_value_t, hide = true)]
+    /// How chunks are protected from concurrent changes; see below
+    #[arg(long, value_name = "STRATEGY", default_value_t)]
     copy_strategy: Strategy,
     /// Rows of a chunk at the most
     #[arg(long, value_name = "N", default_value_t = 2000)]

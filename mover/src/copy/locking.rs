@@ -1,0 +1,79 @@
+//! A chunk is read with shared row locks, which are kept until the target has committed it, and then rolled back.
+//!
+//! Why that is right: a locking read sees the last committed state, and waits for every transaction that holds a row
+//! of the chunk, also one that is prepared and whose changes the stream may know already. From then on until the
+//! chunk is on the target no row of it can change. So when the follower writes it, wherever the stream stands at P, a
+//! row of the chunk cannot have been removed by a change up to P; a row that the stream wrote is as old as the
+//! chunk's or older, is left alone, and gets its newer state from a change that is to come. If a unique value of the
+//! chunk's row is taken by another row on the target, that one lost it after P, and the changes which settle it are to
+//! come too. Rows that are not in the chunk need no lock: whoever adds one, the stream brings it. READ COMMITTED is
+//! therefore enough, and better: it takes no locks on gaps, so that inserts go on.
+//!
+//! While the copy goes on, rows of the target may be ahead of the applied position, and changes are written over what
+//! is there. A last mark, written once every chunk is on the target, is where all rows have caught up: from there on
+//! every change must fit exactly, as with the watermark.
+//!
+//! Cost: writers wait for the rows of a chunk until it is written; a shared lock lets all readers and foreign key
+//! checks pass. A chunk that meets a lock for too long is let go and tried again in smaller pieces. One commit on the
+//! source for the whole copy. Privileges on the source: SELECT, REPLICATION SLAVE, and INSERT and UPDATE on the mover's
+//! own table. (A shared lock needs no more than SELECT.)
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Chunk, Job, Walk};
+use crate::change::{ChunkId, Mark};
+use crate::error::Result;
+use crate::source::ChunkReader;
+use crate::target::{ChunkRows, CopyProgress, Onto};
+
+/// Times that one chunk is tried, each time with half as many rows.
+const TRIES: u32 = 12;
+/// How long writers have the rows for themselves before the next try.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Reads all that is left of `tables`, chunk by chunk under locks, and hands it to the follower.
+pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
+    let mut number = 0;
+    for mut walk in job.walks() {
+        while !walk.progress.done {
+            number += 1;
+            let id = ChunkId { run: job.run, table: walk.index, number };
+            let started = Instant::now();
+            let (rows, progress) = locked(&mut walk, &mut reader).await?;
+            let n = rows.rows.len();
+            let (written, committed) = oneshot::channel();
+            job.board
+                .post(id, Chunk { rows, progress, onto: Onto::Newer, written: Some(written), _place: None });
+            if committed.await.is_err() {
+                // The follower is gone, and its error ends the session; the locks go with this connection.
+                std::future::pending::<()>().await;
+            }
+            reader.release().await?;
+            tokio::time::sleep_until(started + job.pace.time_for(n)).await;
+        }
+    }
+    reader.mark(&Mark::Copied(job.run)).await
+}
+
+/// Reads and locks the next chunk, in smaller and smaller pieces while others hold its rows.
+async fn locked(walk: &mut Walk<'_>, reader: &mut impl ChunkReader) -> Result<(ChunkRows, CopyProgress)> {
+    let mut limit = walk.limit();
+    let mut tries = 1;
+    loop {
+        let after = walk.progress.last_key.clone();
+        match reader.lock(walk.index, after.as_deref(), limit).await {
+            Ok(rows) => return Ok(walk.advance(rows, limit)),
+            Err(error) if error.is_lock_conflict() && tries < TRIES => {
+                tracing::debug!("a chunk of {limit} rows is locked by others: {error}");
+                reader.release().await?;
+                tokio::time::sleep(PAUSE).await;
+                limit = (limit / 2).max(1);
+                tries += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
