@@ -180,6 +180,16 @@ impl LocalServer {
         self.wait_until_gone(STOP_TIMEOUT).await
     }
 
+    /// Stops the process in its tracks (SIGSTOP): connections stay open and nobody answers. Returns the process id.
+    pub fn pause(&self) -> Result<u32, Error> {
+        self.signal(Process::pause)
+    }
+
+    /// Lets a paused process go on (SIGCONT). Returns the process id.
+    pub fn resume(&self) -> Result<u32, Error> {
+        self.signal(Process::resume)
+    }
+
     /// Starts a stopped or killed server again, on the same port and data, and waits until it answers queries, at
     /// most [`START_TIMEOUT`].
     pub async fn restart(&self) -> Result<(), Error> {

@@ -173,7 +173,8 @@ impl Run<'_> {
         load: LoadHandle,
     ) -> Result<(), RehearsalError> {
         let history = self.history.clone();
-        let stage = Stage { world, watcher, history: &history };
+        let tables = &self.options.scenario.tables;
+        let stage = Stage { world, watcher, history: &history, tables };
         for fault in &self.options.scenario.faults {
             if !watcher.until_due(mover, fault).await {
                 break;

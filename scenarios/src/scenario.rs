@@ -3,6 +3,8 @@
 //! One rule for what a file leaves out: each field, also inside a table, is the default rehearsal's. A rate of 0 is no
 //! limit. A field that is not known is an error.
 
+mod fault;
+
 use std::path::{Path, PathBuf};
 
 use converge_chaos::load::LoadPlan;
@@ -11,6 +13,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use fault::{Direction, Fault, FaultKind, Side};
 
 /// A scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,50 +59,6 @@ pub struct Least {
     pub each_kind: u64,
     /// Writes acknowledged while rows were copied.
     pub during_copy: u64,
-}
-
-/// One fault.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fault {
-    /// What is done.
-    pub kind: FaultKind,
-    /// Injected once this share of the rows is copied; absent: once the copy is complete.
-    #[serde(default)]
-    pub at_copied: Option<f64>,
-    /// Seconds until it is undone.
-    #[serde(default = "one_second")]
-    pub hold_seconds: f64,
-}
-
-/// What is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// The source is killed with SIGKILL and started again.
-    KillSource,
-    /// The target is killed with SIGKILL and started again.
-    KillTarget,
-    /// The mover is killed with SIGKILL and started again.
-    KillMover,
-    /// The network between mover and source refuses connections and breaks the open ones.
-    NetworkDown,
-}
-
-impl FaultKind {
-    /// As in the history.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::KillSource => "kill_source",
-            Self::KillTarget => "kill_target",
-            Self::KillMover => "kill_mover",
-            Self::NetworkDown => "network_down",
-        }
-    }
-}
-
-fn one_second() -> f64 {
-    1.0
 }
 
 impl Default for Scenario {
@@ -156,24 +116,47 @@ impl Scenario {
     /// replication. When exactly is drawn from the seed.
     pub fn standard(seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut fault = |kind, at_copied: Option<(f64, f64)>, hold: (f64, f64)| Fault {
+            at_copied: at_copied.map(|(from, to)| random.random_range(from..to)),
+            hold_seconds: random.random_range(hold.0..hold.1),
+            ..Fault::new(kind)
+        };
         let faults = vec![
-            Fault {
-                kind: FaultKind::KillSource,
-                at_copied: Some(random.random_range(0.25..0.5)),
-                hold_seconds: random.random_range(0.2..1.0),
-            },
-            Fault {
-                kind: FaultKind::KillMover,
-                at_copied: Some(random.random_range(0.6..0.8)),
-                hold_seconds: random.random_range(0.2..1.0),
-            },
-            Fault {
-                kind: FaultKind::NetworkDown,
-                at_copied: None,
-                hold_seconds: random.random_range(1.0..3.0),
-            },
+            fault(FaultKind::KillSource, Some((0.25, 0.5)), (0.2, 1.0)),
+            fault(FaultKind::KillMover, Some((0.6, 0.8)), (0.2, 1.0)),
+            fault(FaultKind::NetworkDown, None, (1.0, 3.0)),
         ];
         Self { faults, ..Self::default() }
+    }
+
+    /// A plan drawn from the seed: three to six faults of kinds that are drawn as well, so that each plan leaves most kinds
+    /// out and repeats others, and a load of another size and character each time.
+    pub fn swarm(seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let kinds: Vec<FaultKind> = FaultKind::ALL.into_iter().filter(|_| random.random_bool(0.4)).collect();
+        let mut faults: Vec<Fault> = (0..random.random_range(3..=6))
+            .map(|_| {
+                let all = if kinds.is_empty() { FaultKind::ALL.as_slice() } else { &kinds };
+                Fault::drawn(all[random.random_range(0..all.len())], &mut random)
+            })
+            .collect();
+        // Those of the copy in the order in which they come up; the others follow.
+        faults.sort_by(|a, b| a.at_copied.unwrap_or(1.0).total_cmp(&b.at_copied.unwrap_or(1.0)));
+        let load = LoadPlan {
+            sessions: random.random_range(2..=16),
+            rows: random.random_range(20_000..=110_000),
+            hot_share: random.random_range(0.2..0.95),
+            hot_width: random.random_range(4..=64),
+            collision_share: random.random_range(0.0..0.2),
+            transaction_share: random.random_range(0.1..0.9),
+            rollback_share: random.random_range(0.0..0.4),
+            savepoint_share: random.random_range(0.0..0.5),
+            statements_per_second: Some(random.random_range(400.0..1500.0)),
+            ..LoadPlan::default()
+        };
+        let copy =
+            Copy { chunk_rows: random.random_range(50..=3000), rows_per_second: 8000, ..Copy::default() };
+        Self { name: "swarm".into(), faults, load, copy, ..Self::default() }
     }
 
     /// Reads a file.
@@ -203,10 +186,7 @@ impl Scenario {
         if let Some(unknown) = self.tables.iter().find(|t| !known.contains(&t.as_str())) {
             return Err(format!("tables: {unknown} is none of {}", known.join(", ")));
         }
-        let shares = self.faults.iter().filter_map(|f| f.at_copied);
-        if shares.into_iter().any(|share| !(0.0..1.0).contains(&share)) {
-            return Err("fault: at_copied must be at least 0 and less than 1".into());
-        }
+        self.faults.iter().try_for_each(Fault::check)?;
         let seconds = [self.settle_seconds, self.limit_seconds]
             .into_iter()
             .chain(self.faults.iter().map(|f| f.hold_seconds));
@@ -264,6 +244,18 @@ mod tests {
         assert_eq!(scenario.least.during_copy, default.least.during_copy);
         let unlimited = read("[load]\nstatements_per_second = 0\n[copy]\nrows_per_second = 0").unwrap();
         assert_eq!((unlimited.load.statements_per_second, unlimited.copy.rows_per_second), (Some(0.0), 0));
+    }
+
+    #[test]
+    fn a_swarm_plan_is_one_that_can_be_read_and_is_the_seeds() {
+        let mut kinds = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let scenario = Scenario::swarm(seed);
+            assert_eq!(read(&scenario.to_toml()).unwrap(), scenario, "seed {seed}");
+            assert_eq!(Scenario::swarm(seed), scenario);
+            kinds.extend(scenario.faults.iter().map(|f| f.kind));
+        }
+        assert_eq!(kinds.len(), FaultKind::ALL.len());
     }
 
     #[test]

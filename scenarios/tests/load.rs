@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use converge_chaos::fault;
+use converge_chaos::fault::{self, Record};
 use converge_chaos::history::{Entry, Event, History, Invoke, Kind, Ledger, Phase, read};
 use converge_chaos::load::{Counters, Load, LoadPlan, create_schema, is_seeded, seed_rows, unit};
 use converge_chaos::proxy::ProxyServer;
@@ -157,9 +157,10 @@ async fn answers_lost_to_a_kill_are_unknown_and_sessions_come_back() {
             let before = counters.totals().sum().ok;
             until("load runs", &counters, |c| c.totals().sum().ok > before + 200).await;
             let lost = counters.totals().sum().info;
-            fault::kill_server("kill_source", &server, &history).await.unwrap();
+            let record = Record { name: "kill_source", history: &history };
+            fault::kill_server(record, &server).await.unwrap();
             until("answers are lost", &counters, |c| c.totals().sum().info > lost).await;
-            fault::restart_server("kill_source", &server, &history).await.unwrap();
+            fault::restart_server(record, &server).await.unwrap();
         }
         let before = counters.totals().acknowledged_writes();
         until("sessions are back", &counters, |c| c.totals().acknowledged_writes() > before + 100).await;
@@ -195,14 +196,15 @@ async fn a_network_that_goes_down_is_seen_to_and_comes_back() {
     let upstream = format!("127.0.0.1:{}", server.port());
     proxies.create("source", "127.0.0.1:0", &upstream).await.unwrap();
     let history = History::discard();
+    let record = Record { name: "net", history: &history };
     for _ in 0..2 {
-        let evidence = fault::proxy_down("net", &proxies, "source", &history).await.unwrap();
+        let evidence = fault::proxy_down(record, &proxies, "source").await.unwrap();
         assert!(evidence.contains("refused"), "{evidence}");
-        fault::proxy_up("net", &proxies, "source", &history).await.unwrap();
+        fault::proxy_up(record, &proxies, "source").await.unwrap();
     }
     // Without a server behind it there is no live connection to break: the fault cannot be seen to bite.
     server.kill().await.unwrap();
-    let error = fault::proxy_down("net", &proxies, "source", &history).await.unwrap_err().to_string();
+    let error = fault::proxy_down(record, &proxies, "source").await.unwrap_err().to_string();
     assert!(error.contains("did not bite"), "{error}");
     proxy.stop().await;
 }

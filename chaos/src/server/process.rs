@@ -66,6 +66,16 @@ impl Process {
         self.send(Signal::SIGTERM)
     }
 
+    /// Sends SIGSTOP to the process group. A stopped process still dies of SIGKILL.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.send(Signal::SIGSTOP)
+    }
+
+    /// Sends SIGCONT to the process group.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.send(Signal::SIGCONT)
+    }
+
     /// Kills and reaps, blocking; for destructors.
     pub fn end(&mut self) {
         if self.alive().is_some() {

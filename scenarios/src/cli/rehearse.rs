@@ -20,6 +20,7 @@ use super::{Failure, Format, Outcome, interrupted};
 Example:
   converge rehearse
   converge rehearse --seed 7 --server mariadb --report /tmp/report
+  converge rehearse --swarm --seed 12
   converge rehearse my-scenario.toml --format json
 
 Starts two private servers on loopback, seeds a commerce schema, moves tables while randomized DML runs, kills servers
@@ -29,6 +30,9 @@ to start from.")]
 pub struct Arguments {
     /// A scenario in TOML [default: the built-in one, drawn from the seed]
     scenario: Option<PathBuf>,
+    /// Draw faults and load from the seed instead: other kinds of faults, on either side, in each plan
+    #[arg(long, conflicts_with = "scenario")]
+    swarm: bool,
     /// What everything random is drawn from [default: drawn and printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -54,6 +58,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let seed = arguments.seed.unwrap_or_else(drawn_seed);
     let scenario = match &arguments.scenario {
         Some(path) => Scenario::read(path)?,
+        None if arguments.swarm => Scenario::swarm(seed),
         None => Scenario::standard(seed),
     };
     let server = chosen(arguments.server.as_deref())?;
@@ -111,6 +116,7 @@ fn default_directory(name: &str, seed: u64) -> PathBuf {
 fn replay(arguments: &Arguments, seed: u64, server: &ServerBinary) -> String {
     let mut words = vec![std::env::args().next().unwrap_or_else(|| "converge".into()), "rehearse".into()];
     words.extend(arguments.scenario.as_ref().map(|path| path.display().to_string()));
+    words.extend(arguments.swarm.then(|| "--swarm".to_owned()));
     words.extend(["--seed".into(), seed.to_string(), "--server".into(), server.path.display().to_string()]);
     words.extend(arguments.toxiproxy.iter().flat_map(|url| ["--toxiproxy".into(), url.clone()]));
     words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
@@ -147,7 +153,7 @@ fn introduce(options: &Options, format: Format) {
             Some(share) => format!("at {:.0}% of the copy", share * 100.0),
             None => "during replication".into(),
         };
-        text.push_str(&format!("  {} {when}, for {:.1} s\n", fault.kind.name(), fault.hold_seconds));
+        text.push_str(&format!("  {} {when}, for {:.1} s\n", fault.name(), fault.hold_seconds));
     }
     match format {
         Format::Text => answer!("{text}"),

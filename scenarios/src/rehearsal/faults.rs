@@ -2,18 +2,20 @@
 //!
 //! A fault that nobody noticed did not happen: besides the physical evidence the mover itself must have felt it.
 
+mod damage;
+
 use std::time::{Duration, Instant};
 
 use converge_chaos::Error as ChaosError;
-use converge_chaos::fault::{kill_server, proxy_down, proxy_up, restart_server};
+use converge_chaos::fault::{Hog, Record};
 use converge_chaos::history::{History, Phase};
 use converge_mover::control::Status;
 
 use super::RehearsalError;
 use super::mover::Mover;
 use super::watch::{TICK, Watcher};
-use super::world::{PROXY, World};
-use crate::scenario::{Fault, FaultKind};
+use super::world::World;
+use crate::scenario::{Fault, FaultKind, Side};
 use crate::verdict::FaultReport;
 
 /// How long the mover may take to notice that a server or the network is gone.
@@ -29,29 +31,32 @@ pub struct Stage<'a> {
     pub watcher: &'a Watcher,
     /// Keeps the record.
     pub history: &'a History,
+    /// The tables that are moved.
+    pub tables: &'a [String],
 }
 
 impl Stage<'_> {
     /// Carries out a fault.
     pub async fn inject(&self, fault: &Fault, mover: &mut Mover) -> Result<FaultReport, RehearsalError> {
-        let name = fault.kind.name();
+        let name = fault.name();
         let before = self.watcher.look(mover).await;
         let state = before.as_ref().map_or_else(|| "unknown".to_owned(), described);
         let injected_at = self.now();
         self.watcher.tell(format!("{name}: injecting; the mover is {state}"));
-        let observed = self.bite(fault.kind, mover).await?;
+        let mut held = None;
+        let observed = self.bite(fault, mover, &mut held).await?;
         match &observed {
-            Some(evidence) => self.record(name, Phase::Observed, evidence),
+            Some(evidence) => self.record(&name, Phase::Observed, evidence),
             None => self.watcher.tell(format!("{name}: no effect was seen")),
         }
         self.hold(fault, mover).await;
-        self.heal(fault.kind, mover).await?;
+        self.heal(fault, mover, held).await?;
         let back = self.until_back(mover, before.as_ref()).await;
         let healed_at = back.as_ref().map(|status| {
-            self.record(name, Phase::Healed, &format!("the mover is back, {}", described(status)));
+            self.record(&name, Phase::Healed, &format!("the mover is back, {}", described(status)));
             self.now()
         });
-        Ok(FaultReport { fault: name.into(), injected_at, observed, healed_at })
+        Ok(FaultReport { fault: name, injected_at, observed, healed_at })
     }
 
     fn now(&self) -> f64 {
@@ -64,28 +69,29 @@ impl Stage<'_> {
     }
 
     /// Does the damage; the evidence that it bit, if there is any.
-    async fn bite(&self, kind: FaultKind, mover: &mut Mover) -> Result<Option<String>, RehearsalError> {
-        let (world, name) = (self.world, kind.name());
-        let physical = match kind {
-            FaultKind::KillMover => {
-                self.history.fault(name, Phase::Inject, "SIGKILL to the mover");
-                return mover.kill().await.map(Some);
-            }
-            FaultKind::KillSource => kill_server(name, &world.source, self.history).await,
-            FaultKind::KillTarget => kill_server(name, &world.target, self.history).await,
-            FaultKind::NetworkDown => proxy_down(name, &world.proxy, PROXY, self.history).await,
-        };
-        let physical = match physical {
-            Ok(evidence) => evidence,
-            Err(ChaosError::FaultDidNotBite { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let gone = |status: Option<&Status>| match status {
-            // The mover keeps its state on the target: no answer is the effect.
-            None => kind == FaultKind::KillTarget,
-            Some(status) => status.error.is_some(),
-        };
-        let noticed = self.watcher.until(mover, NOTICE, gone).await;
+    async fn bite(
+        &self,
+        fault: &Fault,
+        mover: &mut Mover,
+        held: &mut Option<Hog>,
+    ) -> Result<Option<String>, RehearsalError> {
+        let name = fault.name();
+        let physical =
+            match self.damage(Record { name: &name, history: self.history }, fault, mover, held).await {
+                Ok(evidence) => evidence,
+                Err(RehearsalError::Chaos(ChaosError::FaultDidNotBite { why, .. })) => {
+                    self.watcher.tell(format!("{name}: {why}"));
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+        if !must_be_noticed(fault.kind) {
+            return Ok(Some(physical));
+        }
+        // The mover keeps its state on the target: no answer from there is the effect.
+        let mute = fault.side() == Side::Target;
+        let noticed = |status: Option<&Status>| status.map_or(mute, |status| status.error.is_some());
+        let noticed = self.watcher.until(mover, NOTICE, noticed).await;
         Ok(noticed.map(|status| match status.and_then(|s| s.error) {
             Some(error) => format!("{physical}; the mover says: {error}"),
             None => format!("{physical}; the workflow's state cannot be read"),
@@ -99,20 +105,6 @@ impl Stage<'_> {
             self.watcher.look(mover).await;
             tokio::time::sleep(TICK.min(until.saturating_duration_since(Instant::now()))).await;
         }
-    }
-
-    async fn heal(&self, kind: FaultKind, mover: &mut Mover) -> Result<(), RehearsalError> {
-        let (world, name) = (self.world, kind.name());
-        match kind {
-            FaultKind::KillMover => {
-                let pid = mover.start()?;
-                self.watcher.tell(format!("{name}: started again as process {pid}"));
-            }
-            FaultKind::KillSource => restart_server(name, &world.source, self.history).await?,
-            FaultKind::KillTarget => restart_server(name, &world.target, self.history).await?,
-            FaultKind::NetworkDown => proxy_up(name, &world.proxy, PROXY, self.history).await?,
-        }
-        Ok(())
     }
 
     /// Waits until the mover works again: no error, and a position or a row farther than before.
@@ -130,4 +122,23 @@ impl Stage<'_> {
 fn described(status: &Status) -> String {
     let copied: u64 = status.tables.iter().map(|t| t.rows_copied).sum();
     format!("{} with {copied} rows copied", status.state)
+}
+
+/// Whether the mover itself must have felt a fault. A slow network and a rotated log are none of its business, and it
+/// may take longer to find a silent peer than the silence lasts; these are measured from outside.
+fn must_be_noticed(kind: FaultKind) -> bool {
+    use FaultKind as K;
+    matches!(
+        kind,
+        K::KillSource
+            | K::KillTarget
+            | K::Restart
+            | K::NetworkDown
+            | K::NetworkDownRestart
+            | K::NetworkReset
+            | K::KillConnections
+            | K::KillLogReader
+            | K::ReadOnly
+            | K::NoConnections
+    )
 }

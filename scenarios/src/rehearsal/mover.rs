@@ -17,11 +17,22 @@ pub const WORKFLOW: &str = "rehearsal";
 /// How long one look at the status may take; a killed target does not answer.
 const STATUS_BOUND: Duration = Duration::from_secs(2);
 
+/// The addresses that belong to a mover.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Where it reads.
+    pub source: Address,
+    /// Where it writes.
+    pub target: Address,
+    /// Where its state is asked for, past any proxy.
+    pub status: Address,
+}
+
 /// A mover process and how to start it again.
 pub struct Mover {
     program: PathBuf,
     arguments: Vec<String>,
-    target: Address,
+    status: Address,
     log: PathBuf,
     child: Option<Child>,
     /// Our end of the process's standard input: it ends when this is closed. Waiting for the process would close it.
@@ -29,16 +40,9 @@ pub struct Mover {
 }
 
 impl Mover {
-    /// Describes the process; `source` is the address behind the proxy.
-    pub fn new(
-        program: &Path,
-        source: &Address,
-        target: &Address,
-        tables: &[String],
-        copy: &Copy,
-        log: PathBuf,
-    ) -> Self {
-        let (source_url, target_url) = (source.to_url(), target.to_url());
+    /// Describes the process.
+    pub fn new(program: &Path, route: Route, tables: &[String], copy: &Copy, log: PathBuf) -> Self {
+        let (source_url, target_url) = (route.source.to_url(), route.target.to_url());
         let mut arguments: Vec<String> = [
             "move",
             "run",
@@ -60,7 +64,7 @@ impl Mover {
         arguments.extend(["--retry-for".into(), "60s".into()]);
         // Should the rehearsal be killed, its end of the pipe closes, and the mover ends as well.
         arguments.push("--until-stdin-closes".into());
-        Self { program: program.into(), arguments, target: target.clone(), log, child: None, leash: None }
+        Self { program: program.into(), arguments, status: route.status, log, child: None, leash: None }
     }
 
     fn open_log(&self) -> Result<File, RehearsalError> {
@@ -103,6 +107,11 @@ impl Mover {
         Ok(format!("process {pid} ended by {status}"))
     }
 
+    /// The process id, if it was started and not killed.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// Whether the process is there.
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
@@ -133,7 +142,7 @@ impl Mover {
 
     /// The workflow's status; `None` while the target does not answer or there is no workflow yet.
     pub async fn status(&self) -> Option<Status> {
-        let asked = async { Control::open(&self.target, WORKFLOW).await?.status().await };
+        let asked = async { Control::open(&self.status, WORKFLOW).await?.status().await };
         tokio::time::timeout(STATUS_BOUND, asked).await.ok()?.ok()
     }
 
@@ -144,7 +153,7 @@ impl Mover {
         options: &[&str],
         bound: Duration,
     ) -> Result<(i32, String), RehearsalError> {
-        let url = self.target.to_url();
+        let url = self.status.to_url();
         let running = Command::new(&self.program)
             .args(["move", verb, WORKFLOW, "--target", &url])
             .args(options)

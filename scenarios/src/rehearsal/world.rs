@@ -1,32 +1,64 @@
-//! The world of a rehearsal: a source and a target server, and a proxy between the mover and the source.
+//! The world of a rehearsal: a source and a target server, and proxies between the mover and both.
+//!
+//! The mover has an account of its own, with the privileges that it needs and no others, so that a full or read-only
+//! server treats it as it would treat anybody.
 
 use std::path::Path;
 
+use converge_chaos::fault::Account;
 use converge_chaos::load;
 use converge_chaos::proxy::ProxyServer;
 use converge_chaos::proxy::client::Toxiproxy;
 use converge_chaos::server::{LocalServer, ServerOptions};
-use converge_mysql::{Address, Connector, Error as ServerError, quote};
+use converge_mysql::{Address, Connector, Error as ServerError, Flavor, quote};
 use mysql_async::prelude::Queryable;
 
-use super::mover::Mover;
+use super::mover::{Mover, Route};
 use super::{Options, RehearsalError};
+use crate::scenario::Side;
 
 /// The database on both servers.
 const DATABASE: &str = "commerce";
-/// The proxy's name.
-pub const PROXY: &str = "source";
+/// The names of servers and proxies.
+const SOURCE: &str = "source";
+const TARGET: &str = "target";
+/// The mover's account on both servers.
+const MOVER: &str = "mover";
+
+/// A server, and the way that the mover takes to it.
+pub struct Place {
+    /// The server.
+    pub server: LocalServer,
+    /// The administrator's address, without a proxy.
+    pub admin: Address,
+    /// The mover's address, without a proxy.
+    pub direct: Address,
+    /// The mover's address behind the proxy.
+    pub proxied: Address,
+    /// The proxy's name.
+    pub proxy: &'static str,
+}
+
+impl Place {
+    /// Who breaks sessions here, and whose.
+    pub fn account(&self) -> Account<'_> {
+        Account { admin: &self.admin, victim: &self.direct }
+    }
+
+    /// MySQL or MariaDB.
+    pub fn flavor(&self) -> Flavor {
+        self.server.binary().info.flavor
+    }
+}
 
 /// Everything that runs besides the load and the mover.
 pub struct World {
     /// Where rows come from.
-    pub source: LocalServer,
+    pub source: Place,
     /// Where rows go to.
-    pub target: LocalServer,
-    /// Drives the proxy.
-    pub proxy: Toxiproxy,
-    /// The address of the source behind the proxy.
-    pub proxied: Address,
+    pub target: Place,
+    /// Drives the proxies.
+    pub proxies: Toxiproxy,
     /// The proxy itself, unless it is somebody else's.
     server: Option<ProxyServer>,
 }
@@ -42,7 +74,7 @@ impl World {
             let name = name.to_owned();
             LocalServer::start(&options.server, ServerOptions { name, log, ..ServerOptions::default() })
         };
-        let (source, target) = tokio::try_join!(server("source"), server("target"))?;
+        let (source, target) = tokio::try_join!(server(SOURCE), server(TARGET))?;
         let (url, server) = match toxiproxy {
             Some(url) => (url.to_owned(), None),
             None => {
@@ -50,29 +82,28 @@ impl World {
                 (server.url(), Some(server))
             }
         };
-        let proxy = Toxiproxy::connect(&url).await?;
-        let listening = proxy.create(PROXY, "127.0.0.1:0", &format!("127.0.0.1:{}", source.port())).await?;
-        let proxied = endpoint(&listening)
-            .map(|(host, port)| source.address(DATABASE).with_endpoint(&host, port))
-            .ok_or_else(|| {
-                RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address"))
-            })?;
-        for side in [&source, &target] {
-            let mut conn = Connector::new(side.address("")).connect().await?;
-            let create = format!("CREATE DATABASE {} CHARACTER SET utf8mb4", quote::ident(DATABASE));
-            conn.query_drop(create).await.map_err(|e| ServerError::driver("creating the database", e))?;
+        let proxies = Toxiproxy::connect(&url).await?;
+        let source = place(source, SOURCE, &proxies).await?;
+        let target = place(target, TARGET, &proxies).await?;
+        Ok(Self { source, target, proxies, server })
+    }
+
+    /// The place on one side.
+    pub fn at(&self, side: Side) -> &Place {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
         }
-        Ok(Self { source, target, proxy, proxied, server })
     }
 
     /// The source, without the proxy.
     pub fn source_address(&self) -> Address {
-        self.source.address(DATABASE)
+        self.source.admin.clone()
     }
 
-    /// The target.
+    /// The target, without the proxy.
     pub fn target_address(&self) -> Address {
-        self.target.address(DATABASE)
+        self.target.admin.clone()
     }
 
     /// Creates and fills the tables on the source; the number of rows in those that are moved.
@@ -95,27 +126,65 @@ impl World {
     /// The mover of the scenario, not started yet.
     pub fn mover(&self, options: &Options, log: &Path) -> Mover {
         let scenario = &options.scenario;
-        Mover::new(
-            &options.program,
-            &self.proxied,
-            &self.target_address(),
-            &scenario.tables,
-            &scenario.copy,
-            log.into(),
-        )
+        let route = Route {
+            source: self.source.proxied.clone(),
+            target: self.target.proxied.clone(),
+            status: self.target_address(),
+        };
+        Mover::new(&options.program, route, &scenario.tables, &scenario.copy, log.into())
     }
 
     /// Ends everything. What cannot end politely is killed when dropped.
     pub async fn stop(self, keep: bool) {
         if keep {
-            self.source.keep();
-            self.target.keep();
+            self.source.server.keep();
+            self.target.server.keep();
         }
-        let _ = self.proxy.disable(PROXY).await;
+        for place in [&self.source, &self.target] {
+            let _ = self.proxies.disable(place.proxy).await;
+        }
         if let Some(server) = self.server {
             server.stop().await;
         }
     }
+}
+
+/// Puts database and account on a server, and a proxy before it.
+async fn place(
+    server: LocalServer,
+    proxy: &'static str,
+    proxies: &Toxiproxy,
+) -> Result<Place, RehearsalError> {
+    let admin = server.address(DATABASE);
+    let direct = Address { user: MOVER.into(), ..admin.clone() };
+    let listening = proxies.create(proxy, "127.0.0.1:0", &format!("127.0.0.1:{}", server.port())).await?;
+    let (host, port) = endpoint(&listening).ok_or_else(|| {
+        RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address"))
+    })?;
+    let proxied = direct.clone().with_endpoint(&host, port);
+    let place = Place { server, admin, direct, proxied, proxy };
+    let mut conn = Connector::new(place.server.address("")).connect().await?;
+    for statement in preparation(place.flavor()) {
+        conn.query_drop(&statement)
+            .await
+            .map_err(|e| ServerError::driver(format!("preparing the {proxy}: {statement}"), e))?;
+    }
+    Ok(place)
+}
+
+fn preparation(flavor: Flavor) -> Vec<String> {
+    let (database, account) = (quote::ident(DATABASE), format!("'{MOVER}'@'127.0.0.1'"));
+    let watch = match flavor {
+        Flavor::MySql => "REPLICATION CLIENT",
+        Flavor::MariaDb => "BINLOG MONITOR, SLAVE MONITOR",
+    };
+    vec![
+        format!("CREATE DATABASE {database} CHARACTER SET utf8mb4"),
+        format!("CREATE USER {account}"),
+        format!("GRANT ALL ON {database}.* TO {account}"),
+        format!("GRANT ALL ON `_converge`.* TO {account}"),
+        format!("GRANT REPLICATION SLAVE, RELOAD, {watch} ON *.* TO {account}"),
+    ]
 }
 
 fn endpoint(listening: &str) -> Option<(String, u16)> {

@@ -1,0 +1,143 @@
+//! What each kind of fault does to the world, and how it is undone.
+
+use converge_chaos::fault::{self, Hog, Record, Victims};
+use converge_mover::control::Status;
+use converge_mysql::Position;
+
+use super::{RECOVERY, Stage};
+use crate::rehearsal::RehearsalError;
+use crate::rehearsal::mover::Mover;
+use crate::scenario::{Fault, FaultKind as K};
+
+impl Stage<'_> {
+    /// Does the damage and returns the physical evidence. What has to be given back later is put into `held`.
+    pub(super) async fn damage(
+        &self,
+        record: Record<'_>,
+        fault: &Fault,
+        mover: &mut Mover,
+        held: &mut Option<Hog>,
+    ) -> Result<String, RehearsalError> {
+        let (place, proxies) = (self.world.at(fault.side()), &self.world.proxies);
+        Ok(match fault.kind {
+            K::KillSource | K::KillTarget => fault::kill_server(record, &place.server).await?,
+            K::Restart => fault::stop_server(record, &place.server).await?,
+            K::Pause => fault::pause_server(record, &place.server).await?,
+            K::KillMover => {
+                record.inject("SIGKILL to the mover");
+                mover.kill().await?
+            }
+            K::PauseMover => fault::pause_process(record, pid(mover)?).await?,
+            K::NetworkDown => fault::proxy_down(record, proxies, place.proxy).await?,
+            K::NetworkDownRestart => {
+                let down = fault::proxy_down(record, proxies, place.proxy).await?;
+                format!("{down}; {}", fault::stop_server(record, &place.server).await?)
+            }
+            K::NetworkLatency
+            | K::NetworkBandwidth
+            | K::NetworkSlices
+            | K::NetworkReset
+            | K::NetworkSilent => {
+                let toxics = fault.toxics();
+                fault::toxics_on(record, proxies, place.proxy, &place.proxied, &toxics).await?
+            }
+            K::KillConnections => fault::kill_connections(record, place.account(), Victims::All).await?,
+            K::KillLogReader => fault::kill_connections(record, place.account(), Victims::LogReaders).await?,
+            K::RotateLog => fault::rotate_log(record, &place.admin).await?,
+            K::PurgeLog => self.purge(record, mover).await?,
+            K::ReadOnly => {
+                fault::read_only_on(record, place.account(), place.flavor(), self.first_table()).await?
+            }
+            K::TableLock => {
+                let (hog, evidence) = fault::lock_table(record, place.account(), self.first_table()).await?;
+                *held = Some(hog);
+                evidence
+            }
+            K::NoConnections => {
+                let (hog, evidence) = fault::exhaust_connections(record, place.account()).await?;
+                *held = Some(hog);
+                evidence
+            }
+        })
+    }
+
+    /// Undoes the damage.
+    pub(super) async fn heal(
+        &self,
+        fault: &Fault,
+        mover: &mut Mover,
+        held: Option<Hog>,
+    ) -> Result<(), RehearsalError> {
+        let (place, proxies) = (self.world.at(fault.side()), &self.world.proxies);
+        let name = fault.name();
+        let record = Record { name: &name, history: self.history };
+        match fault.kind {
+            K::KillMover => {
+                let pid = mover.start()?;
+                self.watcher.tell(format!("{name}: started again as process {pid}"));
+            }
+            K::PauseMover => fault::resume_process(record, pid(mover)?)?,
+            K::KillSource | K::KillTarget | K::Restart => {
+                fault::restart_server(record, &place.server).await?
+            }
+            K::Pause => fault::resume_server(record, &place.server).await?,
+            K::NetworkDown => fault::proxy_up(record, proxies, place.proxy).await?,
+            K::NetworkDownRestart => {
+                fault::restart_server(record, &place.server).await?;
+                fault::proxy_up(record, proxies, place.proxy).await?;
+            }
+            K::NetworkLatency
+            | K::NetworkBandwidth
+            | K::NetworkSlices
+            | K::NetworkReset
+            | K::NetworkSilent => {
+                fault::toxics_off(record, proxies, place.proxy).await?;
+            }
+            K::ReadOnly => fault::read_only_off(record, &place.admin, place.flavor()).await?,
+            K::TableLock => give_back(held, |hog| fault::unlock_table(record, hog)).await?,
+            K::NoConnections => give_back(held, |hog| fault::give_back_connections(record, hog)).await?,
+            K::KillConnections | K::KillLogReader | K::RotateLog | K::PurgeLog => {}
+        }
+        Ok(())
+    }
+
+    /// Removes log files once the mover has applied what they hold: what it still needs is never taken away.
+    async fn purge(&self, record: Record<'_>, mover: &mut Mover) -> Result<String, RehearsalError> {
+        let rotated = fault::rotate_log(record, &self.world.source.admin).await?;
+        let begun = self.history.now_us();
+        let passed = |status: Option<&Status>| {
+            // The position of the source is recorded once a second: two records from now it is that of the new file.
+            let later = self.history.now_us() > begun + 2_500_000;
+            let position = |text: &str| text.parse::<Position>().ok();
+            status.is_some_and(|s| {
+                let source = s.source_position.as_deref().and_then(position);
+                let applied = position(&s.applied_position);
+                later && applied.zip(source).is_some_and(|(a, s)| a.covers(&s) == Some(true))
+            })
+        };
+        if self.watcher.until(mover, RECOVERY, passed).await.is_none() {
+            return Err(record
+                .did_not_bite("nothing was purged: the mover did not get there in time")
+                .into());
+        }
+        Ok(format!("{rotated}; {}", fault::purge_logs(record, &self.world.source.admin).await?))
+    }
+
+    fn first_table(&self) -> &str {
+        self.tables.first().map_or("", String::as_str)
+    }
+}
+
+async fn give_back<F>(held: Option<Hog>, give: impl FnOnce(Hog) -> F) -> Result<(), RehearsalError>
+where
+    F: Future<Output = Result<(), converge_chaos::Error>>,
+{
+    match held {
+        Some(hog) => Ok(give(hog).await?),
+        None => Ok(()),
+    }
+}
+
+fn pid(mover: &Mover) -> Result<u32, RehearsalError> {
+    mover.pid().ok_or_else(|| RehearsalError::Mover("there is no mover process to stop".into()))
+}
