@@ -3,6 +3,7 @@
 //!
 //! The follower holds what it does not know yet to be committed on the source only inside an open target transaction.
 
+mod bag;
 pub mod plan;
 
 use std::time::Duration;

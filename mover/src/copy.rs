@@ -7,6 +7,7 @@ pub mod delete_history;
 mod gate;
 pub mod locking;
 pub mod naive;
+pub mod snapshot;
 pub mod watermark;
 
 use std::collections::HashMap;
@@ -36,18 +37,20 @@ pub enum Strategy {
     Locking,
     /// Chunks are written at once, less the rows that the stream removed since they were read.
     DeleteHistory,
+    /// All rows come from one consistent snapshot; the stream begins where that was taken.
+    Snapshot,
     /// INSERT IGNORE beside the stream, without any protection: **wrong on purpose**, for the harness to catch.
     Naive,
 }
 
 impl Strategy {
     /// The strategies that are right, the default first.
-    pub const SAFE: [Self; 3] = [Self::Watermark, Self::Locking, Self::DeleteHistory];
+    pub const SAFE: [Self; 4] = [Self::Watermark, Self::Locking, Self::DeleteHistory, Self::Snapshot];
 
     /// What the applier may take for granted, while rows are copied and afterwards.
     pub fn mode(self, copying: bool) -> Mode {
         match self {
-            Self::Watermark => Mode::Exact,
+            Self::Watermark | Self::Snapshot => Mode::Exact,
             Self::Locking | Self::DeleteHistory if !copying => Mode::Exact,
             Self::Locking | Self::DeleteHistory | Self::Naive => Mode::Overwrite,
         }
@@ -59,6 +62,7 @@ impl Strategy {
             Self::Watermark => "watermark",
             Self::Locking => "locking",
             Self::DeleteHistory => "delete_history",
+            Self::Snapshot => "snapshot",
             Self::Naive => "naive",
         }
     }
@@ -246,9 +250,19 @@ pub struct Job<'a> {
     pub progress: &'a [CopyProgress],
     /// How fast to go.
     pub pace: Pace,
+    /// The strategy.
+    pub strategy: Strategy,
 }
 
 impl<'a> Job<'a> {
+    /// The tables that must be copied before the stream begins, all of them from one snapshot. Empty once they are.
+    pub fn alone(&self) -> Vec<usize> {
+        let all = self.strategy == Strategy::Snapshot;
+        let which = (0..self.tables.len()).filter(|&i| all || self.tables[i].key.is_empty());
+        let which: Vec<usize> = which.collect();
+        if which.iter().all(|&i| self.progress[i].done) { Vec::new() } else { which }
+    }
+
     /// Walks over every table that is not copied yet, in turn.
     fn walks(&self) -> impl Iterator<Item = Walk<'a>> + use<'a> {
         let pace = self.pace;
@@ -261,18 +275,19 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Copies all that is left beside the follower, in the way of `strategy`. `target` is a connection of the copier's own.
+/// Copies all that is left beside the follower, in the way of the strategy. `target` is a connection of the copier's own.
 pub async fn beside_stream<T: Target>(
-    strategy: Strategy,
     reader: impl ChunkReader,
     target: impl AsyncFnOnce() -> Result<T>,
     job: &Job<'_>,
 ) -> Result<()> {
-    match strategy {
+    match job.strategy {
         Strategy::Watermark => watermark::copy(reader, job).await,
         Strategy::Locking => locking::copy(reader, job).await,
         Strategy::DeleteHistory => delete_history::copy(reader, job).await,
         Strategy::Naive => naive::copy(reader, target().await?, job).await,
+        // Nothing is left once the stream begins.
+        Strategy::Snapshot => Ok(()),
     }
 }
 

@@ -175,6 +175,27 @@ pub async fn source_table(conn: &mut Conn, info: &ServerInfo, table: &Table) -> 
     Ok(findings)
 }
 
+/// A table whose rows nothing tells apart is moved only if the operator says so.
+pub fn no_key(table: &Table, allowed: bool) -> Option<Finding> {
+    let name = table.qualified();
+    let what = format!("table {name} has neither a primary key nor a unique key without NULLs");
+    match (table.key.is_empty(), allowed) {
+        (false, _) => None,
+        (true, false) => Some(refuse(
+            what,
+            format!(
+                "ALTER TABLE {name} ADD PRIMARY KEY (…); or run with --allow-no-key: it is then copied from a snapshot \
+                 that cannot be resumed, and each row that changes is looked for in the whole table"
+            ),
+        )),
+        (true, true) => Some(Finding {
+            weight: Weight::Warn,
+            what,
+            fix: "each of its rows that changes is looked for in the target's whole table".into(),
+        }),
+    }
+}
+
 /// Checks a table that is already on the target: it must be empty, without triggers, and take the same columns.
 pub async fn target_table(conn: &mut Conn, source: &Table, target: &Table) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();

@@ -74,9 +74,9 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// For each column of the table, generated ones included, its index in `columns`.
     pub ordinals: Vec<Option<usize>>,
-    /// Indexes in `columns` of the primary key, else of the first unique key without NULLs.
+    /// Indexes in `columns` of the primary key, else of the first unique key without NULLs; empty if there is neither.
     pub key: Vec<usize>,
-    /// Name of the index over `key`.
+    /// Name of the index over `key`, empty if there is none.
     pub key_name: String,
     /// The server's estimate of the number of rows.
     pub rows_estimated: u64,
@@ -254,13 +254,7 @@ async fn read_key(
             return Ok((index.to_owned(), key));
         }
     }
-    Err(Error::refused(
-        format!(
-            "table {} has neither a primary key nor a unique key without NULLs",
-            quote::qualified(schema, name)
-        ),
-        "add a primary key: ALTER TABLE … ADD PRIMARY KEY (…)",
-    ))
+    Ok(Default::default())
 }
 
 #[cfg(test)]

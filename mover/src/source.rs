@@ -15,6 +15,7 @@ mod json;
 pub mod marks;
 mod refused;
 mod server;
+mod snapshot;
 mod statement;
 mod temporal;
 
@@ -45,6 +46,9 @@ pub trait Source {
 
     /// A new reader of chunks.
     async fn reader(&self) -> Result<Self::Reader>;
+    /// A reader all of whose reads see one moment, and the position of that moment: what stands up to there in the log
+    /// of `tables` (by index), and nothing behind it, is seen. It keeps no locks.
+    async fn snapshot(&self, tables: &[usize]) -> Result<(Self::Reader, Position)>;
     /// The stream of all changes after `position`.
     async fn stream(&self, position: &Position) -> Result<Self::Stream>;
 }
@@ -61,6 +65,13 @@ pub trait ChunkReader {
     /// [`release`](Self::release). Waits a bounded time for whoever holds one of them, a transaction that is prepared
     /// and not committed included; past it the error is a lock conflict, and some rows may be locked.
     async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>>;
+    /// Reads a whole table, key or not, and passes its rows on, at most `limit` at once.
+    async fn scan(
+        &mut self,
+        table: usize,
+        limit: usize,
+        pass_on: impl AsyncFnMut(Vec<Row>) -> Result<()>,
+    ) -> Result<()>;
     /// Lets all locked rows go.
     async fn release(&mut self) -> Result<()>;
 }

@@ -35,6 +35,8 @@ pub struct Options {
     pub strategy: Strategy,
     /// How fast the copy goes.
     pub pace: Pace,
+    /// Whether tables without a usable key may be moved.
+    pub allow_no_key: bool,
     /// How long to go on trying without progress.
     pub retry_for: Duration,
     /// Pass over the statement on a moved table at which the workflow stopped: the operator applied it on the target.

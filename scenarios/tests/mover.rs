@@ -257,7 +257,7 @@ async fn refusals(binary: &ServerBinary) {
         .await;
     execute(&mut t, &["CREATE TABLE full (a INT PRIMARY KEY)", "INSERT INTO full VALUES (1)"]).await;
     let cases = [
-        ("plain", "primary key"),
+        ("plain", "--allow-no-key"),
         ("missing", "there is no table `shop`.`missing`"),
         ("looks", "VIEW"),
         ("my", "MyISAM"),

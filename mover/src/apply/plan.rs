@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use super::bag::Bag;
 use crate::change::Change;
 use crate::value::{Row, Value, key_of, row_weight};
 
@@ -37,6 +38,8 @@ pub enum Operation {
         /// Whether all of them must be there.
         must_exist: bool,
     },
+    /// They are all the same, and as many rows that equal them in every column are removed, which must be there.
+    DeleteEqual,
 }
 
 /// The same operation on several rows of one table.
@@ -53,7 +56,7 @@ pub struct Step {
 /// A table as the plan needs it.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// Indexes of the key's columns in a row.
+    /// Indexes of the key's columns in a row; none: the table has no key.
     pub key: &'a [usize],
     /// Whether the table's copy is complete, so that every row that changes must be there.
     pub finished: bool,
@@ -61,27 +64,55 @@ pub struct Facts<'a> {
 
 /// Plans `changes`; `facts` tells of each table by its index.
 pub fn plan<'a>(changes: Vec<Change>, mode: Mode, facts: impl Fn(usize) -> Facts<'a>) -> Vec<Step> {
-    let mut tables: Vec<(usize, Net)> = Vec::new();
+    let mut tables: Vec<(usize, Effects)> = Vec::new();
     for change in changes {
         let table = change.table();
+        let key = facts(table).key;
         let at = tables.iter().position(|(t, _)| *t == table).unwrap_or_else(|| {
-            tables.push((table, Net::default()));
+            tables.push((table, Effects::new(key)));
             tables.len() - 1
         });
-        tables[at].1.add(change, facts(table).key);
+        match &mut tables[at].1 {
+            Effects::Keyed(net) => net.add(change, key),
+            Effects::Equal(bag) => bag.add(change),
+        }
     }
     let mut steps = Vec::new();
-    for (table, net) in tables {
-        let must_exist = mode == Mode::Exact && facts(table).finished;
-        let add = if mode == Mode::Exact { Operation::Insert } else { Operation::Replace };
-        let (removed, added) = net.finish();
-        batches(&mut steps, table, Operation::Delete { must_exist }, removed);
-        batches(&mut steps, table, add, added);
+    for (table, effects) in tables {
+        match effects {
+            Effects::Keyed(net) => {
+                let must_exist = mode == Mode::Exact && facts(table).finished;
+                let add = if mode == Mode::Exact { Operation::Insert } else { Operation::Replace };
+                let (removed, added) = net.finish();
+                batches(&mut steps, table, Operation::Delete { must_exist }, removed);
+                batches(&mut steps, table, add, added);
+            }
+            Effects::Equal(bag) => {
+                let (removed, added) = bag.finish();
+                let operation = Operation::DeleteEqual;
+                steps.extend(removed.into_iter().map(|rows| Step { table, operation, rows }));
+                batches(&mut steps, table, Operation::Insert, added);
+            }
+        }
     }
     steps
 }
 
 /// What the changes of one table come to.
+enum Effects {
+    /// Rows are told apart by a key.
+    Keyed(Net),
+    /// Rows are told apart by all their values.
+    Equal(Bag),
+}
+
+impl Effects {
+    fn new(key: &[usize]) -> Self {
+        if key.is_empty() { Self::Equal(Bag::default()) } else { Self::Keyed(Net::default()) }
+    }
+}
+
+/// What the changes of one table with a key come to.
 #[derive(Default)]
 struct Net {
     by_key: HashMap<Vec<u8>, usize>,
@@ -249,6 +280,7 @@ mod tests {
                         assert!(rows.remove(&key).is_some() || !must_exist, "delete of a missing row");
                         continue;
                     }
+                    Operation::DeleteEqual => panic!("the table has a key"),
                     Operation::Replace => rows.retain(|k, v| k.0 != table || *v != value),
                     Operation::Insert => {
                         assert!(!rows.contains_key(&key), "duplicate key");

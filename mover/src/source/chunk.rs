@@ -9,10 +9,8 @@ use crate::value::{Row, Value};
 
 /// The query for the first `limit` rows after the key `after`, in the order of the key.
 pub fn query(table: &Table, after: Option<&[Value]>, limit: usize) -> Vec<u8> {
-    let columns: Vec<String> = table.columns.iter().map(selected).collect();
     let index = quote::ident(&table.key_name);
-    let mut sql = format!("SELECT {} FROM {} FORCE INDEX ({index})", columns.join(", "), table.qualified())
-        .into_bytes();
+    let mut sql = [scan_query(table).as_slice(), format!(" FORCE INDEX ({index})").as_bytes()].concat();
     if let Some(after) = after {
         sql.extend_from_slice(b" WHERE ");
         push_after(&mut sql, table, after);
@@ -22,7 +20,13 @@ pub fn query(table: &Table, after: Option<&[Value]>, limit: usize) -> Vec<u8> {
     sql
 }
 
-/// The same with locks that keep the rows from changing. Both products know this form; it needs no more than SELECT.
+/// The query for all rows of a table, in no order.
+pub fn scan_query(table: &Table) -> Vec<u8> {
+    let columns: Vec<String> = table.columns.iter().map(selected).collect();
+    format!("SELECT {} FROM {}", columns.join(", "), table.qualified()).into_bytes()
+}
+
+/// [`query`] with locks that keep the rows from changing. Both products know this form; it needs no more than SELECT.
 pub fn locking_query(table: &Table, after: Option<&[Value]>, limit: usize) -> Vec<u8> {
     [query(table, after, limit).as_slice(), b" LOCK IN SHARE MODE"].concat()
 }

@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Row as ServerRow, Sid};
 
 use super::binlog::{ServerStream, heartbeat};
-use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, marks, refused};
+use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, marks, refused, snapshot};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
@@ -52,6 +52,10 @@ impl ServerSource {
         .await
         .on_source()?;
         Ok(conn)
+    }
+
+    fn reader_over(&self, conn: Conn) -> ServerReader {
+        ServerReader { conn, workflow: self.workflow.clone(), tables: self.tables.clone() }
     }
 
     /// The position after the last transaction in the log.
@@ -147,11 +151,19 @@ impl Source for ServerSource {
     type Stream = ServerStream;
 
     async fn reader(&self) -> Result<ServerReader> {
-        Ok(ServerReader {
-            conn: self.connect().await?,
-            workflow: self.workflow.clone(),
-            tables: self.tables.clone(),
-        })
+        Ok(self.reader_over(self.connect().await?))
+    }
+
+    async fn snapshot(&self, tables: &[usize]) -> Result<(ServerReader, Position)> {
+        let mut conn = self.connect().await?;
+        let position = match self.info.flavor {
+            Flavor::MariaDb => snapshot::open(&mut conn).await?,
+            Flavor::MySql => {
+                let tables: Vec<&Table> = tables.iter().map(|&i| &self.tables[i]).collect();
+                snapshot::open_locked(&mut conn, &mut self.control().await?, &self.info, &tables).await?
+            }
+        };
+        Ok((self.reader_over(conn), position))
     }
 
     async fn stream(&self, position: &Position) -> Result<ServerStream> {
@@ -232,6 +244,26 @@ impl ChunkReader for ServerReader {
         self.rows(table, query).await
     }
 
+    async fn scan(
+        &mut self,
+        table: usize,
+        limit: usize,
+        mut pass_on: impl AsyncFnMut(Vec<Row>) -> Result<()>,
+    ) -> Result<()> {
+        let table = &self.tables[table];
+        let what = format!("reading {}", table.qualified());
+        let query = chunk::scan_query(table);
+        let mut result = within(TIMEOUT, &what, self.conn.exec_iter(query, ())).await.on_source()?;
+        let mut rows = Vec::new();
+        while let Some(row) = within(TIMEOUT, &what, result.next()).await.on_source()? {
+            rows.push(chunk_row(table, row)?);
+            if rows.len() >= limit {
+                pass_on(std::mem::take(&mut rows)).await?;
+            }
+        }
+        if rows.is_empty() { Ok(()) } else { pass_on(rows).await }
+    }
+
     async fn release(&mut self) -> Result<()> {
         self.execute("letting a chunk's locks go", "ROLLBACK").await
     }
@@ -247,9 +279,10 @@ impl ServerReader {
         let what = format!("reading a chunk of {}", table.qualified());
         // A prepared statement answers in binary form: FLOAT loses digits in text form.
         let rows: Vec<ServerRow> = within(TIMEOUT, &what, self.conn.exec(query, ())).await.on_source()?;
-        rows.into_iter()
-            .map(|row| chunk::row(table, row))
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|why| Error::Unreadable { position: table.qualified(), why })
+        rows.into_iter().map(|row| chunk_row(table, row)).collect()
     }
+}
+
+fn chunk_row(table: &Table, row: ServerRow) -> Result<Row> {
+    chunk::row(table, row).map_err(|why| Error::Unreadable { position: table.qualified(), why })
 }

@@ -2,7 +2,7 @@
 
 use converge_mysql::quote;
 
-use super::ChunkRows;
+use super::{ChunkRows, equal};
 use crate::apply::plan::{Operation, Step};
 use crate::key_range::{push_after, push_comparison, push_through};
 use crate::schema::{Kind, Table};
@@ -31,7 +31,8 @@ pub struct Statement {
 }
 
 impl Statement {
-    fn new(table: &Table, sql: Vec<u8>, expect: Expect) -> Self {
+    /// A statement over a table's columns.
+    pub fn new(table: &Table, sql: Vec<u8>, expect: Expect) -> Self {
         let alone =
             table.columns.iter().any(|c| matches!(&c.kind, Kind::Char { charset, .. } if charset == "ucs2"));
         Self { sql, expect, enum_zero: false, alone }
@@ -50,6 +51,7 @@ pub fn step(table: &Table, step: &Step) -> Statement {
     match step.operation {
         Operation::Insert => insert(table, "INSERT", &step.rows, all),
         Operation::Replace => insert(table, "REPLACE", &step.rows, Expect::Any),
+        Operation::DeleteEqual => equal::delete(table, &step.rows),
         Operation::Delete { must_exist } => {
             delete(table, &step.rows, if must_exist { all } else { Expect::Any })
         }

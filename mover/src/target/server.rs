@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
+
 use converge_mysql::{Connector, Error as ServerError, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -15,6 +16,8 @@ use crate::schema::Table;
 use crate::state::Store;
 use crate::value::{Row, row_weight};
 
+/// How long a table may take to be counted or emptied.
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Statements sent in one packet.
 const MOST_STATEMENTS: usize = 100;
 /// Bytes of one packet, unless one statement alone is larger.
@@ -266,6 +269,33 @@ impl Target for ServerTarget {
         let remove_first = onto == Onto::Equal && self.any_in_range(chunk.table, chunk).await?;
         let table = &self.tables[chunk.table];
         self.send(Self::chunk_statements(table, &chunk.rows, onto, remove_first)).await
+    }
+
+    async fn clear(&mut self, table: usize, rows: u64) -> Result<()> {
+        let name = self.tables[table].qualified();
+        let query = format!("SELECT COUNT(*) FROM {name}");
+        let what = "counting the rows of an interrupted copy";
+        let found: Option<u64> =
+            within(CLEAR_TIMEOUT, what, self.conn.query_first(query)).await.on_target()?;
+        let found = found.unwrap_or(0);
+        if found == 0 {
+            return Ok(());
+        }
+        if found != rows {
+            return Err(Error::refused(
+                format!(
+                    "the interrupted copy wrote {rows} rows to {name}, but it has {found}: somebody else writes there"
+                ),
+                format!(
+                    "a copy from a snapshot begins again from empty tables: look at the rows, TRUNCATE TABLE {name}, \
+                     and run the workflow again"
+                ),
+            ));
+        }
+        tracing::warn!("the snapshot of the interrupted copy is gone: its {rows} rows in {name} are removed");
+        let statement = format!("TRUNCATE TABLE {name}");
+        let what = "removing the rows of an interrupted copy";
+        within(CLEAR_TIMEOUT, what, self.conn.query_drop(statement)).await.on_target()
     }
 
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {

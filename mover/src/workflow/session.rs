@@ -1,8 +1,9 @@
 //! One session: copier, follower and control side by side, until one of them ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use converge_mysql::{Position, within};
+use converge_mysql::{Connector, Position, within};
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -13,8 +14,9 @@ use super::{Ended, Options, random_number};
 use crate::apply::{Followed, Follower};
 use crate::copy::{self, Board, Job, Strategy};
 use crate::error::{Error, OnSide, Result, Side};
+use crate::schema::Table;
 use crate::source::{ServerSource, Source, TIMEOUT, marks};
-use crate::state::State;
+use crate::state::{State, Store, Workflow};
 use crate::target::{CopyProgress, ServerTarget};
 
 /// How often progress is recorded in the target.
@@ -59,48 +61,114 @@ async fn work(
     if workflow.state.is_final() || workflow.state == State::Switched {
         return Control::new(setup, &source, sender).watch().await;
     }
-    let tables = setup.tables.clone();
-    let copied: Vec<CopyProgress> = workflow.tables.iter().map(|t| t.progress.clone()).collect();
-    let strategy: Strategy = workflow.strategy.parse()?;
-    let copying = workflow.state == State::Copying;
-    let board = Board::new();
-    let target = open_target(setup).await?;
-    let (connector, store, target_tables) =
-        (setup.target_connector.clone(), setup.store.clone(), setup.target_tables.clone());
-    let stream = source.stream(&workflow.position).await?;
-    let follower =
-        Follower::new(target, &tables, &board, strategy, copying, run, sender, &workflow.position, &copied)
-            .passing(setup.passing.clone());
-    let copier = async {
-        if copying {
-            let job = Job { board: &board, run, tables: &tables, progress: &copied, pace: options.pace };
-            let reader = source.reader().await?;
-            let own_target = async || ServerTarget::open(&connector, store, target_tables).await;
-            match copy::beside_stream(strategy, reader, own_target, &job).await {
-                // The statement that did it is in the stream, which names it and knows where it stands.
-                Err(Error::Redefined { side: Side::Source, error }) => {
-                    tokio::time::sleep(TIMEOUT).await;
-                    return Err(error).on_source();
-                }
-                other => other?,
-            }
-        }
-        // The copy being read does not end the session.
-        std::future::pending::<Result<Ended>>().await
-    };
+    let movement = Movement::new(options, run, setup, &source, sender)?;
     let mut control = Control::new(setup, &source, sender);
     tokio::select! {
-        result = follower.follow(stream) => match result {
-            Ok(never) => match never {},
-            Err(error) => Err(error),
-        },
-        result = copier => result,
+        result = movement.run() => result,
         result = control.watch() => result,
     }
 }
 
-async fn open_target(setup: &Setup) -> Result<ServerTarget> {
-    ServerTarget::open(&setup.target_connector, setup.store.clone(), setup.target_tables.clone()).await
+/// Rows and changes on their way: what a session does besides listening to its operator.
+struct Movement<'a> {
+    options: &'a Options,
+    run: u64,
+    source: &'a ServerSource,
+    sender: &'a watch::Sender<Followed>,
+    strategy: Strategy,
+    workflow: Workflow,
+    tables: Arc<[Table]>,
+    target_tables: Vec<Table>,
+    connector: Connector,
+    store: Store,
+    passing: Option<String>,
+}
+
+impl<'a> Movement<'a> {
+    fn new(
+        options: &'a Options,
+        run: u64,
+        setup: &Setup,
+        source: &'a ServerSource,
+        sender: &'a watch::Sender<Followed>,
+    ) -> Result<Self> {
+        Ok(Self {
+            options,
+            run,
+            source,
+            sender,
+            strategy: setup.workflow.strategy.parse()?,
+            workflow: setup.workflow.clone(),
+            tables: setup.tables.clone(),
+            target_tables: setup.target_tables.clone(),
+            connector: setup.target_connector.clone(),
+            store: setup.store.clone(),
+            passing: setup.passing.clone(),
+        })
+    }
+
+    async fn target(&self) -> Result<ServerTarget> {
+        ServerTarget::open(&self.connector, self.store.clone(), self.target_tables.clone()).await
+    }
+
+    fn job<'j>(&'j self, board: &'j Board, progress: &'j [CopyProgress]) -> Job<'j> {
+        let (run, pace, strategy) = (self.run, self.options.pace, self.strategy);
+        Job { board, run, tables: &self.tables, progress, pace, strategy }
+    }
+
+    async fn run(&self) -> Result<Ended> {
+        let board = Board::new();
+        let copied: Vec<CopyProgress> = self.workflow.tables.iter().map(|t| t.progress.clone()).collect();
+        let copying = self.workflow.state == State::Copying;
+        let job = self.job(&board, &copied);
+        let alone = if copying { job.alone() } else { Vec::new() };
+        if alone.is_empty() {
+            return self.follow(&board, &self.workflow.position, &copied, copying).await;
+        }
+        let (reader, position) = self.source.snapshot(&alone).await?;
+        let tell = |copied: &[CopyProgress]| self.sender.send_modify(|f| f.copied = copied.to_vec());
+        let copied = copy::snapshot::copy(reader, &position, self.target().await?, &job, tell).await?;
+        self.follow(&board, &position, &copied, !copied.iter().all(|c| c.done)).await
+    }
+
+    /// Follows the stream, and copies beside it what is left to copy.
+    async fn follow(
+        &self,
+        board: &Board,
+        position: &Position,
+        copied: &[CopyProgress],
+        copying: bool,
+    ) -> Result<Ended> {
+        let target = self.target().await?;
+        let stream = self.source.stream(position).await?;
+        let (strategy, run) = (self.strategy, self.run);
+        let follower =
+            Follower::new(target, &self.tables, board, strategy, copying, run, self.sender, position, copied)
+                .passing(self.passing.clone());
+        let copier = async {
+            if copying {
+                let reader = self.source.reader().await?;
+                let job = self.job(board, copied);
+                match copy::beside_stream(reader, async || self.target().await, &job).await {
+                    // The statement that did it is in the stream, which names it and knows where it stands.
+                    Err(Error::Redefined { side: Side::Source, error }) => {
+                        tokio::time::sleep(TIMEOUT).await;
+                        return Err(error).on_source();
+                    }
+                    other => other?,
+                }
+            }
+            // The copy being read does not end the session.
+            std::future::pending::<Result<Ended>>().await
+        };
+        tokio::select! {
+            result = follower.follow(stream) => match result {
+                Ok(never) => match never {},
+                Err(error) => Err(error),
+            },
+            result = copier => result,
+        }
+    }
 }
 
 /// Looks after a session: requests of the operator, progress, the end.

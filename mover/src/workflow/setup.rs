@@ -261,6 +261,7 @@ async fn create(
         let table =
             Table::read(source, Side::Source, from, name).await?.ok_or_else(|| missing(from, name))?;
         findings.extend(preflight::source_table(source, source_info, &table).await?);
+        findings.extend(preflight::no_key(&table, options.allow_no_key));
         let there = Table::read(target, Side::Target, to, new_name).await?;
         match &there {
             Some(there) => findings.extend(preflight::target_table(target, &table, there).await?),

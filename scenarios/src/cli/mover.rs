@@ -70,13 +70,20 @@ Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION C
 CREATE, SELECT, INSERT, UPDATE, DELETE on _converge.*; for switch-traffic also ALTER, DROP, CREATE and INSERT on the
 tables. On the target all of these on the tables and on _converge.*.
 
-Copy strategies (--copy-strategy). Each is right under any load; none holds a long lock:
+Copy strategies (--copy-strategy). Each is right under any load:
   watermark       (default) two small marks per chunk are written to _converge.watermark on the source; no locks.
                   A chunk waits for the stream to come to its mark.
   locking         each chunk is read with shared row locks, kept until the target has it: writers of these rows wait
                   for that. One mark in all, no privilege beyond the default's.
   delete_history  one mark per chunk; no locks, and a chunk never waits for the stream. Keys removed meanwhile are
                   kept in memory.
+  snapshot        all rows come from one consistent snapshot, and the stream begins when they are copied: the source
+                  keeps old row versions and binary logs for so long. No marks. MySQL: a moment's LOCK TABLES … READ
+                  on all tables (privilege LOCK TABLES); MariaDB: no locks. A copy that is interrupted begins again.
+
+Tables with neither a primary key nor a unique key without NULLs (--allow-no-key) are copied first, as by `snapshot`,
+whatever the strategy: writes to them wait for a moment on MySQL, and their copy does not resume. Their changes are
+then applied to rows that are equal in every column, each of which is looked for in the whole table: for small tables.
 
 Stop it with Ctrl-C and run the same command again to resume, while it copies with the same strategy. Exit code 3:
 stopped before it was complete.")]
@@ -92,6 +99,9 @@ struct Run {
     /// How chunks are protected from concurrent changes; see below
     #[arg(long, value_name = "STRATEGY", default_value_t)]
     copy_strategy: Strategy,
+    /// Move tables without a usable key too; see below
+    #[arg(long)]
+    allow_no_key: bool,
     /// Rows of a chunk at the most
     #[arg(long, value_name = "N", default_value_t = 2000)]
     chunk_rows: usize,
@@ -154,6 +164,7 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         target: run.named.target.parse()?,
         tables: run.tables,
         strategy: run.copy_strategy,
+        allow_no_key: run.allow_no_key,
         pace: Pace { chunk_rows: run.chunk_rows, rows_per_second: run.copy_rows_per_second },
         retry_for: run.retry_for,
         skip_ddl: run.skip_ddl,

@@ -1,0 +1,87 @@
+//! A consistent snapshot and the position that it belongs to.
+//!
+//! MariaDB opens both as one. On MySQL nothing ties them together but that the tables stand still: a read lock waits
+//! for every transaction that wrote to them, until it is visible, and keeps others from beginning. It is let go as
+//! soon as the snapshot is open, and not waited for longer than others may wait for it.
+
+use std::time::Duration;
+
+use converge_mysql::{Error as ServerError, Position, ServerInfo, quote, within};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::TIMEOUT;
+use crate::error::{Error, OnSide, Result};
+use crate::schema::Table;
+
+/// Seconds that the lock is waited for; writers wait as long.
+const LOCK_WAIT: u32 = 3;
+/// Times that the lock is tried.
+const TRIES: u32 = 10;
+/// How long writers go on before the next try.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const REPEATABLE: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+/// A result that waits for the target must not be given up by the source.
+const PATIENT: &str = "SET SESSION net_write_timeout = 3600";
+const WHAT: &str = "opening a consistent snapshot";
+
+async fn execute(conn: &mut Conn, statement: &str) -> Result<()> {
+    within(TIMEOUT, WHAT, conn.query_drop(statement)).await.on_source()
+}
+
+/// Opens a snapshot on a MariaDB server.
+pub async fn open(conn: &mut Conn) -> Result<Position> {
+    for statement in [PATIENT, REPEATABLE, "START TRANSACTION WITH CONSISTENT SNAPSHOT"] {
+        execute(conn, statement).await?;
+    }
+    let status: Vec<(String, String)> =
+        within(TIMEOUT, WHAT, conn.query("SHOW STATUS LIKE 'binlog_snapshot_%'")).await.on_source()?;
+    let value =
+        |name: &str| status.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str());
+    let (Some(file), Some(offset)) = (value("binlog_snapshot_file"), value("binlog_snapshot_position"))
+    else {
+        return Err(ServerError::NoBinaryLog("the source".into())).on_source();
+    };
+    let query = format!("SELECT BINLOG_GTID_POS({}, {})", quote::text(file), quote::text(offset));
+    let text: Option<Option<String>> = within(TIMEOUT, WHAT, conn.query_first(query)).await.on_source()?;
+    let text = text.flatten().ok_or_else(|| {
+        let why = format!("the server does not say which GTIDs stand before {file}:{offset}");
+        Error::refused(why, "run the workflow again; the binary log may have been purged just now")
+    })?;
+    Ok(Position::MariaDbGtid(text.parse().on_source()?))
+}
+
+/// Opens a snapshot on a MySQL server, while `locker` keeps `tables` from changing.
+pub async fn open_locked(
+    conn: &mut Conn,
+    locker: &mut Conn,
+    info: &ServerInfo,
+    tables: &[&Table],
+) -> Result<Position> {
+    execute(conn, PATIENT).await?;
+    execute(conn, REPEATABLE).await?;
+    lock(locker, tables).await?;
+    execute(conn, "START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
+    let position = Position::current(conn, info).await.on_source()?;
+    // If this connection was lost meanwhile, so was the lock, and this fails.
+    execute(locker, "UNLOCK TABLES").await?;
+    Ok(position)
+}
+
+async fn lock(conn: &mut Conn, tables: &[&Table]) -> Result<()> {
+    execute(conn, &format!("SET SESSION lock_wait_timeout = {LOCK_WAIT}")).await?;
+    let names: Vec<String> = tables.iter().map(|t| format!("{} READ", t.qualified())).collect();
+    let statement = format!("LOCK TABLES {}", names.join(", "));
+    let mut tries = 1;
+    loop {
+        match execute(conn, &statement).await {
+            Err(error) if error.is_lock_conflict() && tries < TRIES => {
+                tracing::warn!("a transaction that writes to the tables is open; trying again to lock them");
+                tokio::time::sleep(PAUSE).await;
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
+}
