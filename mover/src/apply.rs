@@ -128,9 +128,13 @@ impl<'a, T: Target> Follower<'a, T> {
         self
     }
 
-    /// Applies the stream until it fails.
-    pub async fn follow(mut self, mut stream: impl ChangeStream) -> Result<std::convert::Infallible> {
+    /// Applies the stream until it fails or, if it goes no further than the copy's end, until that is committed: the
+    /// position there.
+    pub async fn follow(mut self, mut stream: impl ChangeStream, only_copying: bool) -> Result<Position> {
         loop {
+            if only_copying && !self.copying {
+                return Ok(self.position);
+            }
             let event = match stream.ready() {
                 Some(event) => event?,
                 None => {

@@ -7,6 +7,7 @@ pub mod delete_history;
 mod gate;
 pub mod locking;
 pub mod naive;
+pub mod replica;
 pub mod snapshot;
 pub mod watermark;
 
@@ -39,20 +40,23 @@ pub enum Strategy {
     DeleteHistory,
     /// All rows come from one consistent snapshot; the stream begins where that was taken.
     Snapshot,
+    /// Like locking, but on a replica, whose log is followed for as long.
+    Replica,
     /// INSERT IGNORE beside the stream, without any protection: **wrong on purpose**, for the harness to catch.
     Naive,
 }
 
 impl Strategy {
     /// The strategies that are right, the default first.
-    pub const SAFE: [Self; 4] = [Self::Watermark, Self::Locking, Self::DeleteHistory, Self::Snapshot];
+    pub const SAFE: [Self; 5] =
+        [Self::Watermark, Self::Locking, Self::DeleteHistory, Self::Snapshot, Self::Replica];
 
     /// What the applier may take for granted, while rows are copied and afterwards.
     pub fn mode(self, copying: bool) -> Mode {
         match self {
             Self::Watermark | Self::Snapshot => Mode::Exact,
-            Self::Locking | Self::DeleteHistory if !copying => Mode::Exact,
-            Self::Locking | Self::DeleteHistory | Self::Naive => Mode::Overwrite,
+            Self::Locking | Self::DeleteHistory | Self::Replica if !copying => Mode::Exact,
+            Self::Locking | Self::DeleteHistory | Self::Replica | Self::Naive => Mode::Overwrite,
         }
     }
 
@@ -63,6 +67,7 @@ impl Strategy {
             Self::Locking => "locking",
             Self::DeleteHistory => "delete_history",
             Self::Snapshot => "snapshot",
+            Self::Replica => "replica",
             Self::Naive => "naive",
         }
     }
@@ -285,6 +290,7 @@ pub async fn beside_stream<T: Target>(
         Strategy::Watermark => watermark::copy(reader, job).await,
         Strategy::Locking => locking::copy(reader, job).await,
         Strategy::DeleteHistory => delete_history::copy(reader, job).await,
+        Strategy::Replica => replica::copy(reader, job).await,
         Strategy::Naive => naive::copy(reader, target().await?, job).await,
         // Nothing is left once the stream begins.
         Strategy::Snapshot => Ok(()),

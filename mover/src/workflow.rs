@@ -5,6 +5,7 @@
 //! cure are recorded in the target and end the run.
 
 mod definition;
+mod replica;
 mod session;
 mod setup;
 mod switch;
@@ -29,6 +30,8 @@ pub struct Options {
     pub source: Address,
     /// Server and database that they go to.
     pub target: Address,
+    /// A replica of the source that rows are read from, for [`Strategy::Replica`].
+    pub copy_from: Option<Address>,
     /// Names on the source and on the target. Empty: those of the stored workflow.
     pub tables: Vec<(String, String)>,
     /// How chunks are protected.
@@ -70,6 +73,22 @@ fn check_name(name: &str) -> Result<()> {
     ))
 }
 
+fn check_copy_from(options: &Options) -> Result<()> {
+    let (what, help) = match (&options.copy_from, options.strategy) {
+        (None, Strategy::Replica) => {
+            ("--copy-strategy replica copies from a replica", "name it: --copy-from URL")
+        }
+        (Some(_), strategy) if strategy != Strategy::Replica => {
+            ("--copy-from is for --copy-strategy replica", "leave it out, or add --copy-strategy replica")
+        }
+        (Some(replica), _) if replica.database != options.source.database => {
+            ("--source and --copy-from name different databases", "name the same database in both")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::refused(what, help))
+}
+
 /// Creates or resumes a workflow and runs it until it is complete or cancelled.
 ///
 /// Errors: what a new session cannot cure, or no progress for [`Options::retry_for`].
@@ -81,6 +100,7 @@ async fn run_patiently(options: &Options) -> Result<Ended> {
     check_name(&options.workflow)?;
     options.source.require_database().on_source()?;
     options.target.require_database().on_target()?;
+    check_copy_from(options)?;
     let mut delays = delays();
     let mut progress = None;
     let mut stuck_since = Instant::now();

@@ -8,6 +8,7 @@ mod fault;
 use std::path::{Path, PathBuf};
 
 use converge_chaos::load::LoadPlan;
+use converge_mover::copy::Strategy;
 use miette::Diagnostic;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -72,6 +73,21 @@ impl Default for Scenario {
             limit_seconds: 240.0,
             load: LoadPlan { rows: 110_000, statements_per_second: Some(1200.0), ..LoadPlan::default() },
             faults: Vec::new(),
+        }
+    }
+}
+
+impl Copy {
+    fn check(&self) -> Result<(), String> {
+        match self.strategy.parse::<Strategy>() {
+            // A rehearsal has a source and a target, and nothing else.
+            Ok(Strategy::Replica) => Err("copy.strategy: a rehearsal has no replica to copy from".into()),
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let all = Strategy::SAFE.into_iter().filter(|s| *s != Strategy::Replica).map(Strategy::name);
+                let list: Vec<&str> = all.collect();
+                Err(format!("copy.strategy: {:?} is none of {}", self.strategy, list.join(", ")))
+            }
         }
     }
 }
@@ -186,6 +202,7 @@ impl Scenario {
         if let Some(unknown) = self.tables.iter().find(|t| !known.contains(&t.as_str())) {
             return Err(format!("tables: {unknown} is none of {}", known.join(", ")));
         }
+        self.copy.check()?;
         self.faults.iter().try_for_each(Fault::check)?;
         let seconds = [self.settle_seconds, self.limit_seconds]
             .into_iter()
@@ -266,6 +283,8 @@ mod tests {
             ("[[fault]]\nkind = 'kill_everything'", "kill_everything"),
             ("[[fault]]\nkind = 'kill_mover'\nat_copied = 1.5", "at_copied"),
             ("settle_seconds = -1.0", "seconds"),
+            ("[copy]\nstrategy = 'lokcing'", "watermark, locking, delete_history, snapshot"),
+            ("[copy]\nstrategy = 'replica'", "no replica"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

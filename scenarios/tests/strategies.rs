@@ -5,6 +5,8 @@
 
 #[path = "support/mover.rs"]
 mod mover;
+#[path = "strategies/replica.rs"]
+mod replica;
 #[path = "support/servers.rs"]
 mod support;
 

@@ -23,7 +23,7 @@ impl Gate {
         match strategy {
             Strategy::Watermark => Self::Marks(Windows::default()),
             Strategy::DeleteHistory => Self::History(History::default()),
-            Strategy::Locking | Strategy::Snapshot | Strategy::Naive => Self::Open,
+            Strategy::Locking | Strategy::Snapshot | Strategy::Replica | Strategy::Naive => Self::Open,
         }
     }
 

@@ -26,6 +26,8 @@ pub struct ServerSource {
     info: ServerInfo,
     /// Identifies this reader among the server's replicas.
     server_id: u32,
+    /// Where marks are written, if not here.
+    marks: Option<Connector>,
 }
 
 impl ServerSource {
@@ -37,7 +39,13 @@ impl ServerSource {
         tables: Arc<[Table]>,
         run: u64,
     ) -> Self {
-        Self { connector, workflow: workflow.into(), tables, info, server_id: server_id(run) }
+        Self { connector, workflow: workflow.into(), tables, info, server_id: server_id(run), marks: None }
+    }
+
+    /// Writes the marks of readers to another server, whose replica this one is.
+    pub fn marking_at(mut self, server: Connector) -> Self {
+        self.marks = Some(server);
+        self
     }
 
     /// A connection whose results are bytes in each column's own character set.
@@ -54,8 +62,12 @@ impl ServerSource {
         Ok(conn)
     }
 
-    fn reader_over(&self, conn: Conn) -> ServerReader {
-        ServerReader { conn, workflow: self.workflow.clone(), tables: self.tables.clone() }
+    async fn reader_over(&self, conn: Conn) -> Result<ServerReader> {
+        let marks = match &self.marks {
+            Some(connector) => Some(connector.connect().await.on_source()?),
+            None => None,
+        };
+        Ok(ServerReader { conn, marks, workflow: self.workflow.clone(), tables: self.tables.clone() })
     }
 
     /// The position after the last transaction in the log.
@@ -151,7 +163,7 @@ impl Source for ServerSource {
     type Stream = ServerStream;
 
     async fn reader(&self) -> Result<ServerReader> {
-        Ok(self.reader_over(self.connect().await?))
+        self.reader_over(self.connect().await?).await
     }
 
     async fn snapshot(&self, tables: &[usize]) -> Result<(ServerReader, Position)> {
@@ -163,7 +175,7 @@ impl Source for ServerSource {
                 snapshot::open_locked(&mut conn, &mut self.control().await?, &self.info, &tables).await?
             }
         };
-        Ok((self.reader_over(conn), position))
+        Ok((self.reader_over(conn).await?, position))
     }
 
     async fn stream(&self, position: &Position) -> Result<ServerStream> {
@@ -217,13 +229,16 @@ impl ChangeStream for ServerStream {
 /// Reads chunks over a connection of its own.
 pub struct ServerReader {
     conn: Conn,
+    /// Another server's connection that marks are written over.
+    marks: Option<Conn>,
     workflow: String,
     tables: Arc<[Table]>,
 }
 
 impl ChunkReader for ServerReader {
     async fn mark(&mut self, mark: &Mark) -> Result<()> {
-        marks::write(&mut self.conn, &self.workflow, mark).await
+        let conn = self.marks.as_mut().unwrap_or(&mut self.conn);
+        marks::write(conn, &self.workflow, mark).await
     }
 
     async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {

@@ -8,6 +8,7 @@ use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::replica::Replica;
 use super::setup::{self, Setup};
 use super::switch::{POLL, Switch};
 use super::{Ended, Options, random_number};
@@ -61,11 +62,24 @@ async fn work(
     if workflow.state.is_final() || workflow.state == State::Switched {
         return Control::new(setup, &source, sender).watch().await;
     }
-    let movement = Movement::new(options, run, setup, &source, sender)?;
+    let copy_source = copy_source(options, run, setup).await?;
+    let movement = Movement { copy_source, ..Movement::new(options, run, setup, &source, sender)? };
     let mut control = Control::new(setup, &source, sender);
     tokio::select! {
         result = movement.run() => result,
         result = control.watch() => result,
+    }
+}
+
+/// Where rows are read from and what is followed until they are copied, if that is not the source itself.
+async fn copy_source(options: &Options, run: u64, setup: &mut Setup) -> Result<Option<ServerSource>> {
+    match &options.copy_from {
+        Some(address) if setup.workflow.state == State::Copying => {
+            let mut replica = Replica::connect(address).await?;
+            replica.check(&mut setup.source, &setup.source_info).await?;
+            replica.prove(setup, run).await.map(Some)
+        }
+        _ => Ok(None),
     }
 }
 
@@ -74,6 +88,7 @@ struct Movement<'a> {
     options: &'a Options,
     run: u64,
     source: &'a ServerSource,
+    copy_source: Option<ServerSource>,
     sender: &'a watch::Sender<Followed>,
     strategy: Strategy,
     workflow: Workflow,
@@ -96,6 +111,7 @@ impl<'a> Movement<'a> {
             options,
             run,
             source,
+            copy_source: None,
             sender,
             strategy: setup.workflow.strategy.parse()?,
             workflow: setup.workflow.clone(),
@@ -118,36 +134,48 @@ impl<'a> Movement<'a> {
 
     async fn run(&self) -> Result<Ended> {
         let board = Board::new();
-        let copied: Vec<CopyProgress> = self.workflow.tables.iter().map(|t| t.progress.clone()).collect();
-        let copying = self.workflow.state == State::Copying;
+        let mut copied: Vec<CopyProgress> = self.workflow.tables.iter().map(|t| t.progress.clone()).collect();
+        let mut position = self.workflow.position.clone();
+        let mut copying = self.workflow.state == State::Copying;
         let job = self.job(&board, &copied);
         let alone = if copying { job.alone() } else { Vec::new() };
-        if alone.is_empty() {
-            return self.follow(&board, &self.workflow.position, &copied, copying).await;
+        if !alone.is_empty() {
+            let source = self.copy_source.as_ref().unwrap_or(self.source);
+            let (reader, at) = source.snapshot(&alone).await?;
+            let tell = |copied: &[CopyProgress]| self.sender.send_modify(|f| f.copied = copied.to_vec());
+            copied = copy::snapshot::copy(reader, &at, self.target().await?, &job, tell).await?;
+            position = at;
+            copying = !copied.iter().all(|c| c.done);
         }
-        let (reader, position) = self.source.snapshot(&alone).await?;
-        let tell = |copied: &[CopyProgress]| self.sender.send_modify(|f| f.copied = copied.to_vec());
-        let copied = copy::snapshot::copy(reader, &position, self.target().await?, &job, tell).await?;
-        self.follow(&board, &position, &copied, !copied.iter().all(|c| c.done)).await
+        if let Some(source) = self.copy_source.as_ref().filter(|_| copying) {
+            position = self.follow(source, &board, &position, &copied, copying).await?;
+            tracing::info!("copied; the stream moves from the replica to the source at {position}");
+            copied = self.sender.borrow().copied.clone();
+            copying = false;
+        }
+        let at = self.follow(self.source, &board, &position, &copied, copying).await?;
+        let (what, why) = ("following the source".to_owned(), format!("the stream ended at {at}"));
+        Err(converge_mysql::Error::Lost { what, why }).on_source()
     }
 
-    /// Follows the stream, and copies beside it what is left to copy.
+    /// Follows a stream, and copies beside it what is left to copy. A replica's ends with the copy, at a position.
     async fn follow(
         &self,
+        source: &ServerSource,
         board: &Board,
         position: &Position,
         copied: &[CopyProgress],
         copying: bool,
-    ) -> Result<Ended> {
+    ) -> Result<Position> {
         let target = self.target().await?;
-        let stream = self.source.stream(position).await?;
+        let stream = source.stream(position).await?;
         let (strategy, run) = (self.strategy, self.run);
         let follower =
             Follower::new(target, &self.tables, board, strategy, copying, run, self.sender, position, copied)
                 .passing(self.passing.clone());
         let copier = async {
             if copying {
-                let reader = self.source.reader().await?;
+                let reader = source.reader().await?;
                 let job = self.job(board, copied);
                 match copy::beside_stream(reader, async || self.target().await, &job).await {
                     // The statement that did it is in the stream, which names it and knows where it stands.
@@ -159,13 +187,11 @@ impl<'a> Movement<'a> {
                 }
             }
             // The copy being read does not end the session.
-            std::future::pending::<Result<Ended>>().await
+            std::future::pending().await
         };
+        let moves_on = copying && self.copy_source.is_some();
         tokio::select! {
-            result = follower.follow(stream) => match result {
-                Ok(never) => match never {},
-                Err(error) => Err(error),
-            },
+            result = follower.follow(stream, moves_on) => result,
             result = copier => result,
         }
     }

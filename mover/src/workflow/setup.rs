@@ -8,6 +8,7 @@ use converge_mysql::{Connector, Position, ServerInfo, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::replica::Replica;
 use super::{Options, definition};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight;
@@ -280,7 +281,14 @@ async fn create(
     for (name, new_name) in absent {
         create_table(source, target, (from, name), (to, new_name)).await?;
     }
-    let position = Position::current(source, source_info).await.on_source()?;
+    let position = match &options.copy_from {
+        Some(address) => {
+            let mut replica = Replica::connect(address).await?;
+            replica.check(source, source_info).await?;
+            replica.catch_up(source, source_info).await?
+        }
+        None => Position::current(source, source_info).await.on_source()?,
+    };
     // A statement before the position is not in the stream any more.
     for table in read {
         let now = Table::read(source, Side::Source, from, &table.name).await?;

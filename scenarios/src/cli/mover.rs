@@ -80,6 +80,9 @@ Copy strategies (--copy-strategy). Each is right under any load:
   snapshot        all rows come from one consistent snapshot, and the stream begins when they are copied: the source
                   keeps old row versions and binary logs for so long. No marks. MySQL: a moment's LOCK TABLES … READ
                   on all tables (privilege LOCK TABLES); MariaDB: no locks. A copy that is interrupted begins again.
+  replica         as locking, on the replica in --copy-from: its applier waits for the locks, not the source's writers,
+                  and its binary log is followed until all is copied, then the source's. Needs GTIDs and
+                  log_replica_updates there, and on the replica SELECT and the two REPLICATION privileges.
 
 Tables with neither a primary key nor a unique key without NULLs (--allow-no-key) are copied first, as by `snapshot`,
 whatever the strategy: writes to them wait for a moment on MySQL, and their copy does not resume. Their changes are
@@ -99,6 +102,9 @@ struct Run {
     /// How chunks are protected from concurrent changes; see below
     #[arg(long, value_name = "STRATEGY", default_value_t)]
     copy_strategy: Strategy,
+    /// The replica of --source that `--copy-strategy replica` reads from: mysql://user:password@host:port/database
+    #[arg(long, value_name = "URL")]
+    copy_from: Option<String>,
     /// Move tables without a usable key too; see below
     #[arg(long)]
     allow_no_key: bool,
@@ -164,6 +170,7 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         target: run.named.target.parse()?,
         tables: run.tables,
         strategy: run.copy_strategy,
+        copy_from: run.copy_from.map(|url| url.parse()).transpose()?,
         allow_no_key: run.allow_no_key,
         pace: Pace { chunk_rows: run.chunk_rows, rows_per_second: run.copy_rows_per_second },
         retry_for: run.retry_for,
