@@ -1,7 +1,11 @@
-//! What the benches share: one table of orders and its rows, the same in every run.
+//! What the benches share: one table of orders and its rows, the same in every run, for the criterion benches; private
+//! servers ([`lab`]) and tables to fill them with ([`sysbench`]) for the side-by-side runs.
 //!
-//! The benches measure single functions in memory, without a server: they are for seeing what a change of code does to
-//! its own cost. They say nothing about how fast a move or a comparison is.
+//! The criterion benches measure single functions in memory, without a server: they are for seeing what a change of
+//! code does to its own cost. How fast a move is, only the side-by-side runs say.
+
+pub mod lab;
+pub mod sysbench;
 
 use converge_mover::schema::{Column, Kind, Table};
 use converge_mover::value::{Row, Value};

@@ -48,6 +48,23 @@ pub struct Options {
     pub patience: Duration,
 }
 
+impl Options {
+    /// Moves tables under their names, with the default of everything else.
+    pub fn new(workflow: &str, source: Address, target: Address, tables: &[String]) -> Self {
+        Self {
+            workflow: workflow.into(),
+            source,
+            target,
+            tables: tables.iter().map(|t| (t.clone(), t.clone())).collect(),
+            strategy: Strategy::default(),
+            pace: Pace::default(),
+            retry_for: Duration::from_secs(600),
+            skip_ddl: false,
+            patience: Duration::from_secs(30),
+        }
+    }
+}
+
 /// How a run ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
