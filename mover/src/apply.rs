@@ -2,9 +2,12 @@
 //! own checkpoint, so that nothing is applied twice and nothing is left out, whoever is killed when.
 //!
 //! The follower holds what it does not know yet to be committed on the source only inside an open target transaction.
+//! It plans the next changes while the target carries out the last ones. How many share a commit follows from that:
+//! an idle target commits what is complete at once, a busy one what came in the meantime.
 
 mod bag;
 pub mod plan;
+mod writer;
 
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::plan::{Facts, Mode, plan};
+use self::writer::{Commit, Order, Orders, queue};
 use crate::change::{Change, Mark, StreamEvent};
 use crate::copy::{Board, Chunk, Gate, Strategy};
 use crate::error::{Error, Result};
@@ -24,11 +28,15 @@ use crate::target::{Checkpoint, CopyProgress, Target};
 /// Bytes of changes after which they are sent to the target, committed or not.
 const SEND_BYTES: usize = 4 << 20;
 /// Changes after which they are sent to the target, committed or not.
-const SEND_CHANGES: usize = 4000;
+const SEND_CHANGES: usize = 10_000;
+/// Bytes of changes that nothing else is held in memory beside.
+const HEAVY_BYTES: usize = 2 * SEND_BYTES;
 /// Changes after which a target transaction is committed.
-const COMMIT_CHANGES: usize = 4000;
-/// The longest that changes wait for others to share their commit.
-const COMMIT_AFTER: Duration = Duration::from_millis(100);
+const COMMIT_CHANGES: usize = 50_000;
+/// The longest that changes wait for others to share their commit, while the target is busy.
+const COMMIT_AFTER: Duration = Duration::from_millis(500);
+/// Changes after which the target gets its turn, even if more can be read.
+const TURN: usize = 256;
 /// How often a position without changes is recorded.
 const RECORD_AFTER: Duration = Duration::from_secs(1);
 
@@ -50,7 +58,17 @@ pub struct Followed {
 /// Applies one stream to one target.
 pub struct Follower<'a, T: Target> {
     target: T,
+    shared: &'a watch::Sender<Followed>,
+    reader: Reader<'a>,
+    writer: writer::Writer,
+}
+
+/// The half that reads the stream and decides what the target is to do.
+struct Reader<'a> {
+    orders: Orders,
     tables: &'a [Table],
+    /// For each table, whether its rows can be changed in place.
+    in_place: Vec<bool>,
     board: &'a Board,
     strategy: Strategy,
     /// Whether rows may still be missing, or ahead of the position.
@@ -58,7 +76,6 @@ pub struct Follower<'a, T: Target> {
     /// Whether the mark behind the last chunk was passed.
     end_passed: bool,
     run: u64,
-    shared: &'a watch::Sender<Followed>,
     position: Position,
     timestamp: u32,
     copied: Vec<CopyProgress>,
@@ -69,6 +86,8 @@ pub struct Follower<'a, T: Target> {
     uncommitted: usize,
     oldest: Instant,
     recorded: Instant,
+    /// Changes since the target had its turn.
+    since_turn: usize,
     /// Whether the position moved since the last commit.
     moved: bool,
     /// The marks of the transaction that is being read.
@@ -95,15 +114,20 @@ impl<'a, T: Target> Follower<'a, T> {
         copied: &[CopyProgress],
     ) -> Self {
         let now = Instant::now();
-        let follower = Self {
-            target,
+        let (orders, writer) = queue();
+        shared.send_modify(|shared| {
+            shared.position = Some(position.clone());
+            shared.copied = copied.to_vec();
+        });
+        let reader = Reader {
+            orders,
             tables,
+            in_place: (0..tables.len()).map(|table| target.changes_in_place(table)).collect(),
             board,
             strategy,
             copying,
             end_passed: false,
             run,
-            shared,
             position: position.clone(),
             timestamp: 0,
             copied: copied.to_vec(),
@@ -113,57 +137,80 @@ impl<'a, T: Target> Follower<'a, T> {
             uncommitted: 0,
             oldest: now,
             recorded: now,
+            since_turn: 0,
             moved: false,
             marks: Vec::new(),
             inside: false,
             passing: None,
         };
-        follower.publish(None, 0);
-        follower
+        Self { target, shared, reader, writer }
     }
 
     /// Passes over the statement at this position, which changes a moved table.
     pub fn passing(mut self, statement: Option<String>) -> Self {
-        self.passing = statement;
+        self.reader.passing = statement;
         self
     }
 
     /// Applies the stream until it fails or, if it goes no further than the copy's end, until that is committed: the
-    /// position there.
-    pub async fn follow(mut self, mut stream: impl ChangeStream, only_copying: bool) -> Result<Position> {
+    /// position there. What was read before it fails goes in all the same.
+    pub async fn follow(self, stream: impl ChangeStream, only_copying: bool) -> Result<Position> {
+        let Self { mut target, shared, mut reader, writer } = self;
+        let reading = async {
+            let ended = reader.read(stream, only_copying).await;
+            reader.orders.done().await;
+            ended
+        };
+        tokio::select! {
+            biased;
+            failed = writer.work(&mut target, shared) => failed.map(|never| match never {}),
+            ended = reading => ended,
+        }
+    }
+}
+
+impl Reader<'_> {
+    async fn read(&mut self, mut stream: impl ChangeStream, only_copying: bool) -> Result<Position> {
         loop {
             if only_copying && !self.copying {
-                return Ok(self.position);
+                return Ok(self.position.clone());
             }
             let event = match stream.ready() {
                 Some(event) => event?,
                 None => {
-                    // Nothing to wait for: what is complete goes in now.
                     if !self.inside {
-                        self.between_transactions().await?;
+                        self.between_transactions().await;
                     }
                     tokio::select! {
+                        biased;
                         event = stream.next() => event?,
                         () = self.board.posted(), if !self.inside => continue,
+                        () = self.orders.done(), if !self.inside && self.uncommitted > 0 => continue,
                     }
                 }
             };
             self.handle(event).await?;
+            if self.since_turn >= TURN {
+                self.since_turn = 0;
+                tokio::task::yield_now().await;
+            }
         }
     }
 
-    /// Commits what is complete and the chunks that are due, if there is anything.
-    async fn between_transactions(&mut self) -> Result<()> {
+    /// Commits the chunks that are due, and what is complete, unless the target is busy.
+    async fn between_transactions(&mut self) {
         let due = self.gate.due(self.board, self.tables);
-        match due.is_empty() && self.uncommitted == 0 {
-            true => Ok(()),
-            false => self.commit(due, None).await,
+        if !due.is_empty() || self.uncommitted > 0 && self.orders.are_done() {
+            self.commit(due, None).await;
         }
     }
 
     async fn handle(&mut self, event: StreamEvent) -> Result<()> {
         match event {
-            StreamEvent::Change(change) => self.change(change).await,
+            StreamEvent::Change(change) => {
+                self.change(change).await;
+                Ok(())
+            }
             StreamEvent::Mark(mark) => {
                 self.marks.push(mark);
                 Ok(())
@@ -173,39 +220,55 @@ impl<'a, T: Target> Follower<'a, T> {
                 self.timestamp = timestamp;
                 self.inside = false;
                 self.moved = true;
-                self.end_of_transaction().await
+                self.end_of_transaction().await;
+                Ok(())
             }
             StreamEvent::Statement { text, position } => self.statement(text, position).await,
-            StreamEvent::Heartbeat => self.record_if_old().await,
+            StreamEvent::Heartbeat => {
+                self.record_if_old().await;
+                Ok(())
+            }
         }
     }
 
-    async fn change(&mut self, change: Change) -> Result<()> {
+    async fn change(&mut self, change: Change) {
         self.gate.change(&change, &self.tables[change.table()]);
         if self.uncommitted == 0 {
             self.oldest = Instant::now();
         }
         self.inside = true;
         self.uncommitted += 1;
+        self.since_turn += 1;
         self.pending_bytes += change.weight();
         self.pending.push(change);
         if self.pending.len() >= SEND_CHANGES || self.pending_bytes >= SEND_BYTES {
-            self.send().await?;
+            self.send().await;
         }
-        Ok(())
     }
 
     /// Sends what is pending into the open target transaction.
-    async fn send(&mut self) -> Result<()> {
+    async fn send(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
         let changes = std::mem::take(&mut self.pending);
-        self.pending_bytes = 0;
-        let copied = &self.copied;
-        let tables = self.tables;
-        let facts = |table: usize| Facts { key: &tables[table].key, finished: copied[table].done };
-        self.target.run(plan(changes, self.strategy.mode(self.copying), facts)).await
+        let heavy = std::mem::take(&mut self.pending_bytes) >= HEAVY_BYTES;
+        let facts = |table: usize| Facts {
+            key: &self.tables[table].key,
+            finished: self.copied[table].done,
+            in_place: self.in_place[table],
+        };
+        let steps = plan(changes, self.strategy.mode(self.copying), facts);
+        if steps.is_empty() {
+            return;
+        }
+        self.orders.give(Order::Run(steps)).await;
+        if heavy {
+            self.orders.done().await;
+        }
     }
 
-    async fn end_of_transaction(&mut self) -> Result<()> {
+    async fn end_of_transaction(&mut self) {
         let mut fence = None;
         for mark in std::mem::take(&mut self.marks) {
             match mark {
@@ -227,58 +290,35 @@ impl<'a, T: Target> Follower<'a, T> {
     }
 
     /// Writes all that is complete, the chunks that are due, and the checkpoint, and commits.
-    async fn commit(&mut self, due: Vec<Chunk>, fence: Option<String>) -> Result<()> {
-        self.send().await?;
+    async fn commit(&mut self, due: Vec<Chunk>, fence: Option<String>) {
+        self.send().await;
         let mut checkpoint = Checkpoint {
             position: Some(self.position.clone()),
             timestamp: self.timestamp,
             ..Checkpoint::default()
         };
         for chunk in &due {
-            self.target.write_chunk(&chunk.rows, chunk.onto).await?;
             checkpoint.copied.push((chunk.rows.table, chunk.progress.clone()));
-        }
-        let mut copied = self.copied.clone();
-        for (table, progress) in &checkpoint.copied {
-            copied[*table] = progress.clone();
+            self.copied[chunk.rows.table] = chunk.progress.clone();
         }
         let caught_up = self.end_passed || self.strategy.mode(true) == Mode::Exact;
-        let complete = self.copying && caught_up && copied.iter().all(|c| c.done);
+        let complete = self.copying && caught_up && self.copied.iter().all(|c| c.done);
         if complete {
             checkpoint.enter = Some((State::Copying, State::Replicating));
         }
-        self.target.commit(&checkpoint).await?;
         self.copying &= !complete;
-        self.copied = copied;
-        for written in due.into_iter().filter_map(|chunk| chunk.written) {
-            // Whoever waits for it may have ended.
-            let _ = written.send(());
-        }
         let changes = std::mem::take(&mut self.uncommitted) as u64;
         self.recorded = Instant::now();
         self.moved = false;
-        self.publish(fence, changes);
-        Ok(())
-    }
-
-    fn publish(&self, fence: Option<String>, changes: u64) {
-        self.shared.send_modify(|shared| {
-            shared.position = Some(self.position.clone());
-            shared.timestamp = self.timestamp;
-            shared.copied.clone_from(&self.copied);
-            shared.changes += changes;
-            if fence.is_some() {
-                shared.fence = fence;
-            }
-        });
+        let commit = Commit { checkpoint, due, copied: self.copied.clone(), fence, changes };
+        self.orders.give(Order::Commit(Box::new(commit))).await;
     }
 
     /// Records a position that moved without changes of moved tables.
-    async fn record_if_old(&mut self) -> Result<()> {
+    async fn record_if_old(&mut self) {
         if !self.inside && self.moved && self.recorded.elapsed() >= RECORD_AFTER {
-            self.commit(Vec::new(), None).await?;
+            self.commit(Vec::new(), None).await;
         }
-        Ok(())
     }
 
     async fn statement(&mut self, statement: String, position: String) -> Result<()> {
@@ -287,7 +327,7 @@ impl<'a, T: Target> Follower<'a, T> {
             return Ok(());
         }
         if !self.inside {
-            self.commit(Vec::new(), None).await?;
+            self.commit(Vec::new(), None).await;
         }
         Err(Error::Ddl { position, statement })
     }

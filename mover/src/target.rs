@@ -70,6 +70,11 @@ pub struct Checkpoint {
 /// A server that rows are moved to.
 #[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
 pub trait Target {
+    /// Whether a row of this table may be written over where it stands: that is so where nothing but the key is
+    /// unique. Otherwise rows that change are removed and added again, so that unique values can change places.
+    fn changes_in_place(&self, _table: usize) -> bool {
+        false
+    }
     /// Carries out steps in order, in the open transaction.
     async fn run(&mut self, steps: Vec<Step>) -> Result<()>;
     /// Writes a chunk in the open transaction.

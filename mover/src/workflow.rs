@@ -60,6 +60,8 @@ impl Options {
             pace: Pace::default(),
             retry_for: Duration::from_secs(600),
             skip_ddl: false,
+            allow_no_key: false,
+            copy_from: None,
             patience: Duration::from_secs(30),
         }
     }

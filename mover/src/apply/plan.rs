@@ -4,8 +4,13 @@
 //! rows that are there in the end are added, a table at a time. Between the two no touched row is left that could hold
 //! a unique value which another one needs: swaps and chains of unique values come out right in any order. What was not
 //! touched agrees with the source before and after, so that an added row meets a duplicate only if the target does not
-//! hold what it must.
+//! hold what it must. Where a table has no unique value but its key, rows that are there before and after are written
+//! over instead, which leaves alone every index whose columns did not change.
+//!
+//! A transaction may come in several parts. Servers check unique values row by row, so that each part ends with rows
+//! that could stand side by side, and the next one begins there.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::bag::Bag;
@@ -33,6 +38,11 @@ pub enum Operation {
     Insert,
     /// They are written over whatever has one of their keys.
     Replace,
+    /// They are written over the rows with the same keys, in a table where nothing else is unique.
+    Update {
+        /// Whether all of them must be there; otherwise those that are not are added.
+        must_exist: bool,
+    },
     /// They are removed.
     Delete {
         /// Whether all of them must be there.
@@ -60,6 +70,8 @@ pub struct Facts<'a> {
     pub key: &'a [usize],
     /// Whether the table's copy is complete, so that every row that changes must be there.
     pub finished: bool,
+    /// Whether rows can be written over where they stand: nothing but the key is unique.
+    pub in_place: bool,
 }
 
 /// Plans `changes`; `facts` tells of each table by its index.
@@ -81,10 +93,12 @@ pub fn plan<'a>(changes: Vec<Change>, mode: Mode, facts: impl Fn(usize) -> Facts
     for (table, effects) in tables {
         match effects {
             Effects::Keyed(net) => {
-                let must_exist = mode == Mode::Exact && facts(table).finished;
+                let Facts { key, finished, in_place } = facts(table);
+                let must_exist = mode == Mode::Exact && finished;
                 let add = if mode == Mode::Exact { Operation::Insert } else { Operation::Replace };
-                let (removed, added) = net.finish();
+                let Parts { removed, changed, added } = net.finish(key, in_place && mode == Mode::Exact);
                 batches(&mut steps, table, Operation::Delete { must_exist }, removed);
+                batches(&mut steps, table, Operation::Update { must_exist }, changed);
                 batches(&mut steps, table, add, added);
             }
             Effects::Equal(bag) => {
@@ -162,15 +176,43 @@ impl Net {
         }
     }
 
-    /// The rows to remove and the rows to add.
-    fn finish(self) -> (Vec<Row>, Vec<Row>) {
-        let (mut removed, mut added) = (Vec::new(), Vec::new());
-        for Effect { before, after } in self.rows {
-            removed.extend(before);
-            added.extend(after);
+    /// What becomes of the rows, in the order of their keys: neighbours share the pages of an index.
+    fn finish(self, key: &[usize], in_place: bool) -> Parts {
+        let mut parts = Parts::default();
+        for effect in self.rows {
+            match effect {
+                Effect { before: Some(_), after: Some(after) } if in_place => parts.changed.push(after),
+                Effect { before, after } => {
+                    parts.removed.extend(before);
+                    parts.added.extend(after);
+                }
+            }
         }
-        (removed, added)
+        for rows in [&mut parts.removed, &mut parts.changed, &mut parts.added] {
+            rows.sort_unstable_by(|a, b| order(a, b, key));
+        }
+        parts
     }
+}
+
+/// Rows of one table by what becomes of them.
+#[derive(Default)]
+struct Parts {
+    removed: Vec<Row>,
+    changed: Vec<Row>,
+    added: Vec<Row>,
+}
+
+/// An order of keys that mostly is the server's; nothing depends on it but speed.
+fn order(a: &[Value], b: &[Value], key: &[usize]) -> Ordering {
+    let one = |a: &Value, b: &Value| match (a, b) {
+        (Value::Int(a), Value::Int(b)) => a.cmp(b),
+        (Value::UInt(a), Value::UInt(b)) => a.cmp(b),
+        (Value::Text(a), Value::Text(b)) => a.cmp(b),
+        (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
+        _ => Ordering::Equal,
+    };
+    key.iter().map(|&k| one(&a[k], &b[k])).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 /// Cuts rows into steps of a bounded size.
@@ -270,8 +312,8 @@ mod tests {
         source
     }
 
-    /// What a server does with the steps; panics where a real one would raise the alarm.
-    fn carry_out(rows: &mut Rows, steps: Vec<Step>) {
+    /// What a server does with the steps; panics where a real one would raise the alarm. `unique`: not only keys are.
+    fn carry_out(rows: &mut Rows, steps: Vec<Step>, unique: bool) {
         for Step { table, operation, rows: batch } in steps {
             for row in batch {
                 let (key, value) = ((table, int(&row[0])), int(&row[1]));
@@ -281,11 +323,15 @@ mod tests {
                         continue;
                     }
                     Operation::DeleteEqual => panic!("the table has a key"),
+                    Operation::Update { must_exist } => {
+                        assert!(!unique, "written over, where a unique value may belong to another row");
+                        assert!(rows.contains_key(&key) || !must_exist, "update of a missing row");
+                    }
                     Operation::Replace => rows.retain(|k, v| k.0 != table || *v != value),
                     Operation::Insert => {
                         assert!(!rows.contains_key(&key), "duplicate key");
                         assert!(
-                            !rows.iter().any(|(k, v)| k.0 == table && *v == value),
+                            !unique || !rows.iter().any(|(k, v)| k.0 == table && *v == value),
                             "duplicate unique value"
                         );
                     }
@@ -296,7 +342,11 @@ mod tests {
     }
 
     fn planned(changes: &[Change], mode: Mode, finished: bool) -> Vec<Step> {
-        plan(changes.to_vec(), mode, |_| Facts { key: &[0], finished })
+        plan(changes.to_vec(), mode, |_| Facts { key: &[0], finished, in_place: false })
+    }
+
+    fn planned_in_place(changes: &[Change], finished: bool) -> Vec<Step> {
+        plan(changes.to_vec(), Mode::Exact, |_| Facts { key: &[0], finished, in_place: true })
     }
 
     fn choices() -> impl Strategy<Value = Vec<(u8, i64, i64, i64)>> {
@@ -318,14 +368,41 @@ mod tests {
         assert_eq!(planned(&changes, Mode::Exact, true), []);
     }
 
+    #[test]
+    fn a_row_that_stays_is_written_over() {
+        let change = |from, to| Change::Update { table: 0, before: row(1, from), after: row(1, to) };
+        let steps = planned_in_place(&[change(1, 2), change(2, 3)], true);
+        assert_eq!(
+            steps,
+            [Step { table: 0, operation: Operation::Update { must_exist: true }, rows: vec![row(1, 3)] }]
+        );
+    }
+
+    #[test]
+    fn rows_come_in_the_order_of_their_keys() {
+        let insert = |k| Change::Insert { table: 0, after: row(k, k) };
+        let steps = planned(&[insert(3), insert(-1), insert(2)], Mode::Exact, true);
+        assert_eq!(steps[0].rows, [row(-1, -1), row(2, 2), row(3, 3)]);
+    }
+
     proptest! {
         #[test]
-        fn steps_give_the_sources_rows(choices in choices(), cut in any::<prop::sample::Index>(), finished in any::<bool>()) {
+        fn rows_written_over_give_the_sources_rows(choices in choices(), size in 1usize..20, finished in any::<bool>()) {
             let source = history(&choices);
-            let (first, second) = source.changes.split_at(cut.index(source.changes.len() + 1).min(source.changes.len()));
             let mut rows = Rows::new();
-            carry_out(&mut rows, planned(first, Mode::Exact, finished));
-            carry_out(&mut rows, planned(second, Mode::Exact, finished));
+            for part in source.changes.chunks(size) {
+                carry_out(&mut rows, planned_in_place(part, finished), false);
+            }
+            prop_assert_eq!(rows, source.rows);
+        }
+
+        #[test]
+        fn steps_give_the_sources_rows(choices in choices(), size in 1usize..20, finished in any::<bool>()) {
+            let source = history(&choices);
+            let mut rows = Rows::new();
+            for part in source.changes.chunks(size) {
+                carry_out(&mut rows, planned(part, Mode::Exact, finished), true);
+            }
             prop_assert_eq!(rows, source.rows);
         }
 
@@ -334,8 +411,8 @@ mod tests {
             let source = history(&choices);
             let suffix = &source.changes[from.index(source.changes.len() + 1).min(source.changes.len())..];
             let mut rows = Rows::new();
-            carry_out(&mut rows, planned(&source.changes, Mode::Overwrite, true));
-            carry_out(&mut rows, planned(suffix, Mode::Overwrite, true));
+            carry_out(&mut rows, planned(&source.changes, Mode::Overwrite, true), true);
+            carry_out(&mut rows, planned(suffix, Mode::Overwrite, true), true);
             prop_assert_eq!(rows, source.rows);
         }
     }

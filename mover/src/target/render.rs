@@ -13,6 +13,8 @@ use crate::value::{Row, Value};
 pub enum Expect {
     /// Exactly so many.
     Rows(u64),
+    /// So many rows of an INSERT must have been there already, whether or not they changed.
+    Found(u64),
     /// Any number.
     Any,
 }
@@ -45,17 +47,61 @@ impl Statement {
     }
 }
 
-/// The statement of one step.
-pub fn step(table: &Table, step: &Step) -> Statement {
+/// The statement of one step. `alias`: new rows have a name instead of the function VALUES().
+pub fn step(table: &Table, step: &Step, alias: bool) -> Statement {
     let all = Expect::Rows(step.rows.len() as u64);
-    match step.operation {
-        Operation::Insert => insert(table, "INSERT", &step.rows, all),
-        Operation::Replace => insert(table, "REPLACE", &step.rows, Expect::Any),
-        Operation::DeleteEqual => equal::delete(table, &step.rows),
-        Operation::Delete { must_exist } => {
-            delete(table, &step.rows, if must_exist { all } else { Expect::Any })
+    match (step.operation, step.rows.as_slice()) {
+        (Operation::Insert, rows) => insert(table, "INSERT", rows, all),
+        (Operation::Replace, rows) => insert(table, "REPLACE", rows, Expect::Any),
+        (Operation::DeleteEqual, rows) => equal::delete(table, rows),
+        // Of a single row the server does not say whether it was there.
+        (Operation::Update { must_exist: true }, [row]) => update(table, row),
+        (Operation::Update { must_exist }, rows) => {
+            let expect = if must_exist { Expect::Found(rows.len() as u64) } else { Expect::Any };
+            write_over(table, rows, alias, expect)
+        }
+        (Operation::Delete { must_exist }, rows) => {
+            delete(table, rows, if must_exist { all } else { Expect::Any })
         }
     }
+}
+
+/// Columns that are not part of the key, by index.
+fn other_columns(table: &Table) -> impl Iterator<Item = usize> {
+    (0..table.columns.len()).filter(|i| !table.key.contains(i))
+}
+
+/// Whether rows of this table have anything to write over.
+pub fn has_other_columns(table: &Table) -> bool {
+    other_columns(table).next().is_some()
+}
+
+/// Writes rows over those with the same keys, and adds those that are not there.
+fn write_over(table: &Table, rows: &[Row], alias: bool, expect: Expect) -> Statement {
+    const NEW: &str = "`_converge_new`";
+    let mut statement = insert(table, "INSERT", rows, expect);
+    let set: Vec<String> = other_columns(table)
+        .map(|i| quote::ident(&table.columns[i].name))
+        .map(|name| if alias { format!("{name}={NEW}.{name}") } else { format!("{name}=VALUES({name})") })
+        .collect();
+    let name = if alias { format!(" AS {NEW}") } else { String::new() };
+    let tail = format!("{name} ON DUPLICATE KEY UPDATE {}", set.join(","));
+    statement.sql.extend_from_slice(tail.as_bytes());
+    statement
+}
+
+/// Changes one row, which must be there.
+fn update(table: &Table, row: &Row) -> Statement {
+    let mut sql = format!("UPDATE {} SET ", table.qualified()).into_bytes();
+    for (i, k) in other_columns(table).enumerate() {
+        sql.extend_from_slice(if i > 0 { b"," } else { b"" });
+        sql.extend_from_slice(format!("{}=", quote::ident(&table.columns[k].name)).as_bytes());
+        row[k].push_literal(&table.columns[k], &mut sql);
+    }
+    sql.extend_from_slice(b" WHERE ");
+    let rows = std::slice::from_ref(row);
+    push_keys(&mut sql, table, rows);
+    Statement::new(table, sql, Expect::Rows(1)).with_values_of(table, rows)
 }
 
 /// `verb INTO table (columns) VALUES (…), (…)`.
@@ -90,12 +136,17 @@ fn has_enum_zero(table: &Table, row: &[Value]) -> bool {
 /// Deletes rows by key.
 pub fn delete(table: &Table, rows: &[Row], expect: Expect) -> Statement {
     let mut sql = format!("DELETE FROM {} WHERE ", table.qualified()).into_bytes();
-    if table.key_columns().all(|c| compares_in_lists(&c.kind)) {
-        push_in_list(&mut sql, table, rows);
-    } else {
-        push_alternatives(&mut sql, table, rows);
-    }
+    push_keys(&mut sql, table, rows);
     Statement::new(table, sql, expect)
+}
+
+/// A condition that holds for the rows with these keys.
+fn push_keys(sql: &mut Vec<u8>, table: &Table, rows: &[Row]) {
+    if table.key_columns().all(|c| compares_in_lists(&c.kind)) {
+        push_in_list(sql, table, rows);
+    } else {
+        push_alternatives(sql, table, rows);
+    }
 }
 
 /// Whether a list of keys compares as single ones do. Inside a row an ENUM or SET is compared with a number as text,
@@ -177,6 +228,24 @@ mod tests {
     fn deletes_name_whole_keys() {
         let sql = text(delete(&table(), &[row(1, "x"), row(2, "'")], Expect::Any));
         assert_eq!(sql, "DELETE FROM `s`.`t` WHERE (`a`,`b`) IN ((1,_utf8mb4'x'),(2,_utf8mb4'\\''))");
+    }
+
+    #[test]
+    fn rows_are_written_over_but_for_their_keys() {
+        let written = |rows: Vec<Row>, alias| {
+            let operation = Operation::Update { must_exist: true };
+            let statement = step(&table(), &Step { table: 0, operation, rows }, alias);
+            (statement.expect, text(statement))
+        };
+        let values = "INSERT INTO `s`.`t` (`a`,`b`,`t`) VALUES (1,_utf8mb4'x','2020-01-01 00:00:00'),\
+                      (2,_utf8mb4'y','2020-01-01 00:00:00')";
+        let rows = || vec![row(1, "x"), row(2, "y")];
+        let alias = "AS `_converge_new` ON DUPLICATE KEY UPDATE `t`=`_converge_new`.`t`";
+        assert_eq!(written(rows(), true), (Expect::Found(2), format!("{values} {alias}")));
+        let function = "ON DUPLICATE KEY UPDATE `t`=VALUES(`t`)";
+        assert_eq!(written(rows(), false), (Expect::Found(2), format!("{values} {function}")));
+        let one = "UPDATE `s`.`t` SET `t`='2020-01-01 00:00:00' WHERE (`a`,`b`) IN ((1,_utf8mb4'x'))";
+        assert_eq!(written(vec![row(1, "x")], true), (Expect::Rows(1), one.into()));
     }
 
     #[test]

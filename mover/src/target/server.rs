@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
-
-use converge_mysql::{Connector, Error as ServerError, quote, within};
+use converge_mysql::{Connector, Error as ServerError, ServerInfo, Version, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -31,6 +30,10 @@ pub struct ServerTarget {
     store: Store,
     /// The tables under their names on the target, with the source's columns: values are in the source's terms.
     tables: Vec<Table>,
+    /// For each table, whether its rows may be written over in place.
+    in_place: Vec<bool>,
+    /// Whether new rows can be given a name; the function VALUES() draws a warning where they can.
+    alias: bool,
     in_transaction: bool,
     /// The server's `max_allowed_packet`.
     largest_packet: usize,
@@ -58,7 +61,13 @@ impl ServerTarget {
         let largest: Option<u64> =
             within(TIMEOUT, "reading max_allowed_packet", conn.query_first(query)).await.on_target()?;
         let largest_packet = largest.map_or(usize::MAX, |n| n as usize);
-        Ok(Self { conn, store, tables, in_transaction: false, largest_packet, at: String::new() })
+        let alias = ServerInfo::read(&mut conn).await.on_target()?.is_mysql_since(Version(8, 0, 19));
+        let mut in_place = Vec::with_capacity(tables.len());
+        for table in &tables {
+            in_place.push(render::has_other_columns(table) && only_key_is_unique(&mut conn, table).await?);
+        }
+        let at = String::new();
+        Ok(Self { conn, store, tables, in_place, alias, in_transaction: false, largest_packet, at })
     }
 
     async fn begin(&mut self) -> Result<()> {
@@ -104,10 +113,14 @@ impl ServerTarget {
                 Some(Err(error)) => return Err(self.refused(statement, error.clone())),
                 None => return Err(self.alarm(statement, "the server did not answer it")),
             };
-            if let Expect::Rows(n) = statement.expect
-                && found.rows != n
-            {
-                return Err(self.alarm(statement, &format!("{} rows matched, {n} must", found.rows)));
+            let (rows, must) = match statement.expect {
+                Expect::Rows(n) => (Some(found.rows), n),
+                Expect::Found(n) => (found.duplicates, n),
+                Expect::Any => (Some(0), 0),
+            };
+            if rows != Some(must) {
+                let rows = rows.map_or("an unknown number of".into(), |n| n.to_string());
+                return Err(self.alarm(statement, &format!("{rows} rows matched, {must} must")));
             }
             if found.warnings > 0 {
                 self.check_warnings(statement).await?;
@@ -218,7 +231,29 @@ fn parts(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
 
 struct Answer {
     rows: u64,
+    /// Rows of an INSERT that were there already.
+    duplicates: Option<u64>,
     warnings: u16,
+}
+
+/// The second of the numbers in `Records: 3  Duplicates: 2  Warnings: 0`, whatever language that is in.
+fn duplicates(info: &str) -> Option<u64> {
+    let numbers = info.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+    let numbers: Vec<u64> = numbers.map_while(|n| n.parse().ok()).collect();
+    (numbers.len() == 3).then(|| numbers[1])
+}
+
+/// Whether the target's table has no unique index but that of the key.
+async fn only_key_is_unique(conn: &mut Conn, table: &Table) -> Result<bool> {
+    let query = format!(
+        "SELECT COUNT(DISTINCT index_name) FROM information_schema.statistics \
+         WHERE table_schema = {} AND table_name = {} AND non_unique = 0",
+        quote::text(&table.schema),
+        quote::text(&table.name)
+    );
+    let found: Option<u64> =
+        within(TIMEOUT, "reading the target's indexes", conn.query_first(query)).await.on_target()?;
+    Ok(found == Some(1))
 }
 
 /// Runs a packet of several statements; stops at the first error, which is the last answer.
@@ -237,7 +272,11 @@ async fn answers(
         Err(e) => return Ok(vec![Err(refused(e)?)]),
     };
     for _ in 0..statements {
-        let answer = Answer { rows: result.affected_rows(), warnings: result.warnings() };
+        let answer = Answer {
+            rows: result.affected_rows(),
+            duplicates: duplicates(&result.info()),
+            warnings: result.warnings(),
+        };
         // This goes on to the next statement. The driver keeps the error of a statement that is not the first until
         // here, and until then shows it as an answer without rows.
         match result.collect::<mysql_async::Row>().await {
@@ -252,12 +291,17 @@ async fn answers(
 }
 
 impl Target for ServerTarget {
+    fn changes_in_place(&self, table: usize) -> bool {
+        self.in_place[table]
+    }
+
     async fn run(&mut self, steps: Vec<Step>) -> Result<()> {
         if steps.is_empty() {
             return Ok(());
         }
         self.begin().await?;
-        let statements = steps.iter().map(|step| render::step(&self.tables[step.table], step)).collect();
+        let statements =
+            steps.iter().map(|step| render::step(&self.tables[step.table], step, self.alias)).collect();
         self.send(statements).await
     }
 
@@ -333,6 +377,13 @@ pub fn creation(definition: &str, source: &str, schema: &str, name: &str) -> Opt
 mod tests {
     use super::*;
     use crate::value::Value;
+
+    #[test]
+    fn duplicates_are_read_in_any_language() {
+        assert_eq!(duplicates("Records: 3  Duplicates: 2  Warnings: 0"), Some(2));
+        assert_eq!(duplicates("Datensätze: 12  Duplikate: 10  Warnungen: 0"), Some(10));
+        assert_eq!(duplicates(""), None);
+    }
 
     #[test]
     fn a_created_table_gets_the_targets_name() {
