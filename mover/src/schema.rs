@@ -50,6 +50,21 @@ pub enum Kind {
     Set,
     /// JSON of MySQL (MariaDB's is a LONGTEXT).
     Json,
+    /// JSON of MySQL whose target column is text: SQL types inside documents cannot be kept.
+    JsonText,
+    /// MariaDB's UUID, INET6 and INET4.
+    Address(Address),
+}
+
+/// MariaDB's types of fixed binary width whose values are written as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Address {
+    /// UUID.
+    Uuid,
+    /// INET6.
+    Inet6,
+    /// INET4.
+    Inet4,
 }
 
 /// One stored column. Generated columns are left to the server and are not listed.
@@ -191,6 +206,10 @@ async fn read_columns(
 
 fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _): &ColumnRow) -> Option<Kind> {
     let fraction = fraction.unwrap_or(0) as u8;
+    // MariaDB logs COMPRESSED columns in a form of their own.
+    if column_type.to_ascii_uppercase().contains("COMPRESSED*/") {
+        return None;
+    }
     Some(match data_type.to_ascii_lowercase().as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => {
             Kind::Int { unsigned: column_type.to_ascii_lowercase().contains("unsigned") }
@@ -217,6 +236,9 @@ fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _):
         "enum" => Kind::Enum,
         "set" => Kind::Set,
         "json" => Kind::Json,
+        "uuid" => Kind::Address(Address::Uuid),
+        "inet6" => Kind::Address(Address::Inet6),
+        "inet4" => Kind::Address(Address::Inet4),
         _ => return None,
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! The traits are what the core needs; [`server`] implements them for real servers.
 
+mod address;
 mod binlog;
 mod bytes;
 mod chunk;
@@ -12,6 +13,9 @@ mod event;
 mod fence;
 pub mod history;
 mod json;
+mod json_sql;
+mod json_text;
+mod json_types;
 pub mod marks;
 mod refused;
 mod server;

@@ -20,12 +20,14 @@ pub enum Value {
     Float(f32),
     /// DOUBLE, bit for bit.
     Double(f64),
-    /// DECIMAL and the temporal types in the server's own text form (TIMESTAMP in UTC).
+    /// DECIMAL, the temporal types (TIMESTAMP in UTC), UUID and INET in the server's own text form.
     Text(String),
     /// Strings in their column's character set, and binary strings.
     Bytes(Vec<u8>),
     /// A JSON document as text in utf8mb4.
     Json(Vec<u8>),
+    /// A JSON document with values of SQL types inside, which no text can say: an SQL expression that makes it.
+    JsonSql(Vec<u8>),
 }
 
 /// Values in the order of [`crate::schema::Table::columns`].
@@ -36,7 +38,7 @@ impl Value {
     pub fn weight(&self) -> usize {
         16 + match self {
             Self::Text(t) => t.len(),
-            Self::Bytes(b) | Self::Json(b) => b.len(),
+            Self::Bytes(b) | Self::Json(b) | Self::JsonSql(b) => b.len(),
             _ => 0,
         }
     }
@@ -57,6 +59,7 @@ impl Value {
             Self::Text(v) => framed(5, v.as_bytes()),
             Self::Bytes(v) => framed(6, v),
             Self::Json(v) => framed(7, v),
+            Self::JsonSql(v) => framed(8, v),
         }
     }
 
@@ -71,6 +74,7 @@ impl Value {
             Self::Text(v) => format!("t{}", quote::hex_digits(v.as_bytes())),
             Self::Bytes(v) => format!("b{}", quote::hex_digits(v)),
             Self::Json(v) => format!("j{}", quote::hex_digits(v)),
+            Self::JsonSql(v) => format!("q{}", quote::hex_digits(v)),
         }
     }
 
@@ -90,6 +94,7 @@ impl Value {
             "t" => Self::Text(String::from_utf8(bytes()?).ok()?),
             "b" => Self::Bytes(bytes()?),
             "j" => Self::Json(bytes()?),
+            "q" => Self::JsonSql(bytes()?),
             _ => return None,
         })
     }
@@ -105,6 +110,8 @@ impl Value {
             (Self::Float(v), _) => number(format!("{:e}", f64::from(*v))),
             (Self::Double(v), _) => number(format!("{v:e}")),
             (Self::Text(v), Kind::Decimal) => number(v.clone()),
+            // Without a character set the text would be taken for the bytes themselves.
+            (Self::Text(v), Kind::Address(_)) => number(format!("_utf8mb4'{v}'")),
             (Self::Text(v), _) => number(format!("'{v}'")),
             (Self::Bytes(v), Kind::Char { charset, .. }) => {
                 // utf8mb3 is a part of utf8mb4, and naming it draws a deprecation warning.
@@ -116,6 +123,7 @@ impl Value {
                 out.extend_from_slice(b"_binary");
                 quote::push_bytes(out, v);
             }
+            (Self::JsonSql(v), _) => out.extend_from_slice(v),
             (Self::Json(v), _) => {
                 out.extend_from_slice(b"_utf8mb4");
                 quote::push_bytes(out, v);
@@ -157,7 +165,7 @@ mod tests {
         fn tokens_read_back(int in any::<i64>(), uint in any::<u64>(), double in any::<f64>(), text in ".*", bytes: Vec<u8>) {
             let all = [
                 Value::Null, Value::Int(int), Value::UInt(uint), Value::Double(double), Value::Text(text),
-                Value::Bytes(bytes.clone()), Value::Json(bytes),
+                Value::Bytes(bytes.clone()), Value::Json(bytes.clone()), Value::JsonSql(bytes),
             ];
             for value in all {
                 prop_assert_eq!(Value::from_token(&value.to_token()), Some(value));

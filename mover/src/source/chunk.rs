@@ -3,6 +3,7 @@
 use converge_mysql::quote;
 use mysql_async::{Row as ServerRow, Value as ServerValue};
 
+use super::json_types;
 use crate::key_range::push_after;
 use crate::schema::{Column, Kind, Table};
 use crate::value::{Row, Value};
@@ -22,7 +23,8 @@ pub fn query(table: &Table, after: Option<&[Value]>, limit: usize) -> Vec<u8> {
 
 /// The query for all rows of a table, in no order.
 pub fn scan_query(table: &Table) -> Vec<u8> {
-    let columns: Vec<String> = table.columns.iter().map(selected).collect();
+    let mut columns: Vec<String> = table.columns.iter().map(selected).collect();
+    columns.extend(json_types::columns(table).map(|i| json_types::flag(&table.columns[i])));
     format!("SELECT {} FROM {}", columns.join(", "), table.qualified()).into_bytes()
 }
 
@@ -40,10 +42,19 @@ fn selected(column: &Column) -> String {
     }
 }
 
-/// One row of the query's result. `Err` names a column whose value has an unexpected form.
-pub fn row(table: &Table, row: ServerRow) -> Result<Row, String> {
-    let values = row.unwrap();
-    table.columns.iter().zip(values).map(|(column, v)| value(column, v)).collect()
+/// One row of the query's result, and its columns whose JSON documents lack the types of the values inside. `Err` names
+/// a column whose value has an unexpected form.
+pub fn row(table: &Table, row: ServerRow) -> Result<(Row, Vec<usize>), String> {
+    let mut values = row.unwrap().into_iter();
+    let row = table
+        .columns
+        .iter()
+        .zip(&mut values)
+        .map(|(column, v)| value(column, v))
+        .collect::<Result<_, _>>()?;
+    let typed =
+        json_types::columns(table).zip(values).filter(|(_, flag)| matches!(flag, ServerValue::Int(1)));
+    Ok((row, typed.map(|(column, _)| column).collect()))
 }
 
 fn value(column: &Column, value: ServerValue) -> Result<Value, String> {
@@ -63,7 +74,7 @@ fn value(column: &Column, value: ServerValue) -> Result<Value, String> {
         (Kind::Bit, S::Bytes(b)) if b.len() <= 8 => {
             Value::UInt(b.iter().fold(0, |value, &b| value << 8 | u64::from(b)))
         }
-        (Kind::Decimal, S::Bytes(b)) => {
+        (Kind::Decimal | Kind::Address(_), S::Bytes(b)) => {
             Value::Text(String::from_utf8(b).map_err(|_| unexpected(column, "text that is not ASCII"))?)
         }
         (Kind::Date, S::Date(y, m, d, ..)) => Value::Text(format!("{y:04}-{m:02}-{d:02}")),
@@ -80,7 +91,7 @@ fn value(column: &Column, value: ServerValue) -> Result<Value, String> {
             b.resize((*width).max(b.len()), 0);
             Value::Bytes(b)
         }
-        (Kind::Json, S::Bytes(b)) => Value::Json(b),
+        (Kind::Json | Kind::JsonText, S::Bytes(b)) => Value::Json(b),
         (_, other) => return Err(unexpected(column, &format!("{other:?}"))),
     })
 }

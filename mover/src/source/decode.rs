@@ -7,8 +7,8 @@
 use mysql_common::binlog::events::TableMapEvent;
 
 use super::bytes::{Bytes, Truncated};
-use super::{decimal, json, temporal};
-use crate::schema::{Kind, Table};
+use super::{address, decimal, json, temporal};
+use crate::schema::{Address, Kind, Table};
 use crate::value::{Row, Value};
 
 /// How one column's bytes are laid out.
@@ -43,7 +43,14 @@ enum Wire {
         prefix: usize,
         width: usize,
     },
-    Json(usize),
+    /// A length of so many bytes, then MySQL's binary JSON.
+    Json {
+        prefix: usize,
+        /// Whether SQL types inside documents are kept.
+        typed: bool,
+    },
+    /// MariaDB's UUID, INET6 and INET4: a length of one byte, then the bytes without zeros at the end.
+    Address(Address),
 }
 
 /// How the rows of one table are read.
@@ -141,13 +148,19 @@ impl Wire {
                 value.resize((*width).max(value.len()), 0);
                 Value::Bytes(value)
             }
-            Self::Json(n) => Value::Json(json::to_text(prefixed(bytes, *n)?).map_err(|e| BadRow(e.0))?),
+            Self::Address(kind) => Value::Text(address::text(*kind, prefixed(bytes, 1)?)?),
+            Self::Json { prefix, typed } => {
+                let document = prefixed(bytes, *prefix)?;
+                let value =
+                    if *typed { json::to_value(document) } else { json::to_text(document).map(Value::Json) };
+                value.map_err(|e| BadRow(e.0))?
+            }
         })
     }
 
     fn skip(&self, bytes: &mut Bytes<'_>) -> Result<(), BadRow> {
         match self {
-            Self::Prefixed(n) | Self::Padded { prefix: n, .. } | Self::Json(n) => {
+            Self::Prefixed(n) | Self::Padded { prefix: n, .. } | Self::Json { prefix: n, .. } => {
                 prefixed(bytes, *n)?;
             }
             other => {
@@ -189,7 +202,7 @@ fn wire(raw: u8, meta: &[u8], kind: Option<&Kind>) -> Option<Wire> {
         // VARCHAR: the column's largest length in bytes says how long the prefix is.
         15 | 253 => Some(Wire::Prefixed(if u16::from_le_bytes([byte(0)?, byte(1)?]) < 256 { 1 } else { 2 })),
         252 | 255 | 242 => Some(Wire::Prefixed(usize::from(byte(0)?))),
-        245 => Some(Wire::Json(usize::from(byte(0)?))),
+        245 => Some(Wire::Json { prefix: usize::from(byte(0)?), typed: kind == Some(&Kind::Json) }),
         254 => fixed_string(byte(0)?, byte(1)?, kind),
         _ => None,
     }
@@ -206,6 +219,7 @@ fn fixed_string(first: u8, second: u8, kind: Option<&Kind>) -> Option<Wire> {
     let length = usize::from(second) | usize::from(first & 0x30 ^ 0x30) << 4;
     let prefix = if length < 256 { 1 } else { 2 };
     Some(match kind {
+        Some(Kind::Address(address)) => Wire::Address(*address),
         Some(Kind::FixedBinary(width)) => Wire::Padded { prefix, width: *width },
         _ => Wire::Prefixed(prefix),
     })

@@ -7,7 +7,9 @@
 use std::fmt::Write as _;
 
 use super::bytes::{Bytes, Truncated};
+use super::json_sql::{self, Node};
 use super::temporal;
+use crate::value::Value;
 
 const SMALL_OBJECT: u8 = 0;
 const LARGE_OBJECT: u8 = 1;
@@ -24,8 +26,15 @@ const DOUBLE: u8 = 11;
 const STRING: u8 = 12;
 const OPAQUE: u8 = 15;
 
+// SQL types of opaque values.
+const NEWDECIMAL: u8 = 246;
+const DATE: u8 = 10;
+const TIME: u8 = 11;
+const DATETIME: u8 = 12;
+const TIMESTAMP: u8 = 7;
+
 /// Nesting that the server allows (`JSON_DOCUMENT_MAX_DEPTH`).
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 
 /// Why a document could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,43 +48,97 @@ impl From<Truncated> for BadJson {
 
 type Result<T> = std::result::Result<T, BadJson>;
 
-/// The document as JSON text in UTF-8. An empty column value (as `INSERT IGNORE` leaves) is the literal null.
-pub fn to_text(document: &[u8]) -> Result<Vec<u8>> {
-    let mut out = String::new();
-    match document.split_first() {
-        None => out.push_str("null"),
-        Some((&kind, rest)) => write_value(kind, rest, 0, &mut out)?,
-    }
-    Ok(out.into_bytes())
+/// A document's text, and whether it says all: values of SQL types inside a document look like numbers and strings.
+#[derive(Default)]
+struct Out {
+    text: String,
+    opaque: bool,
 }
 
-fn write_value(kind: u8, data: &[u8], depth: usize, out: &mut String) -> Result<()> {
+/// The document as JSON text in UTF-8. An empty column value (as `INSERT IGNORE` leaves) is the literal null.
+pub fn to_text(document: &[u8]) -> Result<Vec<u8>> {
+    Ok(text_of(document)?.text.into_bytes())
+}
+
+fn text_of(document: &[u8]) -> Result<Out> {
+    let mut out = Out::default();
+    match document.split_first() {
+        None => out.text.push_str("null"),
+        Some((&kind, rest)) => write_value(kind, rest, 0, &mut out)?,
+    }
+    Ok(out)
+}
+
+/// The document as a value that keeps every type in it.
+pub fn to_value(document: &[u8]) -> Result<Value> {
+    let out = text_of(document)?;
+    match document.split_first() {
+        Some((&kind, rest)) if out.opaque => Ok(Value::JsonSql(node(kind, rest, 0)?.to_sql())),
+        _ => Ok(Value::Json(out.text.into_bytes())),
+    }
+}
+
+/// A part of a document as what makes it again.
+fn node(kind: u8, data: &[u8], depth: usize) -> Result<Node> {
+    let mut out = Out::default();
+    write_value(kind, data, depth, &mut out)?;
+    if !out.opaque {
+        return Ok(Node::Text(out.text));
+    }
+    if kind == OPAQUE {
+        let (kind, data) = opaque_parts(data)?;
+        return Ok(Node::Sql(opaque_sql(kind, data)?));
+    }
+    let mut members = Vec::new();
+    each_entry(kind, data, |key, kind, data| {
+        let mut name = String::new();
+        if let Some(key) = key {
+            push_string(&mut name, key)?;
+        }
+        members.push((name, node(kind, data, depth + 1)?));
+        Ok(())
+    })?;
+    Ok(match kind {
+        SMALL_OBJECT | LARGE_OBJECT => Node::Object(members),
+        _ => Node::Array(members.into_iter().map(|m| m.1).collect()),
+    })
+}
+
+fn write_value(kind: u8, data: &[u8], depth: usize, out: &mut Out) -> Result<()> {
     if depth > MAX_DEPTH {
         return Err(BadJson("the document is nested too deeply".into()));
     }
     let mut bytes = Bytes::new(data);
+    let text = &mut out.text;
     match kind {
         SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY => write_container(kind, data, depth, out)?,
-        LITERAL => out.push_str(literal(bytes.u8()?)?),
-        INT16 => push(out, bytes.u16()? as i16),
-        UINT16 => push(out, bytes.u16()?),
-        INT32 => push(out, bytes.u32()? as i32),
-        UINT32 => push(out, bytes.u32()?),
-        INT64 => push(out, bytes.u64()? as i64),
-        UINT64 => push(out, bytes.u64()?),
-        DOUBLE => push_double(out, f64::from_bits(bytes.u64()?)),
+        LITERAL => text.push_str(literal(bytes.u8()?)?),
+        INT16 => push(text, bytes.u16()? as i16),
+        UINT16 => push(text, bytes.u16()?),
+        INT32 => push(text, bytes.u32()? as i32),
+        UINT32 => push(text, bytes.u32()?),
+        INT64 => push(text, bytes.u64()? as i64),
+        UINT64 => push(text, bytes.u64()?),
+        DOUBLE => push_double(text, f64::from_bits(bytes.u64()?)),
         STRING => {
             let length = variable_length(&mut bytes)?;
-            push_string(out, bytes.take(length)?)?;
+            push_string(text, bytes.take(length)?)?;
         }
         OPAQUE => {
-            let kind = bytes.u8()?;
-            let length = variable_length(&mut bytes)?;
-            write_opaque(kind, bytes.take(length)?, out)?;
+            out.opaque = true;
+            let (kind, data) = opaque_parts(data)?;
+            write_opaque(kind, data, text)?;
         }
         other => return Err(BadJson(format!("unknown value type {other}"))),
     }
     Ok(())
+}
+
+fn opaque_parts(data: &[u8]) -> Result<(u8, &[u8])> {
+    let mut bytes = Bytes::new(data);
+    let kind = bytes.u8()?;
+    let length = variable_length(&mut bytes)?;
+    Ok((kind, bytes.take(length)?))
 }
 
 fn push(out: &mut String, number: impl std::fmt::Display) {
@@ -108,42 +171,59 @@ fn variable_length(bytes: &mut Bytes<'_>) -> Result<usize> {
     Err(BadJson("a length is longer than five bytes".into()))
 }
 
-fn write_container(kind: u8, data: &[u8], depth: usize, out: &mut String) -> Result<()> {
+fn write_container(kind: u8, data: &[u8], depth: usize, out: &mut Out) -> Result<()> {
+    let object = matches!(kind, SMALL_OBJECT | LARGE_OBJECT);
+    out.text.push(if object { '{' } else { '[' });
+    let mut first = true;
+    each_entry(kind, data, |key, kind, data| {
+        if !std::mem::take(&mut first) {
+            out.text.push_str(", ");
+        }
+        if let Some(key) = key {
+            push_string(&mut out.text, key)?;
+            out.text.push_str(": ");
+        }
+        write_value(kind, data, depth + 1, out)
+    })?;
+    out.text.push(if object { '}' } else { ']' });
+    Ok(())
+}
+
+/// Calls back with the key, if it is an object, the type and the data of each entry of a container.
+fn each_entry<'a>(
+    kind: u8,
+    data: &'a [u8],
+    mut visit: impl FnMut(Option<&'a [u8]>, u8, &'a [u8]) -> Result<()>,
+) -> Result<()> {
     let large = matches!(kind, LARGE_OBJECT | LARGE_ARRAY);
     let object = matches!(kind, SMALL_OBJECT | LARGE_OBJECT);
-    let mut header = Bytes::new(data);
     let offset = |bytes: &mut Bytes<'_>| -> Result<usize> {
         Ok(if large { bytes.u32()? as usize } else { usize::from(bytes.u16()?) })
     };
-    let count = offset(&mut header)?;
-    offset(&mut header)?; // the size in bytes
-    let mut keys = Vec::new();
+    let mut keys = Bytes::new(data);
+    let count = offset(&mut keys)?;
+    offset(&mut keys)?; // the size in bytes
+    let mut entries = keys;
     if object {
-        for _ in 0..count {
-            let start = offset(&mut header)?;
-            keys.push(slice(data, start, usize::from(header.u16()?))?);
-        }
+        entries.take(count.saturating_mul(if large { 6 } else { 4 }))?;
     }
-    out.push(if object { '{' } else { '[' });
-    for i in 0..count {
-        if i > 0 {
-            out.push_str(", ");
-        }
-        if let Some(key) = keys.get(i) {
-            push_string(out, key)?;
-            out.push_str(": ");
-        }
-        let kind = header.u8()?;
+    for _ in 0..count {
+        let key = match object {
+            true => {
+                let start = offset(&mut keys)?;
+                Some(slice(data, start, usize::from(keys.u16()?))?)
+            }
+            false => None,
+        };
+        let kind = entries.u8()?;
         let inlined = matches!(kind, LITERAL | INT16 | UINT16) || large && matches!(kind, INT32 | UINT32);
-        let entry = header.take(if large { 4 } else { 2 })?;
-        if inlined {
-            write_value(kind, entry, depth + 1, out)?;
-        } else {
-            let start = offset(&mut Bytes::new(entry))?;
-            write_value(kind, data.get(start..).ok_or(Truncated)?, depth + 1, out)?;
-        }
+        let entry = entries.take(if large { 4 } else { 2 })?;
+        let value = match inlined {
+            true => entry,
+            false => data.get(offset(&mut Bytes::new(entry))?..).ok_or(Truncated)?,
+        };
+        visit(key, kind, value)?;
     }
-    out.push(if object { '}' } else { ']' });
     Ok(())
 }
 
@@ -151,7 +231,7 @@ fn slice(data: &[u8], start: usize, length: usize) -> Result<&[u8]> {
     Ok(data.get(start..start.saturating_add(length)).ok_or(Truncated)?)
 }
 
-fn push_string(out: &mut String, bytes: &[u8]) -> Result<()> {
+pub(super) fn push_string(out: &mut String, bytes: &[u8]) -> Result<()> {
     let text = std::str::from_utf8(bytes).map_err(|_| BadJson("a string is not UTF-8".into()))?;
     out.push('"');
     for c in text.chars() {
@@ -170,26 +250,9 @@ fn push_string(out: &mut String, bytes: &[u8]) -> Result<()> {
 
 /// Values of SQL types inside a document, in the text form that the server itself prints.
 fn write_opaque(kind: u8, data: &[u8], out: &mut String) -> Result<()> {
-    const NEWDECIMAL: u8 = 246;
-    const DATE: u8 = 10;
-    const TIME: u8 = 11;
-    const DATETIME: u8 = 12;
-    const TIMESTAMP: u8 = 7;
     match kind {
-        NEWDECIMAL => {
-            let mut bytes = Bytes::new(data);
-            let (precision, scale) = (bytes.u8()?, bytes.u8()?);
-            out.push_str(&super::decimal::decode(&mut bytes, precision, scale)?);
-        }
-        DATE | TIME | DATETIME | TIMESTAMP => {
-            let packed = Bytes::new(data).u64()? as i64;
-            let text = match kind {
-                TIME => temporal::packed_time(packed),
-                DATE => temporal::packed_date(packed),
-                _ => temporal::packed_datetime(packed),
-            };
-            push_string(out, text.as_bytes())?;
-        }
+        NEWDECIMAL => out.push_str(&decimal_of(data)?),
+        DATE | TIME | DATETIME | TIMESTAMP => push_string(out, temporal_of(kind, data)?.as_bytes())?,
         other => {
             let text = format!("base64:type{other}:{}", base64(data));
             push_string(out, text.as_bytes())?;
@@ -198,7 +261,41 @@ fn write_opaque(kind: u8, data: &[u8], out: &mut String) -> Result<()> {
     Ok(())
 }
 
-fn base64(data: &[u8]) -> String {
+/// The same as an expression of its SQL type.
+fn opaque_sql(kind: u8, data: &[u8]) -> Result<String> {
+    Ok(match kind {
+        NEWDECIMAL => json_sql::decimal(&decimal_of(data)?),
+        DATE | TIME | DATETIME | TIMESTAMP => {
+            let text = temporal_of(kind, data)?;
+            match kind {
+                DATE => json_sql::date(&text),
+                TIME => json_sql::time(&text),
+                DATETIME => json_sql::datetime(&text),
+                _ => json_sql::timestamp(&text),
+            }
+        }
+        other => json_sql::binary(other, data).ok_or_else(|| {
+            BadJson(format!("a document has a value of the SQL type {other}, which cannot be made again"))
+        })?,
+    })
+}
+
+fn decimal_of(data: &[u8]) -> Result<String> {
+    let mut bytes = Bytes::new(data);
+    let (precision, scale) = (bytes.u8()?, bytes.u8()?);
+    Ok(super::decimal::decode(&mut bytes, precision, scale)?)
+}
+
+fn temporal_of(kind: u8, data: &[u8]) -> Result<String> {
+    let packed = Bytes::new(data).u64()? as i64;
+    Ok(match kind {
+        TIME => temporal::packed_time(packed),
+        DATE => temporal::packed_date(packed),
+        _ => temporal::packed_datetime(packed),
+    })
+}
+
+pub(super) fn base64(data: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for group in data.chunks(3) {
@@ -279,7 +376,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end_in_text_or_an_error(document in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = to_text(&document);
+            let _ = to_value(&document);
         }
     }
 }

@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Row as ServerRow, Sid};
 
 use super::binlog::{ServerStream, heartbeat};
-use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, marks, refused, snapshot};
+use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, json_types, marks, refused, snapshot};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
@@ -271,7 +271,11 @@ impl ChunkReader for ServerReader {
         let mut result = within(TIMEOUT, &what, self.conn.exec_iter(query, ())).await.on_source()?;
         let mut rows = Vec::new();
         while let Some(row) = within(TIMEOUT, &what, result.next()).await.on_source()? {
-            rows.push(chunk_row(table, row)?);
+            let (row, typed) = chunk_row(table, row)?;
+            if let Some(column) = typed.first() {
+                return Err(json_types::without_key(table, *column));
+            }
+            rows.push(row);
             if rows.len() >= limit {
                 pass_on(std::mem::take(&mut rows)).await?;
             }
@@ -294,10 +298,18 @@ impl ServerReader {
         let what = format!("reading a chunk of {}", table.qualified());
         // A prepared statement answers in binary form: FLOAT loses digits in text form.
         let rows: Vec<ServerRow> = within(TIMEOUT, &what, self.conn.exec(query, ())).await.on_source()?;
-        rows.into_iter().map(|row| chunk_row(table, row)).collect()
+        let mut read = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (mut row, typed) = chunk_row(table, row)?;
+            for column in typed {
+                json_types::restore(&mut self.conn, table, &mut row, column).await?;
+            }
+            read.push(row);
+        }
+        Ok(read)
     }
 }
 
-fn chunk_row(table: &Table, row: ServerRow) -> Result<Row> {
+fn chunk_row(table: &Table, row: ServerRow) -> Result<(Row, Vec<usize>)> {
     chunk::row(table, row).map_err(|why| Error::Unreadable { position: table.qualified(), why })
 }
