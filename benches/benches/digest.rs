@@ -23,7 +23,7 @@ fn pieces(id: i64) -> Vec<Piece> {
         Value::UInt(n) => (Framing::Plain, Some(n.to_string().into_bytes())),
         Value::Text(text) => (Framing::Plain, Some(text.into_bytes())),
         Value::Bytes(bytes) | Value::Json(bytes) => (Framing::Sized, Some(bytes)),
-        Value::Float(_) | Value::Double(_) => unreachable!("the table has none"),
+        Value::Float(_) | Value::Double(_) | Value::JsonSql(_) => unreachable!("the table has none"),
     };
     order(id, 1).into_iter().map(piece).collect()
 }
