@@ -4,49 +4,16 @@
 
 #[path = "support/mover.rs"]
 mod mover;
+#[path = "support/sql.rs"]
+mod sql;
 #[path = "support/servers.rs"]
 mod support;
 
 use converge_chaos::server::{LocalServer, ServerBinary};
-use converge_mysql::{Connector, Flavor};
+use converge_mysql::Flavor;
 use mover::Mover;
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-
-async fn connect(server: &LocalServer) -> Conn {
-    let mut conn = Connector::new(server.address("")).connect().await.unwrap();
-    conn.query_drop("CREATE DATABASE IF NOT EXISTS shop").await.unwrap();
-    conn.query_drop("USE shop").await.unwrap();
-    conn
-}
-
-async fn execute(conn: &mut Conn, statements: &[&str]) {
-    for sql in statements {
-        conn.query_drop(*sql).await.unwrap_or_else(|e| panic!("{e}: {sql}"));
-    }
-}
-
-/// The server's own checksum over all rows: right between two servers of one kind.
-async fn checksum(conn: &mut Conn, table: &str) -> (u64, u64) {
-    let count: Option<u64> = conn.query_first(format!("SELECT COUNT(*) FROM shop.`{table}`")).await.unwrap();
-    let sum: Option<(String, u64)> =
-        conn.query_first(format!("CHECKSUM TABLE shop.`{table}` EXTENDED")).await.unwrap();
-    (count.unwrap(), sum.unwrap().1)
-}
-
-async fn assert_same(source: &mut Conn, name: &str, target: &mut Conn, other: &str) {
-    let (a, b) = (checksum(source, name).await, checksum(target, other).await);
-    assert_eq!(a, b, "rows and checksum of {name} and {other}");
-}
-
-/// Waits until the stream has brought the tables to the same rows.
-async fn wait_same(source: &mut Conn, target: &mut Conn, table: &str) {
-    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while checksum(source, table).await != checksum(target, table).await {
-        assert!(std::time::Instant::now() < give_up, "{table} did not become the same");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-}
+use sql::{assert_same, connect, execute, wait_same};
 
 /// Columns of many types; `{json}` and the like differ between the products.
 const TYPES: &str = "CREATE TABLE v (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, \

@@ -2,8 +2,9 @@
 //! and where does the stream begin?
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use converge_mysql::connect::patient;
 use converge_mysql::{Connector, Position, ServerInfo, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -21,6 +22,8 @@ use crate::target::CopyProgress;
 
 /// How long to wait for the lock of a runner that was just killed.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Half of how long a silent runner keeps its lock.
+const LOCK_LEASE: Duration = Duration::from_secs(30);
 
 /// Connections and facts that a session needs.
 pub struct Setup {
@@ -161,16 +164,27 @@ async fn define(
     }
 }
 
-/// One runner at a time: a lock that the server lets go when the runner's connection ends.
+/// One runner at a time: a lock that the server lets go when the runner's connection ends, or when the runner has said
+/// nothing over it for twice the patience. Should that runner wake up, its checkpoints do not count any more: each
+/// carries the number of its run.
 async fn lock(conn: &mut Conn, workflow: &str) -> Result<()> {
     let name = quote::text(&format!("converge.{workflow}"));
     let what = "taking the workflow's lock";
     // If this machine vanishes from the network, the server must not keep the lock for hours.
-    within(TIMEOUT, what, conn.query_drop("SET SESSION wait_timeout = 30")).await.on_target()?;
-    let query = format!("SELECT GET_LOCK({name}, {})", LOCK_WAIT.as_secs());
-    let got: Option<Option<u8>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
-    if got.flatten() == Some(1) {
-        return Ok(());
+    let lease = (2 * patient(LOCK_LEASE)).as_secs().max(1);
+    let statement = format!("SET SESSION wait_timeout = {lease}");
+    within(TIMEOUT, what, conn.query_drop(statement)).await.on_target()?;
+    let give_up = Instant::now() + LOCK_WAIT;
+    loop {
+        let query = format!("SELECT GET_LOCK({name}, 0)");
+        let got: Option<Option<u8>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
+        if got.flatten() == Some(1) {
+            return Ok(());
+        }
+        if Instant::now() >= give_up {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let query = format!("SELECT CAST(IS_USED_LOCK({name}) AS CHAR)");
     let holder: Option<Option<String>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;

@@ -69,6 +69,40 @@ impl Mover {
         }
     }
 
+    /// Sends a signal to the running process.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = self.child.as_ref().expect("a running mover").id();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
+    }
+
+    /// Another mover of the same workflow, not started, with its own log.
+    pub fn another(&self) -> Self {
+        Self::between(&self.source, &self.target, &self.tables)
+            .with(&self.extra.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The same workflow with another source from the next start on.
+    pub fn set_source(&mut self, source: &str) {
+        self.source = source.into();
+    }
+
+    /// Without an option of `move run` from the next start on.
+    pub fn without(&mut self, option: &str) {
+        self.extra.retain(|o| o != option);
+    }
+
+    /// Starts another command on the workflow in the background.
+    pub fn spawn(&self, verb: &str, options: &[&str]) -> Child {
+        let mut command = converge();
+        command.args(["move", verb, "w", "--target", &self.target]).args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Whether the process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|c| c.try_wait().unwrap().is_none())
+    }
+
     /// Another command on the workflow.
     pub fn command(&self, verb: &str, options: &[&str]) -> Output {
         converge().args(["move", verb, "w", "--target", &self.target]).args(options).output().unwrap()

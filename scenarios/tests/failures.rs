@@ -1,0 +1,24 @@
+//! Every failure ends in "goes on by itself" or "stopped, here is what to do", on real servers of every kind found.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
+#[path = "failures/ddl.rs"]
+mod ddl;
+#[path = "failures/kills.rs"]
+mod kills;
+#[path = "support/mover.rs"]
+mod mover;
+#[path = "failures/network.rs"]
+mod network;
+#[path = "failures/runners.rs"]
+mod runners;
+#[path = "failures/source.rs"]
+mod source;
+#[path = "support/sql.rs"]
+mod sql;
+#[path = "support/servers.rs"]
+mod support;
+#[path = "failures/target.rs"]
+mod target;
+#[path = "failures/world.rs"]
+mod world;

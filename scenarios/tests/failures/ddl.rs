@@ -1,0 +1,156 @@
+//! Statements that change a moved table: stopped loudly, passed when the operator says so, refused where the target
+//! was not changed as well. VDiff is the judge.
+
+use converge_chaos::server::ServerBinary;
+
+use crate::mover::Mover;
+use crate::sql::{execute, wait_same};
+use crate::support;
+use crate::world::World;
+
+const TABLE: &str = "CREATE TABLE a (id INT PRIMARY KEY, x INT, v VARCHAR(20), KEY v (v))";
+const ROWS: &str = "INSERT INTO a VALUES (1, 1, 'a'), (2, -2, 'b'), (3, 3, 'c')";
+
+fn stopped(mover: &mut Mover, statement: &str) {
+    assert_eq!(mover.ended(), 2, "{}", mover.log());
+    let log = mover.log();
+    for word in [statement, "--skip-ddl", "what to do:"] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+    let status = mover.status().unwrap();
+    assert!(status["error"].as_str().is_some_and(|e| e.contains(statement) && e.contains(":")), "{status}");
+}
+
+/// The statement, and whether the mover must refuse to go on while the target is as it was.
+const STATEMENTS: &[(&str, bool)] = &[
+    ("ALTER TABLE a ADD y INT NOT NULL DEFAULT 7 AFTER id", true),
+    ("ALTER TABLE a MODIFY x BIGINT", true),
+    ("ALTER TABLE a DROP INDEX v", false),
+    ("ALTER TABLE a DROP COLUMN x", true),
+    ("CREATE INDEX w ON a (v, id)", false),
+    ("ALTER TABLE a ADD g INT AS (id + 1) STORED, MODIFY v VARCHAR(40) CHARACTER SET latin1", true),
+];
+
+async fn statements(binary: &ServerBinary) {
+    let world = World::new(binary).await;
+    let (mut s, mut t) = world.connections().await;
+    execute(&mut s, &[TABLE, ROWS]).await;
+    let mut mover = world.mover("a").with(&["--skip-ddl"]);
+    mover.start();
+    mover.wait_for("replicating");
+    for (i, (statement, refused)) in STATEMENTS.iter().enumerate() {
+        eprintln!("  {statement}");
+        // The rows before the statement are read after it was run: they have the form that the source shows no more.
+        mover.kill();
+        let (before, after) = (10 * i + 10, 10 * i + 11);
+        execute(
+            &mut s,
+            &[
+                &format!("INSERT INTO a (id, v) VALUES ({before}, 'é{i}')"),
+                "UPDATE a SET v = CONCAT(v, '!')",
+                statement,
+                &format!("INSERT INTO a (id, v) VALUES ({after}, 'é{i}')"),
+                &format!("UPDATE a SET v = 'z' WHERE id = {before}"),
+                "CREATE TABLE IF NOT EXISTS other (id INT PRIMARY KEY)",
+                &format!("ALTER TABLE other ADD c{i} INT"),
+            ],
+        )
+        .await;
+        mover = mover.another();
+        mover.start();
+        stopped(&mut mover, statement);
+        if *refused {
+            let output = mover.run();
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                output.status.code() == Some(2) && text.contains("was not changed as the source"),
+                "{text}"
+            );
+        }
+        execute(&mut t, &[statement]).await;
+        mover = mover.another();
+        mover.start();
+        wait_same(&mut s, &mut t, "a").await;
+    }
+    mover.wait_until("no error", |s| s["error"].is_null() && s["running"] == true);
+    mover.switch();
+    world.assert_equal("_a_fenced=a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_is_passed_once_the_target_has_it() {
+    for binary in support::servers() {
+        eprintln!("statements on {}", binary.info);
+        statements(&binary).await;
+    }
+}
+
+/// Without the operator's word it stops at the same place again; with it, also during the copy.
+async fn during_the_copy(binary: &ServerBinary) {
+    let world = World::new(binary).await;
+    world.fill("n", 8192).await;
+    let (mut s, mut t) = world.connections().await;
+    let pace = ["--chunk-rows", "100", "--copy-rows-per-second", "2000", "--skip-ddl"];
+    let mut mover = world.mover("n").with(&pace);
+    mover.start();
+    mover.wait_until("rows", |s| s["tables"][0]["rows_copied"].as_u64() > Some(500));
+    let statement = "ALTER TABLE n ADD y INT NOT NULL DEFAULT 3, DROP COLUMN x";
+    execute(&mut s, &[statement, "UPDATE n SET y = 9 WHERE id % 2 = 0"]).await;
+    stopped(&mut mover, statement);
+    let mut plain = mover.another();
+    plain.without("--skip-ddl");
+    plain.start();
+    stopped(&mut plain, statement);
+    execute(&mut t, &[statement]).await;
+    mover = mover.another();
+    mover.start();
+    mover.wait_for("replicating");
+    wait_same(&mut s, &mut t, "n").await;
+    mover.switch();
+    world.assert_equal("_n_fenced=n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_during_the_copy_loses_no_value() {
+    for binary in support::servers() {
+        eprintln!("statement during the copy on {}", binary.info);
+        during_the_copy(&binary).await;
+    }
+}
+
+/// Two in a burst are passed one by one; with rows in between the form of those rows is known to nobody.
+async fn bursts(binary: &ServerBinary) {
+    let world = World::new(binary).await;
+    let (mut s, mut t) = world.connections().await;
+    execute(&mut s, &[TABLE, ROWS]).await;
+    let mut mover = world.mover("a").with(&["--skip-ddl"]);
+    mover.start();
+    mover.wait_for("replicating");
+    let burst = ["ALTER TABLE a ADD y INT", "ALTER TABLE a ADD z INT"];
+    execute(&mut s, &burst).await;
+    execute(&mut s, &["UPDATE a SET y = id, z = id"]).await;
+    stopped(&mut mover, burst[0]);
+    execute(&mut t, &burst).await;
+    mover = mover.another();
+    mover.start();
+    stopped(&mut mover, burst[1]);
+    mover = mover.another();
+    mover.start();
+    wait_same(&mut s, &mut t, "a").await;
+
+    let burst = ["ALTER TABLE a MODIFY x INT UNSIGNED", "ALTER TABLE a MODIFY x INT"];
+    execute(&mut s, &["UPDATE a SET x = 1", burst[0], "UPDATE a SET x = 4000000000 WHERE id = 1"]).await;
+    execute(&mut s, &["UPDATE a SET x = 1 WHERE id = 1", burst[1]]).await;
+    stopped(&mut mover, burst[0]);
+    let output = mover.run();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && text.contains("shown nowhere any more"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bursts_of_statements_are_passed_or_refused() {
+    for binary in support::servers() {
+        eprintln!("bursts on {}", binary.info);
+        bursts(&binary).await;
+    }
+}

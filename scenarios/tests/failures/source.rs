@@ -1,0 +1,276 @@
+//! A source whose log is not what the checkpoint needs: purged, reset, restored to the past, or another server's.
+
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
+use converge_mysql::{Connector, Flavor};
+use mysql_async::prelude::Queryable;
+
+use crate::mover::Mover;
+use crate::sql::{connect, execute, wait_same};
+use crate::support;
+use crate::world::{World, wait};
+
+const FILL: &[&str] =
+    &["CREATE TABLE a (id INT PRIMARY KEY, x INT)", "INSERT INTO a VALUES (1, 1), (2, 2), (3, 3)"];
+
+/// A mover that replicated and was killed, in a world of its own.
+async fn replicated(binary: &ServerBinary, source: &[&str]) -> (World, Mover) {
+    let world = World::with(binary, source, &[]).await;
+    let (mut s, mut t) = world.connections().await;
+    execute(&mut s, FILL).await;
+    let mut mover = world.mover("a");
+    mover.start();
+    mover.wait_for("replicating");
+    execute(&mut s, &["INSERT INTO a VALUES (4, 4)"]).await;
+    wait_same(&mut s, &mut t, "a").await;
+    mover.kill();
+    (world, mover)
+}
+
+/// Runs the mover to its end, which must be exit code 2 with these words and a way out, in the status too.
+fn assert_stops(mover: &Mover, words: &[&str]) {
+    let output = mover.run();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    for word in words.iter().chain(&["what to do:"]) {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let status = mover.status().unwrap();
+    assert_eq!(status["state"], "error", "{status}");
+    assert!(status["what_to_do"].as_str().is_some_and(|s| !s.is_empty()), "{status}");
+}
+
+fn reset(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MySql => "RESET BINARY LOGS AND GTIDS",
+        Flavor::MariaDb => "RESET MASTER",
+    }
+}
+
+/// Statements that make new log files until a reset log has more of everything than before.
+async fn outgrow(conn: &mut mysql_async::Conn) {
+    for i in 0..40 {
+        execute(conn, &[&format!("REPLACE INTO a VALUES ({}, {i})", 100 + i)]).await;
+    }
+    execute(conn, &["FLUSH BINARY LOGS", "FLUSH BINARY LOGS", "REPLACE INTO a VALUES (1, 77)"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_log_stops_the_workflow() {
+    for binary in support::servers() {
+        for extra in settings(&binary) {
+            eprintln!("purge on {}, {extra:?}", binary.info);
+            let (world, mover) = replicated(&binary, extra).await;
+            let mut s = connect(&world.source).await;
+            execute(
+                &mut s,
+                &["INSERT INTO a VALUES (5, 5)", "FLUSH BINARY LOGS", "INSERT INTO a VALUES (6, 6)"],
+            )
+            .await;
+            let status = match binary.info.flavor {
+                Flavor::MySql => "SHOW BINARY LOG STATUS",
+                Flavor::MariaDb => "SHOW MASTER STATUS",
+            };
+            let row: mysql_async::Row = s.query_first(status).await.unwrap().unwrap();
+            let file: String = row.get(0).unwrap();
+            execute(&mut s, &[&format!("PURGE BINARY LOGS TO '{file}'")]).await;
+            assert_stops(&mover, &["purged"]);
+        }
+    }
+}
+
+/// Log files are told apart by the second in which they were begun.
+async fn next_second(conn: &mut mysql_async::Conn) {
+    let now = "SELECT UNIX_TIMESTAMP()";
+    let begun: Option<u64> = conn.query_first(now).await.unwrap();
+    let conn = tokio::sync::Mutex::new(conn);
+    wait("the next second", || async { conn.lock().await.query_first::<u64, _>(now).await.unwrap() > begun })
+        .await;
+}
+
+/// With and without GTIDs, where a server can be without.
+fn settings(binary: &ServerBinary) -> &'static [&'static [&'static str]] {
+    match binary.info.flavor {
+        Flavor::MySql => &[&[], &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]],
+        Flavor::MariaDb => &[&[]],
+    }
+}
+
+/// Also when the new log has grown past the checkpoint, where no position can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_log_stops_the_workflow() {
+    for binary in support::servers() {
+        for extra in settings(&binary) {
+            for grown in [false, true] {
+                eprintln!("reset on {}, {extra:?}, grown {grown}", binary.info);
+                let (world, mover) = replicated(&binary, extra).await;
+                let mut s = connect(&world.source).await;
+                next_second(&mut s).await;
+                execute(&mut s, &[reset(binary.info.flavor)]).await;
+                if grown {
+                    outgrow(&mut s).await;
+                }
+                assert_stops(&mover, &["not those of this workflow"]);
+            }
+        }
+    }
+}
+
+/// A copy of the source's directory is put back after more was applied; then the source writes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_restored_to_the_past_stops_the_running_workflow() {
+    for binary in support::servers() {
+        for (extra, grown) in settings(&binary).iter().flat_map(|e| [(e, false), (e, true)]) {
+            eprintln!("restore on {}, {extra:?}, grown {grown}", binary.info);
+            let (world, mut mover) = replicated(&binary, extra).await;
+            world.source.stop().await.unwrap();
+            let data = world.source.directory().join("data");
+            let backup = world.source.directory().join("backup");
+            copy_directory(&data, &backup);
+            world.source.restart().await.unwrap();
+            mover.start();
+            let (mut s, mut t) = world.connections().await;
+            execute(
+                &mut s,
+                &["INSERT INTO a VALUES (50, 50)", "FLUSH BINARY LOGS", "DELETE FROM a WHERE id = 1"],
+            )
+            .await;
+            wait_same(&mut s, &mut t, "a").await;
+            // The mover runs on while its source is replaced.
+            world.source.stop().await.unwrap();
+            std::fs::remove_dir_all(&data).unwrap();
+            copy_directory(&backup, &data);
+            if grown {
+                // The network is back only once the source has written more than it had before.
+                mover.signal(nix::sys::signal::Signal::SIGSTOP);
+            }
+            world.source.restart().await.unwrap();
+            if grown {
+                outgrow(&mut connect(&world.source).await).await;
+                mover.signal(nix::sys::signal::Signal::SIGCONT);
+            }
+            assert_eq!(mover.ended(), 2, "{}", mover.log());
+            let log = mover.log();
+            let told = log.contains("went back in time") || log.contains("not those of this workflow");
+            assert!(told && log.contains("what to do:"), "{log}");
+            assert_eq!(mover.status().unwrap()["state"], "error");
+        }
+    }
+}
+
+fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        let copy = to.join(entry.file_name());
+        if kind.is_dir() {
+            copy_directory(&path, &copy);
+        } else if kind.is_file() {
+            std::fs::copy(&path, &copy).unwrap();
+        }
+    }
+}
+
+/// A connection that leaves nothing in the log.
+async fn quietly(server: &LocalServer) -> mysql_async::Conn {
+    Connector::new(server.address("")).connect().await.unwrap()
+}
+
+/// Makes `replica` follow `source` by GTID, and waits until it has everything.
+async fn replicate(source: &LocalServer, replica: &LocalServer) {
+    let (mut s, mut r) = (connect(source).await, quietly(replica).await);
+    let port = source.port();
+    match source.binary().info.flavor {
+        Flavor::MySql => {
+            let change = format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
+                 SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"
+            );
+            execute(&mut r, &["RESET BINARY LOGS AND GTIDS", &change, "START REPLICA"]).await;
+        }
+        Flavor::MariaDb => {
+            let change = format!(
+                "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
+                 MASTER_USE_GTID=slave_pos"
+            );
+            execute(&mut r, &["RESET MASTER", &change, "START SLAVE"]).await;
+        }
+    }
+    caught_up(&mut s, &mut r, source.binary().info.flavor).await;
+}
+
+async fn caught_up(s: &mut mysql_async::Conn, r: &mut mysql_async::Conn, flavor: Flavor) {
+    let position = match flavor {
+        Flavor::MySql => "SELECT @@gtid_executed",
+        Flavor::MariaDb => "SELECT @@gtid_binlog_pos",
+    };
+    let wanted: Option<String> = s.query_first(position).await.unwrap();
+    let r = tokio::sync::Mutex::new(r);
+    wait("the replica", || async {
+        r.lock().await.query_first::<String, _>(position).await.unwrap() == wanted
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_goes_on_where_everything_is() {
+    for binary in support::servers() {
+        eprintln!("failover on {}", binary.info);
+        let replica_options = ServerOptions {
+            extra: match binary.info.flavor {
+                Flavor::MySql => vec!["--log-replica-updates=ON".into()],
+                Flavor::MariaDb => vec!["--log-slave-updates=ON".into()],
+            },
+            ..ServerOptions::named("replica")
+        };
+        let replica = LocalServer::start(&binary, replica_options).await.unwrap();
+        let world = World::new(&binary).await;
+        let (mut s, mut t) = world.connections().await;
+        replicate(&world.source, &replica).await;
+        execute(&mut s, FILL).await;
+        let mut mover = world.mover("a");
+        mover.start();
+        mover.wait_for("replicating");
+        let mut r = quietly(&replica).await;
+        execute(&mut r, &["USE shop"]).await;
+        caught_up(&mut s, &mut r, binary.info.flavor).await;
+        let stop = match binary.info.flavor {
+            Flavor::MySql => "STOP REPLICA",
+            Flavor::MariaDb => "STOP SLAVE",
+        };
+        execute(&mut r, &[stop]).await;
+        execute(&mut s, &["INSERT INTO a VALUES (9, 9)"]).await;
+        wait_same(&mut s, &mut t, "a").await;
+        mover.kill();
+        // The replica lacks what was applied.
+        let former = world.source.address("shop").to_url();
+        mover.set_source(&replica.address("shop").to_url());
+        assert_stops(&mover, &["went back in time"]);
+        mover.set_source(&former);
+        execute(&mut r, &[&stop.replace("STOP", "START")]).await;
+        caught_up(&mut s, &mut r, binary.info.flavor).await;
+        execute(&mut r, &[stop]).await;
+        world.source.kill().await.unwrap();
+        mover.set_source(&replica.address("shop").to_url());
+        mover.start();
+        execute(&mut r, &["UPDATE a SET x = x + 1", "INSERT INTO a VALUES (10, 10)"]).await;
+        wait_same(&mut r, &mut t, "a").await;
+        let status = mover.wait_until("no error", |s| s["error"].is_null() && s["running"] == true);
+        assert!(status["source"].as_str().unwrap().contains(&replica.port().to_string()), "{status}");
+        mover.switch();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_position_is_refused_on_another_server() {
+    for binary in support::servers().iter().filter(|b| b.info.flavor == Flavor::MySql) {
+        let off: &[&str] = &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+        let (_world, mut mover) = replicated(binary, off).await;
+        let other = World::with(binary, off, &[]).await;
+        let mut conn = connect(&other.source).await;
+        execute(&mut conn, FILL).await;
+        outgrow(&mut conn).await;
+        mover.set_source(&other.source.address("shop").to_url());
+        assert_stops(&mover, &["in the files of another server"]);
+    }
+}
