@@ -8,6 +8,8 @@ use mysql_async::prelude::Queryable;
 use serde::Serialize;
 
 use crate::error::{Error, OnSide, Result};
+use crate::source::fenced_name;
+use crate::state::switching::{SWITCHED, SwitchTimes};
 use crate::state::{State, Store, Workflow};
 use crate::target::TIMEOUT;
 
@@ -87,6 +89,27 @@ impl From<&Workflow> for Status {
     }
 }
 
+/// What `move switch-traffic` says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Switched {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The target has everything up to here, and writes on the source were fenced before.
+    pub position: String,
+    /// How long the parts took.
+    #[serde(flatten)]
+    pub times: Option<SwitchTimes>,
+    /// The fenced tables' names on the source, in order.
+    pub fenced_tables: Vec<String>,
+}
+
+impl Switched {
+    fn of(workflow: &Workflow, position: String) -> Self {
+        let fenced_tables = workflow.tables.iter().map(|t| fenced_name(&t.source)).collect();
+        Self { workflow: workflow.name.clone(), position, times: workflow.switch_times, fenced_tables }
+    }
+}
+
 /// One workflow, as seen over a connection to its target.
 pub struct Control {
     conn: Conn,
@@ -119,15 +142,27 @@ impl Control {
         let workflow = self.load().await?;
         let mut status = Status::from(&workflow);
         let ended = workflow.state.is_final() || workflow.stopped;
+        if workflow.state == State::Switched && !workflow.stopped {
+            // Its runner is quiet, so that a comparison can prove that both servers stand still.
+            status.what_to_do.get_or_insert_with(|| {
+                "point the application at the target, then end the workflow: `converge move complete`".into()
+            });
+            return Ok(status);
+        }
         if !ended && let Some(why) = self.takes_no_writes().await? {
             // The runner cannot write this down itself.
             status.error = Some(why);
             status.what_to_do =
                 Some("make the target writable again: a runner that is alive goes on by itself".into());
         } else if !ended && !status.running && status.error.is_none() {
-            status.what_to_do = Some(
-                "if no `converge move run` is alive, start it again: it resumes at its checkpoint".into(),
-            );
+            let start = "if no `converge move run` is alive, start it again: it ";
+            let then = match workflow.state {
+                State::Switching => {
+                    "finishes the switch or takes the fence away; until then the source's tables may be fenced"
+                }
+                _ => "resumes at its checkpoint",
+            };
+            status.what_to_do = Some(format!("{start}{then}"));
         }
         Ok(status)
     }
@@ -142,12 +177,12 @@ impl Control {
 
     /// Fences writes on the source and waits until the target has everything, or takes the fence away again.
     ///
-    /// The runner does the work; this asks it and waits for its answer. `Ok` holds the proven position.
-    pub async fn switch_traffic(&mut self, timeout: Duration) -> Result<String> {
+    /// The runner does the work; this asks it and waits for its answer.
+    pub async fn switch_traffic(&mut self, timeout: Duration) -> Result<Switched> {
         let workflow = self.load().await?;
         match workflow.state {
             State::Replicating => {}
-            State::Switched => return Ok(workflow.position.to_string()),
+            State::Switched => return Ok(Switched::of(&workflow, workflow.position.to_string())),
             other => {
                 let help = match other {
                     State::Copying => "wait until `converge move status` says replicating",
@@ -168,13 +203,14 @@ impl Control {
         self.await_answer(&token, timeout + GRACE).await
     }
 
-    async fn await_answer(&mut self, token: &str, bound: Duration) -> Result<String> {
+    async fn await_answer(&mut self, token: &str, bound: Duration) -> Result<Switched> {
         let begun = Instant::now();
         while begun.elapsed() < bound {
             let workflow = self.load().await?;
-            if let Some((_, outcome)) = workflow.switch_outcome.filter(|(answered, _)| answered == token) {
+            let answer = workflow.switch_outcome.clone().filter(|(answered, _)| answered == token);
+            if let Some((_, outcome)) = answer {
                 return match outcome.strip_prefix(SWITCHED) {
-                    Some(position) => Ok(position.to_owned()),
+                    Some(position) => Ok(Switched::of(&workflow, position.to_owned())),
                     None => Err(self.misfit(
                         format!("traffic was not switched: {outcome}"),
                         "writes go on at the source as before; remove the reason and try again",
@@ -228,6 +264,3 @@ impl Control {
         ))
     }
 }
-
-/// What the answer to a switch begins with when it worked; the proven position follows.
-pub const SWITCHED: &str = "switched at ";

@@ -5,6 +5,7 @@
 //! everything else, so that commands from other machines never wait for a transaction in progress.
 
 pub mod resume;
+pub mod switching;
 
 use std::fmt;
 use std::str::FromStr;
@@ -121,6 +122,8 @@ pub struct Workflow {
     pub switch: Option<SwitchRequest>,
     /// Token and outcome of the last switch that was answered.
     pub switch_outcome: Option<(String, String)>,
+    /// How long its parts took, if it worked.
+    pub switch_times: Option<switching::SwitchTimes>,
 }
 
 /// What `switch-traffic` asks of the runner.
@@ -182,7 +185,7 @@ impl Store {
                 "CREATE TABLE IF NOT EXISTS {} (name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, \
                  state VARCHAR(16) NOT NULL, source TEXT NOT NULL, source_schema VARCHAR(64) NOT NULL, \
                  target_schema VARCHAR(64) NOT NULL, strategy VARCHAR(32) NOT NULL, \
-                 switch_token VARCHAR(64), switch_deadline DATETIME(3), switch_outcome TEXT, \
+                 switch_token VARCHAR(64), switch_deadline DATETIME(3), switch_outcome TEXT, switch_times TEXT, \
                  error TEXT, what_to_do TEXT, stopped BOOLEAN NOT NULL DEFAULT FALSE, source_position LONGTEXT, lag_seconds DOUBLE, \
                  alive_at DATETIME(3), created_at DATETIME(3) NOT NULL) ENGINE=InnoDB",
                 table("workflow")
@@ -276,7 +279,7 @@ impl Store {
         let query = format!(
             "SELECT w.state, w.source, w.source_schema, w.target_schema, w.strategy, a.position, w.source_position, \
              w.lag_seconds, w.error, w.what_to_do, w.stopped, TIMESTAMPDIFF(MICROSECOND, w.alive_at, UTC_TIMESTAMP(3)) / 1e6 AS silent, \
-             w.switch_token, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), w.switch_deadline) AS left_us, w.switch_outcome \
+             w.switch_token, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), w.switch_deadline) AS left_us, w.switch_outcome, w.switch_times \
              FROM {} w JOIN {} a ON a.workflow = w.name WHERE w.name = {}",
             table("workflow"),
             table("applied"),
@@ -313,6 +316,7 @@ impl Store {
                 _ => None,
             },
             switch_outcome: token.zip(outcome),
+            switch_times: text("switch_times").and_then(|t| serde_json::from_str(&t).ok()),
         }))
     }
 
@@ -444,31 +448,6 @@ impl Store {
             self.me()
         );
         self.execute(conn, "recording an error", sql).await.map(drop)
-    }
-
-    /// Asks the runner to switch traffic within `timeout`.
-    pub async fn request_switch(&self, conn: &mut Conn, token: &str, timeout: Duration) -> Result<()> {
-        let sql = format!(
-            "UPDATE {} SET switch_token = {}, switch_outcome = NULL, \
-             switch_deadline = UTC_TIMESTAMP(3) + INTERVAL {} MICROSECOND WHERE name = {}",
-            table("workflow"),
-            quote::text(token),
-            timeout.as_micros(),
-            self.me()
-        );
-        self.execute(conn, "asking for the switch", sql).await.map(drop)
-    }
-
-    /// Answers the request of this token.
-    pub async fn answer_switch(&self, conn: &mut Conn, token: &str, outcome: &str) -> Result<()> {
-        let sql = format!(
-            "UPDATE {} SET switch_outcome = {} WHERE name = {} AND switch_token = {}",
-            table("workflow"),
-            quote::text(outcome),
-            self.me(),
-            quote::text(token)
-        );
-        self.execute(conn, "answering the switch", sql).await.map(drop)
     }
 }
 

@@ -18,6 +18,8 @@ mod source;
 mod sql;
 #[path = "support/servers.rs"]
 mod support;
+#[path = "failures/switch.rs"]
+mod switch;
 #[path = "failures/target.rs"]
 mod target;
 #[path = "failures/world.rs"]

@@ -42,6 +42,19 @@ pub async fn fenced(conn: &mut Conn, tables: &[Table]) -> Result<Vec<bool>> {
     Ok(tables.iter().map(|t| !names.contains(&t.name) && names.contains(&fenced_name(&t.name))).collect())
 }
 
+/// Whether another connection of this account is renaming, or waits to.
+pub async fn is_waiting(conn: &mut Conn) -> Result<bool> {
+    let query = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist \
+         WHERE id <> CONNECTION_ID() AND info LIKE 'RENAME TABLE {FENCE_MARKER}%'"
+    );
+    let found: Option<u64> =
+        converge_mysql::within(super::TIMEOUT, "looking for a renaming", conn.query_first(query))
+            .await
+            .on_source()?;
+    Ok(found.unwrap_or(0) > 0)
+}
+
 /// Renames the tables away (`up`) or back. Waits for open transactions for at most `wait`.
 pub async fn rename(conn: &mut Conn, tables: &[Table], up: bool, wait: Duration) -> Result<()> {
     let pairs: Vec<String> = tables

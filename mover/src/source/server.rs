@@ -85,6 +85,11 @@ impl ServerSource {
         fence::fenced(conn, &self.tables).await
     }
 
+    /// Whether a statement that fences or takes a fence away is under way on another connection.
+    pub async fn is_fencing(&self, conn: &mut Conn) -> Result<bool> {
+        fence::is_waiting(conn).await
+    }
+
     /// Fences all tables, waiting for open transactions for at most `wait`.
     pub async fn fence(&self, conn: &mut Conn, wait: Duration) -> Result<()> {
         fence::rename(conn, &self.tables, true, wait).await
@@ -92,7 +97,7 @@ impl ServerSource {
 
     /// Takes the fence away.
     pub async fn unfence(&self, conn: &mut Conn) -> Result<()> {
-        fence::rename(conn, &self.tables, false, TIMEOUT).await
+        fence::rename(conn, &self.tables, false, Duration::from_secs(10)).await
     }
 
     /// Writes a mark over a connection of the caller's.

@@ -211,6 +211,11 @@ impl<'a> Control<'a> {
     }
 
     async fn watch(&mut self) -> Result<Ended> {
+        if self.setup.workflow.state == State::Switched {
+            // The last word before both servers stay still: an error of the way here is over.
+            let Setup { target, store, workflow, .. } = &mut *self.setup;
+            store.heartbeat(target, &workflow.position, 0.0).await?;
+        }
         if self.setup.workflow.state == State::Switching {
             let request = self.setup.workflow.switch.clone();
             self.switch().resume(request.as_ref()).await?;

@@ -330,6 +330,7 @@ async fn create(
         silent_seconds: None,
         switch: None,
         switch_outcome: None,
+        switch_times: None,
     })
 }
 

@@ -150,6 +150,9 @@ struct SwitchArguments {
     /// How long fencing and draining may take; past it the fence is taken away again
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     timeout: Duration,
+    /// How to answer
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// Runs one of the commands.
@@ -223,6 +226,7 @@ fn status_text(status: &Status) -> String {
     let mut text = format!("workflow {}: {}", status.workflow, status.state);
     let silence = match (status.running, status.silent_seconds) {
         (true, _) => String::new(),
+        _ if status.state == "switched" => String::new(),
         (false, Some(seconds)) => format!(" (no runner wrote its state for {seconds:.0} s)"),
         (false, None) => " (no runner is alive)".into(),
     };
@@ -255,11 +259,24 @@ fn status_text(status: &Status) -> String {
 async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
     let named = &arguments.named;
     let mut control = open(named).await?;
-    let position = control.switch_traffic(arguments.timeout).await?;
+    let switched = control.switch_traffic(arguments.timeout).await?;
+    if arguments.format == Format::Json {
+        answer!("{}", serde_json::to_string(&switched).map_err(|e| Failure::new(e.to_string()))?);
+        return Ok(Outcome::Good);
+    }
     answer!("workflow {}: traffic switched", named.workflow);
-    answer!("  writes on the source are fenced, and the target has everything up to {position}");
-    for table in control.status().await?.tables {
-        answer!("  {} on the source is now {}", table.table, fenced_name(&table.table));
+    answer!("  writes on the source are fenced, and the target has everything up to {}", switched.position);
+    if let Some(times) = switched.times {
+        answer!(
+            "  fenced after {:.0} ms in {} attempt(s), which held writers up for {:.0} ms; proven complete {:.0} ms later",
+            times.fencing_ms,
+            times.attempts,
+            times.blocked_ms,
+            times.drained_ms
+        );
+    }
+    for (table, fenced) in control.status().await?.tables.iter().zip(&switched.fenced_tables) {
+        answer!("  {} on the source is now {fenced}", table.table);
     }
     answer!(
         "  point the application at the target, then: converge move complete {} --target …",

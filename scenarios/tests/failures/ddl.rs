@@ -70,6 +70,7 @@ async fn statements(binary: &ServerBinary) {
         execute(&mut t, &[statement]).await;
         mover = mover.another();
         mover.start();
+        mover.wait_until("a runner", |s| s["running"] == true && s["error"].is_null());
         wait_same(&mut s, &mut t, "a").await;
     }
     mover.wait_until("no error", |s| s["error"].is_null() && s["running"] == true);

@@ -72,7 +72,15 @@ async fn a_purged_log_stops_the_workflow() {
             };
             let row: mysql_async::Row = s.query_first(status).await.unwrap().unwrap();
             let file: String = row.get(0).unwrap();
-            execute(&mut s, &[&format!("PURGE BINARY LOGS TO '{file}'")]).await;
+            // As long as a server has not seen that its reader is gone, the files in use stay.
+            let s = tokio::sync::Mutex::new(s);
+            wait("the purge", || async {
+                let mut s = s.lock().await;
+                execute(&mut s, &[&format!("PURGE BINARY LOGS TO '{file}'")]).await;
+                let first: mysql_async::Row = s.query_first("SHOW BINARY LOGS").await.unwrap().unwrap();
+                first.get::<String, _>(0).unwrap() == file
+            })
+            .await;
             assert_stops(&mover, &["purged"]);
         }
     }
