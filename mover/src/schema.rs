@@ -110,6 +110,11 @@ impl Table {
         self.key.iter().map(|&i| &self.columns[i])
     }
 
+    /// Whether rows of both are laid out alike.
+    pub fn same_form(&self, other: &Self) -> bool {
+        (&self.columns, &self.ordinals, &self.key) == (&other.columns, &other.ordinals, &other.key)
+    }
+
     /// Reads a table's definition from `information_schema`.
     pub async fn read(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Option<Self>> {
         let Some((rows_estimated, row_bytes_estimated)) = read_estimates(conn, side, schema, name).await?

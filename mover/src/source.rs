@@ -11,6 +11,7 @@ mod decimal;
 mod decode;
 mod event;
 mod fence;
+mod guard;
 pub mod history;
 mod json;
 mod json_sql;

@@ -8,6 +8,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Row as ServerRow, Sid};
 
 use super::binlog::{ServerStream, heartbeat};
+use super::guard::Guard;
 use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, json_types, marks, refused, snapshot};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
@@ -28,6 +29,7 @@ pub struct ServerSource {
     server_id: u32,
     /// Where marks are written, if not here.
     marks: Option<Connector>,
+    guarded: bool,
 }
 
 impl ServerSource {
@@ -39,12 +41,19 @@ impl ServerSource {
         tables: Arc<[Table]>,
         run: u64,
     ) -> Self {
-        Self { connector, workflow: workflow.into(), tables, info, server_id: server_id(run), marks: None }
+        let (workflow, server_id) = (workflow.into(), server_id(run));
+        Self { connector, workflow, tables, info, server_id, marks: None, guarded: false }
     }
 
     /// Writes the marks of readers to another server, whose replica this one is.
     pub fn marking_at(mut self, server: Connector) -> Self {
         self.marks = Some(server);
+        self
+    }
+
+    /// Lets readers see to it that tables are as the stream knows them, for strategies that need it.
+    pub fn guarded(mut self, guarded: bool) -> Self {
+        self.guarded = guarded;
         self
     }
 
@@ -67,7 +76,8 @@ impl ServerSource {
             Some(connector) => Some(connector.connect().await.on_source()?),
             None => None,
         };
-        Ok(ServerReader { conn, marks, workflow: self.workflow.clone(), tables: self.tables.clone() })
+        let guard = self.guarded.then(Guard::default);
+        Ok(ServerReader { conn, marks, workflow: self.workflow.clone(), tables: self.tables.clone(), guard })
     }
 
     /// The position after the last transaction in the log.
@@ -238,6 +248,7 @@ pub struct ServerReader {
     marks: Option<Conn>,
     workflow: String,
     tables: Arc<[Table]>,
+    guard: Option<Guard>,
 }
 
 impl ChunkReader for ServerReader {
@@ -303,6 +314,9 @@ impl ServerReader {
         let what = format!("reading a chunk of {}", table.qualified());
         // A prepared statement answers in binary form: FLOAT loses digits in text form.
         let rows: Vec<ServerRow> = within(TIMEOUT, &what, self.conn.exec(query, ())).await.on_source()?;
+        if let Some(guard) = &mut self.guard {
+            guard.check(&mut self.conn, table).await?;
+        }
         let mut read = Vec::with_capacity(rows.len());
         for row in rows {
             let (mut row, typed) = chunk_row(table, row)?;

@@ -49,7 +49,11 @@ impl Store {
         times: Option<&SwitchTimes>,
     ) -> Result<()> {
         let (to, from) = match change {
-            Some((from, to)) => (format!("state = '{to}', "), format!(" AND state = '{from}'")),
+            // What went wrong on the way here is over.
+            Some((from, to)) => (
+                format!("state = '{to}', error = NULL, what_to_do = NULL, "),
+                format!(" AND state = '{from}'"),
+            ),
             None => (String::new(), String::new()),
         };
         let times = times.and_then(|t| serde_json::to_string(t).ok());

@@ -16,11 +16,6 @@ use crate::error::{Error, Result, Side};
 use crate::schema::{Column, Table};
 use crate::source::ChangeStream;
 
-/// Whether rows of both are laid out alike.
-pub fn same_form(a: &Table, b: &Table) -> bool {
-    (&a.columns, &a.ordinals, &a.key) == (&b.columns, &b.ordinals, &b.key)
-}
-
 /// Holds the target's tables against the source's new definitions: refused, with the difference, if the operator
 /// forgot one.
 pub async fn check_target(

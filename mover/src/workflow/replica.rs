@@ -14,7 +14,6 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::time::Instant;
 
-use super::definition::same_form;
 use super::setup::Setup;
 use crate::change::{ChunkId, Mark};
 use crate::error::{Error, OnSide, Result, Side};
@@ -147,7 +146,7 @@ impl Replica {
         self.wait_for(&name, &mark).await?;
         for table in setup.tables.iter() {
             let here = Table::read(&mut self.conn, Side::Source, &table.schema, &table.name).await?;
-            if !here.is_some_and(|here| same_form(&here, table)) {
+            if !here.is_some_and(|here| here.same_form(table)) {
                 return Err(Error::refused(
                     format!(
                         "{} is another table on the replica in --copy-from than on the source",

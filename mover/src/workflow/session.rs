@@ -12,6 +12,7 @@ use super::replica::Replica;
 use super::setup::{self, Setup};
 use super::switch::{POLL, Switch};
 use super::{Ended, Options, random_number};
+use crate::apply::plan::Mode;
 use crate::apply::{Followed, Follower};
 use crate::copy::{self, Board, Job, Strategy};
 use crate::error::{Error, OnSide, Result, Side};
@@ -57,7 +58,8 @@ async fn work(
         &workflow.name,
         setup.tables.clone(),
         run,
-    );
+    )
+    .guarded(is_guarded(setup)?);
     tracing::info!("workflow {}: {} at {}", workflow.name, workflow.state, workflow.position);
     if workflow.state.is_final() || workflow.state == State::Switched {
         return Control::new(setup, &source, sender).watch().await;
@@ -71,13 +73,18 @@ async fn work(
     }
 }
 
+/// Whether chunks are written wherever the stream stands.
+fn is_guarded(setup: &Setup) -> Result<bool> {
+    Ok(setup.workflow.strategy.parse::<Strategy>()?.mode(true) == Mode::Overwrite)
+}
+
 /// Where rows are read from and what is followed until they are copied, if that is not the source itself.
 async fn copy_source(options: &Options, run: u64, setup: &mut Setup) -> Result<Option<ServerSource>> {
     match &options.copy_from {
         Some(address) if setup.workflow.state == State::Copying => {
             let mut replica = Replica::connect(address).await?;
             replica.check(&mut setup.source, &setup.source_info).await?;
-            replica.prove(setup, run).await.map(Some)
+            Ok(Some(replica.prove(setup, run).await?.guarded(is_guarded(setup)?)))
         }
         _ => Ok(None),
     }

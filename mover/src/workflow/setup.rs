@@ -306,7 +306,7 @@ async fn create(
     // A statement before the position is not in the stream any more.
     for table in read {
         let now = Table::read(source, Side::Source, from, &table.name).await?;
-        if !now.is_some_and(|now| definition::same_form(&now, &table)) {
+        if !now.is_some_and(|now| now.same_form(&table)) {
             return Err(Error::refused(
                 format!("{} was altered while the workflow was made", table.qualified()),
                 "drop the table that was made on the target and run again",

@@ -4,7 +4,7 @@
 use converge_chaos::server::ServerBinary;
 
 use crate::mover::Mover;
-use crate::sql::{execute, wait_same};
+use crate::sql::execute;
 use crate::support;
 use crate::world::World;
 
@@ -71,11 +71,11 @@ async fn statements(binary: &ServerBinary) {
         mover = mover.another();
         mover.start();
         mover.wait_until("a runner", |s| s["running"] == true && s["error"].is_null());
-        wait_same(&mut s, &mut t, "a").await;
+        world.wait_equal("a");
     }
     mover.wait_until("no error", |s| s["error"].is_null() && s["running"] == true);
     mover.switch();
-    world.assert_equal("_a_fenced=a");
+    world.wait_equal("_a_fenced=a");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,11 +87,12 @@ async fn a_statement_is_passed_once_the_target_has_it() {
 }
 
 /// Without the operator's word it stops at the same place again; with it, also during the copy.
-async fn during_the_copy(binary: &ServerBinary) {
+async fn during_the_copy(binary: &ServerBinary, strategy: &str) {
     let world = World::new(binary).await;
     world.fill("n", 8192).await;
     let (mut s, mut t) = world.connections().await;
-    let pace = ["--chunk-rows", "100", "--copy-rows-per-second", "2000", "--skip-ddl"];
+    let pace =
+        ["--chunk-rows", "100", "--copy-rows-per-second", "2000", "--skip-ddl", "--copy-strategy", strategy];
     let mut mover = world.mover("n").with(&pace);
     mover.start();
     mover.wait_until("rows", |s| s["tables"][0]["rows_copied"].as_u64() > Some(500));
@@ -106,16 +107,18 @@ async fn during_the_copy(binary: &ServerBinary) {
     mover = mover.another();
     mover.start();
     mover.wait_for("replicating");
-    wait_same(&mut s, &mut t, "n").await;
+    world.wait_equal("n");
     mover.switch();
-    world.assert_equal("_n_fenced=n");
+    world.wait_equal("_n_fenced=n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_during_the_copy_loses_no_value() {
     for binary in support::servers() {
-        eprintln!("statement during the copy on {}", binary.info);
-        during_the_copy(&binary).await;
+        for strategy in ["watermark", "locking", "delete_history"] {
+            eprintln!("statement during the copy, {strategy}, on {}", binary.info);
+            during_the_copy(&binary, strategy).await;
+        }
     }
 }
 
@@ -137,7 +140,7 @@ async fn bursts(binary: &ServerBinary) {
     stopped(&mut mover, burst[1]);
     mover = mover.another();
     mover.start();
-    wait_same(&mut s, &mut t, "a").await;
+    world.wait_equal("a");
 
     let burst = ["ALTER TABLE a MODIFY x INT UNSIGNED", "ALTER TABLE a MODIFY x INT"];
     execute(&mut s, &["UPDATE a SET x = 1", burst[0], "UPDATE a SET x = 4000000000 WHERE id = 1"]).await;

@@ -68,13 +68,20 @@ impl World {
         }
     }
 
-    /// Holds two tables against each other with `converge vdiff`, which must find them equal.
-    pub fn assert_equal(&self, tables: &str) {
+    /// Waits until `converge vdiff` finds two tables equal.
+    pub fn wait_equal(&self, tables: &str) {
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while let Err(text) = self.compare(tables) {
+            assert!(Instant::now() < give_up, "{tables} did not become equal: {text}");
+        }
+    }
+
+    fn compare(&self, tables: &str) -> Result<(), String> {
         let (source, target) = (self.source.address("shop").to_url(), self.target.address("shop").to_url());
         let arguments = ["vdiff", "--source", &source, "--target", &target, "--tables", tables];
         let output = converge().args(arguments).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let text = [output.stdout, output.stderr].concat();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&text).into_owned()) }
     }
 }
 
