@@ -6,6 +6,7 @@
 
 pub mod resume;
 pub mod switching;
+pub mod writers;
 
 use std::fmt;
 use std::str::FromStr;

@@ -57,6 +57,7 @@ impl ServerTarget {
             .with_setup("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
             .with_setup("SET NAMES binary");
         let mut conn = connector.connect().await.on_target()?;
+        store.enlist(&mut conn).await?;
         let query = "SELECT @@max_allowed_packet";
         let largest: Option<u64> =
             within(TIMEOUT, "reading max_allowed_packet", conn.query_first(query)).await.on_target()?;

@@ -56,6 +56,7 @@ pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
     let mut target = target_connector.connect().await.on_target()?;
     let store = Store::new(&options.workflow, run);
     lock(&mut target, &options.workflow).await?;
+    store.end_former_writers(&mut target).await?;
     let mut source = source_connector.connect().await.on_source()?;
     let source_info = ServerInfo::read(&mut source).await.on_source()?;
     let target_info = ServerInfo::read(&mut target).await.on_target()?;
