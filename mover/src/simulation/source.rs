@@ -1,0 +1,224 @@
+//! The simulated source as the mover sees it.
+
+use std::ops::Bound;
+
+use converge_mysql::{Error as ServerError, FilePosition, Position};
+
+use super::locks::Lock;
+use super::world::{Shared, int, row};
+use crate::change::{Advance, Mark, StreamEvent};
+use crate::error::{Error, Result, Side};
+use crate::source::{ChangeStream, ChunkReader, Source};
+use crate::value::{Row, Value};
+
+/// Steps that a locking read waits.
+const PATIENCE: u32 = 6;
+const FILE: &str = "log.000001";
+
+/// The position after so many transactions.
+pub fn position(applied: usize) -> Position {
+    Position::File(FilePosition { file: FILE.into(), offset: applied as u64 })
+}
+
+/// How many transactions a position stands for.
+pub fn applied(position: &Position) -> usize {
+    match position {
+        Position::File(at) => at.offset as usize,
+        _ => 0,
+    }
+}
+
+/// The error of a lost connection.
+pub fn lost(side: Side) -> Error {
+    let error = ServerError::Lost { what: "the simulation".into(), why: "as planned".into() };
+    Error::Server { side, error }
+}
+
+/// The source.
+pub struct SimSource {
+    /// Its world.
+    pub world: Shared,
+}
+
+/// A connection of the mover to the source.
+struct Line {
+    world: Shared,
+    id: u64,
+    line: u64,
+}
+
+impl Line {
+    fn open(world: &Shared) -> Self {
+        let id = world.id();
+        let line = world.now().source.line;
+        Self { world: world.clone(), id, line }
+    }
+
+    /// Lets others come in first; then the connection is still there, or it is not.
+    async fn turn(&self) -> Result<()> {
+        self.world.steps.turn().await;
+        self.check()
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.world.now().source.line == self.line {
+            true => Ok(()),
+            false => Err(lost(Side::Source)),
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.world.now().source.locks.release(self.id);
+    }
+}
+
+/// Reads chunks.
+pub struct SimReader {
+    line: Line,
+}
+
+/// Reads the log.
+pub struct SimStream {
+    line: Line,
+    /// Transactions that were handed on.
+    at: usize,
+    /// Events of the next one that were handed on.
+    event: usize,
+    eager: bool,
+}
+
+impl Source for SimSource {
+    type Reader = SimReader;
+    type Stream = SimStream;
+
+    async fn reader(&self) -> Result<SimReader> {
+        let line = Line::open(&self.world);
+        line.turn().await?;
+        Ok(SimReader { line })
+    }
+
+    async fn stream(&self, position: &Position) -> Result<SimStream> {
+        let line = Line::open(&self.world);
+        line.turn().await?;
+        let at = applied(position);
+        if at < self.world.now().source.purged {
+            let message = "the simulation purged it".into();
+            return Err(Error::BinlogPurged { position: position.to_string(), message });
+        }
+        Ok(SimStream { line, at, event: 0, eager: false })
+    }
+}
+
+impl SimReader {
+    /// The chunk behind `after`, and whether somebody else holds a row of its range.
+    fn look(&self, table: usize, after: Option<&[Value]>, limit: usize) -> (Vec<Row>, bool) {
+        let world = self.line.world.now();
+        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(int(&key[0])));
+        let rows: Vec<Row> = world.source.visible[table]
+            .range((from, Bound::Unbounded))
+            .take(limit)
+            .map(|(key, rest)| row(*key, *rest))
+            .collect();
+        let through = (rows.len() == limit).then(|| rows.last().map_or(i64::MAX, |row| int(&row[0])));
+        let within = |key: i64| {
+            after.is_none_or(|after| key > int(&after[0])) && through.is_none_or(|through| key <= through)
+        };
+        let held = world.source.locks.others_in(self.line.id, table, within);
+        (rows, held)
+    }
+
+    fn told(&self, what: &str, table: usize, rows: &[Row]) {
+        self.line.world.tell(|| {
+            let shown: Vec<String> = rows
+                .iter()
+                .map(|r| format!("(key {}, unique {}, v{})", int(&r[0]), int(&r[1]), int(&r[2])))
+                .collect();
+            format!("copier: {what} table {table}: {}", if shown.is_empty() { "nothing".into() } else { shown.join(" ") })
+        });
+    }
+}
+
+impl ChunkReader for SimReader {
+    async fn mark(&mut self, mark: &Mark) -> Result<()> {
+        self.line.turn().await?;
+        self.line.world.tell(|| format!("copier: mark {}", mark.to_text()));
+        let known = self.line.world.commit(self.line.world.id(), Vec::new(), Some(mark.clone())).await;
+        if known { self.line.check() } else { Err(lost(Side::Source)) }
+    }
+
+    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
+        self.line.turn().await?;
+        let (rows, _) = self.look(table, after, limit);
+        self.told("reads from", table, &rows);
+        self.line.turn().await?;
+        Ok(rows)
+    }
+
+    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
+        for _ in 0..PATIENCE {
+            self.line.turn().await?;
+            let (rows, held) = self.look(table, after, limit);
+            if held {
+                continue;
+            }
+            let locks: Vec<Lock> = rows.iter().map(|row| Lock::Key(table, int(&row[0]))).collect();
+            if self.line.world.now().source.locks.take(self.line.id, &locks) {
+                self.told("reads and locks", table, &rows);
+                self.line.turn().await?;
+                return Ok(rows);
+            }
+        }
+        let error = ServerError::Server { what: "locking".into(), code: 1205, message: "as planned".into() };
+        Err(Error::Server { side: Side::Source, error })
+    }
+
+    async fn release(&mut self) -> Result<()> {
+        self.line.turn().await?;
+        self.line.world.now().source.locks.release(self.line.id);
+        Ok(())
+    }
+}
+
+impl SimStream {
+    /// The next event, if the source has it.
+    fn take(&mut self) -> Option<StreamEvent> {
+        let world = self.line.world.now();
+        let transaction = world.source.log.get(self.at)?;
+        let marks = usize::from(transaction.mark.is_some());
+        self.event += 1;
+        if let Some(change) = transaction.changes.get(self.event - 1) {
+            return Some(StreamEvent::Change(change.clone()));
+        }
+        if self.event <= transaction.changes.len() + marks {
+            return transaction.mark.clone().map(StreamEvent::Mark);
+        }
+        self.at += 1;
+        self.event = 0;
+        let advance = Advance::File { file: FILE.into(), offset: self.at as u64 };
+        Some(StreamEvent::Commit { advance, timestamp: self.at as u32 })
+    }
+}
+
+impl ChangeStream for SimStream {
+    fn ready(&mut self) -> Option<Result<StreamEvent>> {
+        // Every second event comes at once, the others have to be waited for: both ways are gone.
+        self.eager = !self.eager;
+        if self.eager || self.line.check().is_err() {
+            return None;
+        }
+        self.take().map(Ok)
+    }
+
+    async fn next(&mut self) -> Result<StreamEvent> {
+        let there = || {
+            let gone = self.line.check().is_err();
+            (gone || self.line.world.now().source.log.len() > self.at).then_some(())
+        };
+        self.line.world.steps.until(there).await;
+        self.line.turn().await?;
+        // Nothing else takes events of this stream.
+        self.take().ok_or_else(|| lost(Side::Source))
+    }
+}

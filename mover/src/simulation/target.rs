@@ -1,0 +1,205 @@
+//! The simulated target: transactions with a checkpoint, alarms, and the rule that must hold at every commit.
+
+use super::source::applied;
+use super::world::{Rows, Shared, int};
+use crate::apply::plan::{Operation, Step};
+use crate::error::{Error, Result, Side};
+use crate::target::{Checkpoint, ChunkRows, Onto, Target};
+use crate::value::Row;
+
+/// A connection of the mover to the target. One connection at a time has a transaction open; the others wait.
+pub struct SimTarget {
+    world: Shared,
+    id: u64,
+    line: u64,
+    /// The rows as the open transaction sees them.
+    open: Option<Vec<Rows>>,
+}
+
+impl SimTarget {
+    /// Connects.
+    pub async fn connect(world: &Shared) -> Result<Self> {
+        world.steps.turn().await;
+        let id = world.id();
+        let line = world.now().target.line;
+        Ok(Self { world: world.clone(), id, line, open: None })
+    }
+
+    async fn turn(&self) -> Result<()> {
+        self.world.steps.turn().await;
+        match self.world.now().target.line == self.line {
+            true => Ok(()),
+            false => Err(super::source::lost(Side::Target)),
+        }
+    }
+
+    async fn begin(&mut self) -> Result<&mut Vec<Rows>> {
+        self.turn().await?;
+        if self.open.is_none() {
+            let free = || {
+                let mut world = self.world.now();
+                let target = &mut world.target;
+                let gone = target.line != self.line;
+                let mine = !gone && target.writer.is_none_or(|writer| writer == self.id);
+                if mine {
+                    target.writer = Some(self.id);
+                }
+                (gone || mine).then(|| target.rows.clone())
+            };
+            let rows = self.world.steps.until(free).await;
+            self.turn().await?;
+            self.open = Some(rows);
+        }
+        self.open.as_mut().ok_or_else(|| super::source::lost(Side::Target))
+    }
+
+    fn told(&self, line: impl FnOnce() -> String) {
+        self.world.tell(|| format!("follower: {}", line()));
+    }
+}
+
+impl Drop for SimTarget {
+    fn drop(&mut self) {
+        let mut world = self.world.now();
+        if world.target.writer == Some(self.id) {
+            world.target.writer = None;
+        }
+    }
+}
+
+fn alarm(evidence: String) -> Error {
+    Error::Diverged { position: "here".into(), evidence }
+}
+
+/// The key of another row that has the unique value of `row`.
+fn holder(rows: &Rows, row: &Row) -> Option<i64> {
+    let (key, unique) = (int(&row[0]), int(&row[1]));
+    rows.iter().find(|(k, (u, _))| **k != key && *u == unique).map(|(k, _)| *k)
+}
+
+fn put(rows: &mut Rows, row: &Row) {
+    rows.insert(int(&row[0]), (int(&row[1]), int(&row[2])));
+}
+
+/// INSERT: whatever is in the way is an alarm.
+fn insert(rows: &mut Rows, row: &Row) -> Result<()> {
+    if rows.contains_key(&int(&row[0])) {
+        return Err(alarm(format!("duplicate key {}", int(&row[0]))));
+    }
+    if let Some(other) = holder(rows, row) {
+        return Err(alarm(format!("duplicate unique value {}, which key {other} has", int(&row[1]))));
+    }
+    put(rows, row);
+    Ok(())
+}
+
+fn carry_out(rows: &mut Rows, operation: Operation, row: &Row) -> Result<()> {
+    let key = int(&row[0]);
+    match operation {
+        Operation::Insert => insert(rows, row)?,
+        Operation::Replace => {
+            if let Some(other) = holder(rows, row) {
+                rows.remove(&other);
+            }
+            put(rows, row);
+        }
+        Operation::Delete { must_exist } => {
+            if rows.remove(&key).is_none() && must_exist {
+                return Err(alarm(format!("key {key} is to be removed and is not there")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write(rows: &mut Rows, row: &Row, onto: Onto) -> Result<()> {
+    match onto {
+        Onto::Nothing => insert(rows, row),
+        Onto::Equal => {
+            rows.remove(&int(&row[0]));
+            insert(rows, row)
+        }
+        Onto::Newer => {
+            if !rows.contains_key(&int(&row[0])) && holder(rows, row).is_none() {
+                put(rows, row);
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Target for SimTarget {
+    async fn run(&mut self, steps: Vec<Step>) -> Result<()> {
+        for Step { table, operation, rows } in steps {
+            self.told(|| format!("{operation:?} {} in table {table}", keys(&rows)));
+            let open = self.begin().await?;
+            for row in &rows {
+                carry_out(&mut open[table], operation, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_chunk(&mut self, chunk: &ChunkRows, onto: Onto) -> Result<()> {
+        self.told(|| format!("writes the chunk {} into table {}", keys(&chunk.rows), chunk.table));
+        let open = self.begin().await?;
+        chunk.rows.iter().try_for_each(|row| write(&mut open[chunk.table], row, onto))
+    }
+
+    async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.begin().await?;
+        self.turn().await?;
+        let Some(rows) = self.open.take() else { return Err(super::source::lost(Side::Target)) };
+        {
+            let mut world = self.world.now();
+            let target = &mut world.target;
+            target.rows = rows;
+            target.writer = None;
+            if let Some(position) = &checkpoint.position {
+                target.applied = applied(position);
+            }
+            for (table, progress) in &checkpoint.copied {
+                target.copied[*table] = progress.clone();
+            }
+            if let Some((from, to)) = checkpoint.enter
+                && target.state == from
+            {
+                target.state = to;
+            }
+            world.hold_the_rule();
+        }
+        self.told(|| format!("commits up to transaction {:?}", checkpoint.position.as_ref().map(applied)));
+        // The answer may be lost, although it is done.
+        self.turn().await
+    }
+}
+
+fn keys(rows: &[Row]) -> String {
+    let shown: Vec<String> = rows.iter().map(|r| format!("{}/{}", int(&r[0]), int(&r[1]))).collect();
+    format!("[{}]", shown.join(" "))
+}
+
+impl super::world::World {
+    /// Each row of the target is the source's at the applied position, and none is missing where the copy is done.
+    fn hold_the_rule(&mut self) {
+        if !self.exact || self.broken.is_some() {
+            return;
+        }
+        let source = &self.source.states[self.target.applied];
+        for (table, rows) in self.target.rows.iter().enumerate() {
+            let wrong = rows.iter().find(|(key, row)| source[table].get(key) != Some(row));
+            let missing = source[table].keys().find(|key| {
+                let progress = &self.target.copied[table];
+                let copied = progress.done
+                    || progress.last_key.as_ref().is_some_and(|last| **key <= int(&last[0]));
+                copied && !rows.contains_key(key)
+            });
+            let at = self.target.applied;
+            if let Some((key, _)) = wrong {
+                self.broken = Some(format!("at transaction {at} key {key} of table {table} is not the source's"));
+            } else if let Some(key) = missing {
+                self.broken = Some(format!("at transaction {at} key {key} of table {table} is missing"));
+            }
+        }
+    }
+}

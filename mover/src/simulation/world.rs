@@ -1,0 +1,243 @@
+//! What is so in a world: the source's rows, log and locks, the target's rows and checkpoint, and who is connected.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::locks::Locks;
+use super::plan::{FaultKind, Plan};
+use super::schedule::Steps;
+use crate::change::{Change, Mark};
+use crate::state::State;
+use crate::target::CopyProgress;
+use crate::value::{Row, Value};
+
+/// Rows of one table: unique value and version by key.
+pub type Rows = BTreeMap<i64, (i64, i64)>;
+
+/// A transaction in the source's log.
+pub struct Logged {
+    /// Who committed it.
+    pub owner: u64,
+    /// Its row changes.
+    pub changes: Vec<Change>,
+    /// The mover's mark in it.
+    pub mark: Option<Mark>,
+}
+
+/// The server that rows are moved away from.
+pub struct SourceState {
+    /// What a SELECT sees.
+    pub visible: Vec<Rows>,
+    /// All transactions in commit order. A stream may have them before they are visible.
+    pub log: Vec<Logged>,
+    /// How many of them are visible.
+    pub committed: usize,
+    /// The rows after each of them, the first before any.
+    pub states: Vec<Vec<Rows>>,
+    /// Transactions at the log's beginning that were removed.
+    pub purged: usize,
+    /// Who holds which rows.
+    pub locks: Locks,
+    /// Changes with each crash.
+    pub life: u64,
+    /// Changes when the mover's connections are lost.
+    pub line: u64,
+}
+
+/// The server that rows are moved to.
+pub struct TargetState {
+    /// Committed rows.
+    pub rows: Vec<Rows>,
+    /// The checkpoint: transactions of the log that are applied.
+    pub applied: usize,
+    /// The checkpoint: how far the copy is.
+    pub copied: Vec<CopyProgress>,
+    /// The checkpoint: the workflow's state.
+    pub state: State,
+    /// The connection that has a transaction open.
+    pub writer: Option<u64>,
+    /// Changes when connections are lost.
+    pub line: u64,
+}
+
+/// Everything.
+pub struct World {
+    /// The source.
+    pub source: SourceState,
+    /// The target.
+    pub target: TargetState,
+    /// Whether the invariant of the watermark must hold at every commit.
+    pub exact: bool,
+    /// The first broken rule.
+    pub broken: Option<String>,
+    /// Clients that are not done.
+    pub clients: usize,
+    /// What happened, if somebody wants to know.
+    pub story: Option<Vec<String>>,
+    next_id: u64,
+}
+
+/// A world and its steps, shared by all who live in it.
+#[derive(Clone)]
+pub struct Shared {
+    world: Rc<RefCell<World>>,
+    /// The points where others come in.
+    pub steps: Steps,
+}
+
+impl Shared {
+    /// The world at its beginning.
+    pub fn new(plan: &Plan, exact: bool, tell: bool) -> Self {
+        let rows = |table: &Vec<(i64, i64)>| table.iter().map(|(key, unique)| (*key, (*unique, 0))).collect();
+        let tables: Vec<Rows> = plan.tables.iter().map(rows).collect();
+        let source = SourceState {
+            visible: tables.clone(),
+            log: Vec::new(),
+            committed: 0,
+            states: vec![tables.clone()],
+            purged: 0,
+            locks: Locks::default(),
+            life: 0,
+            line: 0,
+        };
+        let target = TargetState {
+            rows: vec![Rows::new(); tables.len()],
+            applied: 0,
+            copied: vec![CopyProgress::default(); tables.len()],
+            state: State::Copying,
+            writer: None,
+            line: 0,
+        };
+        let story = tell.then(Vec::new);
+        let world =
+            World { source, target, exact, broken: None, clients: plan.clients.len(), story, next_id: 0 };
+        Self { world: Rc::new(RefCell::new(world)), steps: Steps::default() }
+    }
+
+    /// Looks at the world or changes it. Never held over a step.
+    pub fn now(&self) -> RefMut<'_, World> {
+        self.world.borrow_mut()
+    }
+
+    /// A number that nobody else has.
+    pub fn id(&self) -> u64 {
+        let mut world = self.now();
+        world.next_id += 1;
+        world.next_id
+    }
+
+    /// Adds a line to the story.
+    pub fn tell(&self, line: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.now().story {
+            story.push(line());
+        }
+    }
+
+    /// Puts a transaction into the log and waits until it and all before it are visible. `false`: the source crashed
+    /// meanwhile, with an outcome that its client does not know.
+    pub async fn commit(&self, owner: u64, changes: Vec<Change>, mark: Option<Mark>) -> bool {
+        let (at, life) = {
+            let mut world = self.now();
+            let at = world.source.append(Logged { owner, changes, mark });
+            (at, world.source.life)
+        };
+        self.steps.turn().await;
+        let done = || {
+            let world = self.now();
+            (world.source.committed >= at || world.source.life != life).then_some(world.source.life == life)
+        };
+        self.steps.until(done).await
+    }
+
+    /// Makes logged transactions visible, one after the other, some time after they were logged.
+    pub async fn engine(&self) {
+        loop {
+            let behind = || {
+                let world = self.now();
+                (world.source.committed < world.source.log.len()).then_some(())
+            };
+            self.steps.until(behind).await;
+            self.steps.turn().await;
+            self.now().source.make_visible();
+        }
+    }
+
+    /// Breaks something of the servers.
+    pub fn strike(&self, kind: FaultKind) {
+        self.tell(|| format!("** {}", described(kind)));
+        let mut world = self.now();
+        match kind {
+            FaultKind::SourceCrash => world.source.crash(),
+            FaultKind::SourceLost => world.source.line += 1,
+            FaultKind::TargetLost => {
+                world.target.line += 1;
+                world.target.writer = None;
+            }
+            FaultKind::LogPurged => world.source.purged = world.source.log.len(),
+            FaultKind::MoverKilled => {}
+        }
+    }
+}
+
+fn described(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::SourceCrash => "the source crashes and recovers",
+        FaultKind::SourceLost => "the mover loses its connections to the source",
+        FaultKind::TargetLost => "the target is lost: open transactions are rolled back",
+        FaultKind::MoverKilled => "the mover is killed",
+        FaultKind::LogPurged => "the source purges its log",
+    }
+}
+
+impl SourceState {
+    /// Appends to the log; the number of transactions that it has then.
+    fn append(&mut self, transaction: Logged) -> usize {
+        let mut state = self.states.last().cloned().unwrap_or_default();
+        transaction.changes.iter().for_each(|change| carry_out(&mut state, change));
+        self.states.push(state);
+        self.log.push(transaction);
+        self.log.len()
+    }
+
+    fn make_visible(&mut self) {
+        if let Some(transaction) = self.log.get(self.committed) {
+            self.committed += 1;
+            self.visible.clone_from(&self.states[self.committed]);
+            let owner = transaction.owner;
+            self.locks.release(owner);
+        }
+    }
+
+    fn crash(&mut self) {
+        while self.committed < self.log.len() {
+            self.make_visible();
+        }
+        self.locks.clear();
+        self.life += 1;
+        self.line += 1;
+    }
+}
+
+fn carry_out(tables: &mut [Rows], change: &Change) {
+    let rows = &mut tables[change.table()];
+    if let Some(before) = change.before() {
+        rows.remove(&int(&before[0]));
+    }
+    if let Some(after) = change.after() {
+        rows.insert(int(&after[0]), (int(&after[1]), int(&after[2])));
+    }
+}
+
+/// A row as the mover sees it.
+pub fn row(key: i64, (unique, version): (i64, i64)) -> Row {
+    vec![Value::Int(key), Value::Int(unique), Value::Int(version)]
+}
+
+/// The integer in a value: there are no others in these tables.
+pub fn int(value: &Value) -> i64 {
+    match value {
+        Value::Int(v) => *v,
+        _ => i64::MIN,
+    }
+}
