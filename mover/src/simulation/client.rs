@@ -48,15 +48,15 @@ impl<'a> Open<'a> {
         for op in &transaction.ops {
             self.world.steps.turn().await;
             if !self.lock(op).await {
-                self.world.tell(|| format!("{}: gives up waiting for a lock, or the source is gone", self.name));
+                self.world
+                    .tell(|| format!("{}: gives up waiting for a lock, or the source is gone", self.name));
                 return self.roll_back();
             }
             let before = self.changes.len();
             self.carry_out(op);
             let refused = self.changes.len() == before;
-            self.world.tell(|| {
-                format!("{}: {op}{}", self.name, if refused { " (changes nothing)" } else { "" })
-            });
+            self.world
+                .tell(|| format!("{}: {op}{}", self.name, if refused { " (changes nothing)" } else { "" }));
         }
         self.world.steps.turn().await;
         if !transaction.commit || self.changes.is_empty() || self.lost() {
@@ -124,7 +124,9 @@ impl<'a> Open<'a> {
 
     fn carry_out(&mut self, op: &Op) {
         match *op {
-            Op::Insert(k, u) if self.row(k).is_none() && self.holder(u).is_none() => self.set(k, Some((u, 0))),
+            Op::Insert(k, u) if self.row(k).is_none() && self.holder(u).is_none() => {
+                self.set(k, Some((u, 0)))
+            }
             Op::Update(k) => self.change(k, |(u, version)| (u, version + 1)),
             Op::SetUnique(k, u) if self.holder(u).is_none() => self.change(k, |(_, v)| (u, v + 1)),
             Op::Delete(k) if self.row(k).is_some() => self.set(k, None),

@@ -111,7 +111,9 @@ impl Plan {
         };
         let tables: Vec<Vec<(i64, i64)>> = (0..tables).map(|_| rows(&mut random)).collect();
         let clients = (0..random.random_range(1..=3))
-            .map(|_| (0..random.random_range(1..=4)).map(|_| transaction(&mut random, tables.len())).collect())
+            .map(|_| {
+                (0..random.random_range(1..=4)).map(|_| transaction(&mut random, tables.len())).collect()
+            })
             .collect();
         let faults = match random.random_bool(0.5) {
             true => (0..random.random_range(1..=3)).map(|_| fault(&mut random)).collect(),

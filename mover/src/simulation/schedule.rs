@@ -27,11 +27,9 @@ impl Steps {
     pub async fn turn(&self) {
         let mut waited = false;
         poll_fn(|_| {
-            if std::mem::replace(&mut waited, true) {
-                return Poll::Ready(());
-            }
+            // Counted at both ends: what is done next may be what others wait for.
             self.0.set(self.0.get() + 1);
-            Poll::Pending
+            if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

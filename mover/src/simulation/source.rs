@@ -77,6 +77,8 @@ impl Drop for Line {
 /// Reads chunks.
 pub struct SimReader {
     line: Line,
+    /// The transactions that a snapshot has seen.
+    snapshot: Option<usize>,
 }
 
 /// Reads the log.
@@ -96,7 +98,16 @@ impl Source for SimSource {
     async fn reader(&self) -> Result<SimReader> {
         let line = Line::open(&self.world);
         line.turn().await?;
-        Ok(SimReader { line })
+        Ok(SimReader { line, snapshot: None })
+    }
+
+    async fn snapshot(&self, _tables: &[usize]) -> Result<(SimReader, Position)> {
+        let line = Line::open(&self.world);
+        line.turn().await?;
+        let committed = self.world.now().source.committed;
+        self.world.tell(|| format!("copier: a snapshot at transaction {committed}"));
+        line.turn().await?;
+        Ok((SimReader { line, snapshot: Some(committed) }, position(committed)))
     }
 
     async fn stream(&self, position: &Position) -> Result<SimStream> {
@@ -116,7 +127,11 @@ impl SimReader {
     fn look(&self, table: usize, after: Option<&[Value]>, limit: usize) -> (Vec<Row>, bool) {
         let world = self.line.world.now();
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(int(&key[0])));
-        let rows: Vec<Row> = world.source.visible[table]
+        let seen = match self.snapshot {
+            Some(at) => &world.source.states[at],
+            None => &world.source.visible,
+        };
+        let rows: Vec<Row> = seen[table]
             .range((from, Bound::Unbounded))
             .take(limit)
             .map(|(key, rest)| row(*key, *rest))
@@ -135,7 +150,10 @@ impl SimReader {
                 .iter()
                 .map(|r| format!("(key {}, unique {}, v{})", int(&r[0]), int(&r[1]), int(&r[2])))
                 .collect();
-            format!("copier: {what} table {table}: {}", if shown.is_empty() { "nothing".into() } else { shown.join(" ") })
+            format!(
+                "copier: {what} table {table}: {}",
+                if shown.is_empty() { "nothing".into() } else { shown.join(" ") }
+            )
         });
     }
 }
@@ -172,6 +190,20 @@ impl ChunkReader for SimReader {
         }
         let error = ServerError::Server { what: "locking".into(), code: 1205, message: "as planned".into() };
         Err(Error::Server { side: Side::Source, error })
+    }
+
+    async fn scan(
+        &mut self,
+        table: usize,
+        limit: usize,
+        mut pass_on: impl AsyncFnMut(Vec<Row>) -> Result<()>,
+    ) -> Result<()> {
+        let (rows, _) = self.look(table, None, usize::MAX);
+        for part in rows.chunks(limit.max(1)) {
+            self.line.turn().await?;
+            pass_on(part.to_vec()).await?;
+        }
+        Ok(())
     }
 
     async fn release(&mut self) -> Result<()> {

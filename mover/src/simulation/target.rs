@@ -103,6 +103,8 @@ fn carry_out(rows: &mut Rows, operation: Operation, row: &Row) -> Result<()> {
             }
             put(rows, row);
         }
+        // These tables have a key.
+        Operation::DeleteEqual => return Err(alarm(format!("key {key} is removed as if there were no key"))),
         Operation::Delete { must_exist } => {
             if rows.remove(&key).is_none() && must_exist {
                 return Err(alarm(format!("key {key} is to be removed and is not there")));
@@ -144,6 +146,20 @@ impl Target for SimTarget {
         self.told(|| format!("writes the chunk {} into table {}", keys(&chunk.rows), chunk.table));
         let open = self.begin().await?;
         chunk.rows.iter().try_for_each(|row| write(&mut open[chunk.table], row, onto))
+    }
+
+    async fn clear(&mut self, table: usize, rows: u64) -> Result<()> {
+        self.turn().await?;
+        {
+            let mut world = self.world.now();
+            let there = world.target.rows[table].len() as u64;
+            if there != rows && there != 0 {
+                return Err(alarm(format!("{there} rows are to be cleared, {rows} were written")));
+            }
+            world.target.rows[table].clear();
+        }
+        self.told(|| format!("clears table {table}"));
+        self.turn().await
     }
 
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
@@ -190,13 +206,14 @@ impl super::world::World {
             let wrong = rows.iter().find(|(key, row)| source[table].get(key) != Some(row));
             let missing = source[table].keys().find(|key| {
                 let progress = &self.target.copied[table];
-                let copied = progress.done
-                    || progress.last_key.as_ref().is_some_and(|last| **key <= int(&last[0]));
+                let copied =
+                    progress.done || progress.last_key.as_ref().is_some_and(|last| **key <= int(&last[0]));
                 copied && !rows.contains_key(key)
             });
             let at = self.target.applied;
             if let Some((key, _)) = wrong {
-                self.broken = Some(format!("at transaction {at} key {key} of table {table} is not the source's"));
+                self.broken =
+                    Some(format!("at transaction {at} key {key} of table {table} is not the source's"));
             } else if let Some(key) = missing {
                 self.broken = Some(format!("at transaction {at} key {key} of table {table} is missing"));
             }

@@ -1,9 +1,8 @@
 //! One session: copier, follower and control side by side, until one of them ends.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use converge_mysql::{Connector, Position, within};
+use converge_mysql::{Position, within};
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -12,14 +11,14 @@ use super::replica::Replica;
 use super::setup::{self, Setup};
 use super::switch::{POLL, Switch};
 use super::{Ended, Options, random_number};
+use crate::apply::Followed;
 use crate::apply::plan::Mode;
-use crate::apply::{Followed, Follower};
-use crate::copy::{self, Board, Job, Strategy};
-use crate::error::{Error, OnSide, Result, Side};
-use crate::schema::Table;
-use crate::source::{ServerSource, Source, TIMEOUT, marks};
-use crate::state::{State, Store, Workflow};
-use crate::target::{CopyProgress, ServerTarget};
+use crate::copy::Strategy;
+use crate::error::{Error, OnSide, Result};
+use crate::movement::{Movement, Start};
+use crate::source::{ServerSource, TIMEOUT, marks};
+use crate::state::State;
+use crate::target::ServerTarget;
 
 /// How often progress is recorded in the target.
 const RECORD: Duration = Duration::from_secs(1);
@@ -65,10 +64,24 @@ async fn work(
         return Control::new(setup, &source, sender).watch().await;
     }
     let copy_source = copy_source(options, run, setup).await?;
-    let movement = Movement { copy_source, ..Movement::new(options, run, setup, &source, sender)? };
+    let start = Start {
+        tables: &setup.tables.clone(),
+        strategy: workflow.strategy.parse()?,
+        pace: options.pace,
+        run,
+        position: workflow.position,
+        copied: workflow.tables.into_iter().map(|t| t.progress).collect(),
+        copying: workflow.state == State::Copying,
+        passing: setup.passing.clone(),
+    };
+    let (connector, store, tables) =
+        (setup.target_connector.clone(), setup.store.clone(), setup.target_tables.clone());
+    let target = async || ServerTarget::open(&connector, store.clone(), tables.clone()).await;
+    let movement =
+        Movement { start: &start, source: &source, copy_source: copy_source.as_ref(), target, shared: sender };
     let mut control = Control::new(setup, &source, sender);
     tokio::select! {
-        result = movement.run() => result,
+        result = movement.run() => match result? {},
         result = control.watch() => result,
     }
 }
@@ -87,120 +100,6 @@ async fn copy_source(options: &Options, run: u64, setup: &mut Setup) -> Result<O
             Ok(Some(replica.prove(setup, run).await?.guarded(is_guarded(setup)?)))
         }
         _ => Ok(None),
-    }
-}
-
-/// Rows and changes on their way: what a session does besides listening to its operator.
-struct Movement<'a> {
-    options: &'a Options,
-    run: u64,
-    source: &'a ServerSource,
-    copy_source: Option<ServerSource>,
-    sender: &'a watch::Sender<Followed>,
-    strategy: Strategy,
-    workflow: Workflow,
-    tables: Arc<[Table]>,
-    target_tables: Vec<Table>,
-    connector: Connector,
-    store: Store,
-    passing: Option<String>,
-}
-
-impl<'a> Movement<'a> {
-    fn new(
-        options: &'a Options,
-        run: u64,
-        setup: &Setup,
-        source: &'a ServerSource,
-        sender: &'a watch::Sender<Followed>,
-    ) -> Result<Self> {
-        Ok(Self {
-            options,
-            run,
-            source,
-            copy_source: None,
-            sender,
-            strategy: setup.workflow.strategy.parse()?,
-            workflow: setup.workflow.clone(),
-            tables: setup.tables.clone(),
-            target_tables: setup.target_tables.clone(),
-            connector: setup.target_connector.clone(),
-            store: setup.store.clone(),
-            passing: setup.passing.clone(),
-        })
-    }
-
-    async fn target(&self) -> Result<ServerTarget> {
-        ServerTarget::open(&self.connector, self.store.clone(), self.target_tables.clone()).await
-    }
-
-    fn job<'j>(&'j self, board: &'j Board, progress: &'j [CopyProgress]) -> Job<'j> {
-        let (run, pace, strategy) = (self.run, self.options.pace, self.strategy);
-        Job { board, run, tables: &self.tables, progress, pace, strategy }
-    }
-
-    async fn run(&self) -> Result<Ended> {
-        let board = Board::new();
-        let mut copied: Vec<CopyProgress> = self.workflow.tables.iter().map(|t| t.progress.clone()).collect();
-        let mut position = self.workflow.position.clone();
-        let mut copying = self.workflow.state == State::Copying;
-        let job = self.job(&board, &copied);
-        let alone = if copying { job.alone() } else { Vec::new() };
-        if !alone.is_empty() {
-            let source = self.copy_source.as_ref().unwrap_or(self.source);
-            let (reader, at) = source.snapshot(&alone).await?;
-            let tell = |copied: &[CopyProgress]| self.sender.send_modify(|f| f.copied = copied.to_vec());
-            copied = copy::snapshot::copy(reader, &at, self.target().await?, &job, tell).await?;
-            position = at;
-            copying = !copied.iter().all(|c| c.done);
-        }
-        if let Some(source) = self.copy_source.as_ref().filter(|_| copying) {
-            position = self.follow(source, &board, &position, &copied, copying).await?;
-            tracing::info!("copied; the stream moves from the replica to the source at {position}");
-            copied = self.sender.borrow().copied.clone();
-            copying = false;
-        }
-        let at = self.follow(self.source, &board, &position, &copied, copying).await?;
-        let (what, why) = ("following the source".to_owned(), format!("the stream ended at {at}"));
-        Err(converge_mysql::Error::Lost { what, why }).on_source()
-    }
-
-    /// Follows a stream, and copies beside it what is left to copy. A replica's ends with the copy, at a position.
-    async fn follow(
-        &self,
-        source: &ServerSource,
-        board: &Board,
-        position: &Position,
-        copied: &[CopyProgress],
-        copying: bool,
-    ) -> Result<Position> {
-        let target = self.target().await?;
-        let stream = source.stream(position).await?;
-        let (strategy, run) = (self.strategy, self.run);
-        let follower =
-            Follower::new(target, &self.tables, board, strategy, copying, run, self.sender, position, copied)
-                .passing(self.passing.clone());
-        let copier = async {
-            if copying {
-                let reader = source.reader().await?;
-                let job = self.job(board, copied);
-                match copy::beside_stream(reader, async || self.target().await, &job).await {
-                    // The statement that did it is in the stream, which names it and knows where it stands.
-                    Err(Error::Redefined { side: Side::Source, error }) => {
-                        tokio::time::sleep(TIMEOUT).await;
-                        return Err(error).on_source();
-                    }
-                    other => other?,
-                }
-            }
-            // The copy being read does not end the session.
-            std::future::pending().await
-        };
-        let moves_on = copying && self.copy_source.is_some();
-        tokio::select! {
-            result = follower.follow(stream, moves_on) => result,
-            result = copier => result,
-        }
     }
 }
 
