@@ -16,7 +16,7 @@ mod target;
 mod world;
 
 pub use outcome::{Outcome, Ran, run, traced};
-pub use plan::{Fault, FaultKind, Op, Plan, Transaction};
+pub use plan::{Fault, FaultKind, Moment, Op, Plan, Transaction};
 pub use shrink::shrink;
 
 use crate::copy::Strategy;

@@ -21,6 +21,7 @@ mod failure;
 mod load;
 mod mover;
 mod rehearse;
+mod simulate;
 mod vdiff;
 
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ enum Command {
     Vdiff(vdiff::Arguments),
     /// Move tables online from one server to another
     Move(mover::Arguments),
+    /// Run the mover's own code in many small worlds in memory, and tell how one fails
+    Simulate(simulate::Arguments),
     /// Send randomized, seeded DML to a server and record every answer
     Load(load::Arguments),
 }
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
             Command::Rehearse(arguments) => rehearse::run(arguments).await,
             Command::Vdiff(arguments) => vdiff::run(arguments).await,
             Command::Move(arguments) => mover::run(arguments).await,
+            Command::Simulate(arguments) => simulate::run(arguments).await,
             Command::Load(arguments) => load::run(arguments).await,
         }
     });

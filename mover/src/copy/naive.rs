@@ -1,6 +1,24 @@
 //! **Wrong on purpose.** Chunks are written with INSERT IGNORE beside the stream, as early copiers did: a row that is
 //! deleted or changes its key between being read and being written comes back from the dead. The harness runs it to
 //! prove that it notices.
+//!
+//! The smallest world in which it goes wrong, as `converge simulate --copy-strategy naive --seed 1` tells it:
+//!
+//! ```text
+//!   table 0 holds (key 2, unique 2, v0)
+//!   1  mover: a session begins at transaction 0
+//!   2  client 1: DELETE key 2
+//!   3  client 1: COMMIT: in the log, not visible yet
+//!   4  target: Delete { must_exist: false } [2/2] in table 0
+//!   5  copier: reads from table 0: (key 2, unique 2, v0)
+//!   6  client 1: its commit is visible
+//!   7  target: writes the chunk [2/2] into table 0
+//!
+//! diverged: key 2 of table 0 is on the target only
+//! ```
+//!
+//! The stream knows of the DELETE before a SELECT does (3, 4): it is applied to a target that does not have the row
+//! yet, and the copier reads the row all the same (5) and writes it (7). No change that is still to come removes it.
 
 use tokio::time::Instant;
 

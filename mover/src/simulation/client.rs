@@ -117,6 +117,9 @@ impl<'a> Open<'a> {
 
     /// The key of the row that has a unique value.
     fn holder(&self, unique: i64) -> Option<i64> {
+        if !self.world.now().unique {
+            return None;
+        }
         let visible: Vec<i64> = self.world.now().source.visible[self.table].keys().copied().collect();
         let mut keys = visible.into_iter().chain(self.own.keys().copied());
         keys.find(|key| self.row(*key).is_some_and(|(u, _)| u == unique))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::plan::{FaultKind, Plan};
+use super::plan::{FaultKind, Moment, Plan};
 use super::schedule::{self, Task};
 use super::source::{SimSource, position};
 use super::target::SimTarget;
@@ -47,6 +47,8 @@ pub struct Ran {
     pub outcome: Outcome,
     /// Steps that were taken.
     pub steps: u64,
+    /// Copy, change and delivery, in the order in which they first came.
+    pub moments: Vec<Moment>,
 }
 
 /// Runs a world.
@@ -103,7 +105,7 @@ async fn live(plan: &Plan, tell: bool) -> (Ran, Vec<String>) {
         }
         end.is_some()
     };
-    let running = schedule::run(plan.schedule, &world.steps, tasks, over);
+    let running = schedule::run(plan.schedule, &world.steps, tasks, over, || world.relax());
     let stuck = tokio::time::timeout(PATIENCE, running).await.is_err();
     let outcome = end.borrow_mut().take();
     let outcome = match outcome {
@@ -112,7 +114,8 @@ async fn live(plan: &Plan, tell: bool) -> (Ran, Vec<String>) {
         None => Outcome::Stuck("everybody left".into()),
     };
     let story = world.now().story.take().unwrap_or_default();
-    (Ran { outcome, steps: world.steps.taken() }, story)
+    let moments = std::mem::take(&mut world.now().moments);
+    (Ran { outcome, steps: world.steps.taken(), moments }, story)
 }
 
 /// Breaks what is to be broken, when it is to be broken.

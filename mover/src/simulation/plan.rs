@@ -75,6 +75,17 @@ pub enum FaultKind {
     LogPurged,
 }
 
+/// A moment in the life of a row that is copied and changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// The copier reads it.
+    Copy,
+    /// Its change becomes visible.
+    Update,
+    /// The stream delivers its change.
+    Binlog,
+}
+
 /// A whole world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -84,6 +95,10 @@ pub struct Plan {
     pub schedule: u64,
     /// Rows of a chunk.
     pub chunk_rows: usize,
+    /// Whether the unique values are unique: tables without such a key have fewer ways to notice what is wrong.
+    pub unique: bool,
+    /// What must happen in which order, as far as it can.
+    pub order: Option<[Moment; 3]>,
     /// For each table its first rows: key and unique value.
     pub tables: Vec<Vec<(i64, i64)>>,
     /// For each client its transactions.
@@ -123,6 +138,8 @@ impl Plan {
             strategy,
             schedule: random.random(),
             chunk_rows: random.random_range(1..=3),
+            unique: random.random_bool(0.6),
+            order: None,
             tables,
             clients,
             faults,

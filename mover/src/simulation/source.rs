@@ -5,6 +5,7 @@ use std::ops::Bound;
 use converge_mysql::{Error as ServerError, FilePosition, Position};
 
 use super::locks::Lock;
+use super::plan::Moment;
 use super::world::{Shared, int, row};
 use crate::change::{Advance, Mark, StreamEvent};
 use crate::error::{Error, Result, Side};
@@ -168,6 +169,8 @@ impl ChunkReader for SimReader {
 
     async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
         self.line.turn().await?;
+        let copies = || self.line.world.may(Moment::Copy).then_some(());
+        self.line.world.steps.until(copies).await;
         let (rows, _) = self.look(table, after, limit);
         self.told("reads from", table, &rows);
         self.line.turn().await?;
@@ -182,6 +185,12 @@ impl ChunkReader for SimReader {
                 continue;
             }
             let locks: Vec<Lock> = rows.iter().map(|row| Lock::Key(table, int(&row[0]))).collect();
+            let copies = || self.line.world.may(Moment::Copy).then_some(());
+            self.line.world.steps.until(copies).await;
+            let (now, held) = self.look(table, after, limit);
+            if held || now != rows {
+                continue;
+            }
             if self.line.world.now().source.locks.take(self.line.id, &locks) {
                 self.told("reads and locks", table, &rows);
                 self.line.turn().await?;
@@ -216,6 +225,9 @@ impl ChunkReader for SimReader {
 impl SimStream {
     /// The next event, if the source has it.
     fn take(&mut self) -> Option<StreamEvent> {
+        if !self.delivered() {
+            return None;
+        }
         let world = self.line.world.now();
         let transaction = world.source.log.get(self.at)?;
         let marks = usize::from(transaction.mark.is_some());
@@ -233,6 +245,17 @@ impl SimStream {
     }
 }
 
+impl SimStream {
+    /// Whether the next event may come: a change waits for its moment.
+    fn delivered(&self) -> bool {
+        let is_change = {
+            let world = self.line.world.now();
+            world.source.log.get(self.at).is_some_and(|t| !t.changes.is_empty())
+        };
+        !is_change || self.line.world.may(Moment::Binlog)
+    }
+}
+
 impl ChangeStream for SimStream {
     fn ready(&mut self) -> Option<Result<StreamEvent>> {
         // Every second event comes at once, the others have to be waited for: both ways are gone.
@@ -246,7 +269,8 @@ impl ChangeStream for SimStream {
     async fn next(&mut self) -> Result<StreamEvent> {
         let there = || {
             let gone = self.line.check().is_err();
-            (gone || self.line.world.now().source.log.len() > self.at).then_some(())
+            let there = self.line.world.now().source.log.len() > self.at;
+            (gone || there && self.delivered()).then_some(())
         };
         self.line.world.steps.until(there).await;
         self.line.turn().await?;

@@ -54,7 +54,7 @@ impl SimTarget {
     }
 
     fn told(&self, line: impl FnOnce() -> String) {
-        self.world.tell(|| format!("follower: {}", line()));
+        self.world.tell(|| format!("target: {}", line()));
     }
 }
 
@@ -72,9 +72,12 @@ fn alarm(evidence: String) -> Error {
 }
 
 /// The key of another row that has the unique value of `row`.
-fn holder(rows: &Rows, row: &Row) -> Option<i64> {
-    let (key, unique) = (int(&row[0]), int(&row[1]));
-    rows.iter().find(|(k, (u, _))| **k != key && *u == unique).map(|(k, _)| *k)
+fn holder(rows: &Rows, row: &Row, unique: bool) -> Option<i64> {
+    if !unique {
+        return None;
+    }
+    let (key, value) = (int(&row[0]), int(&row[1]));
+    rows.iter().find(|(k, (u, _))| **k != key && *u == value).map(|(k, _)| *k)
 }
 
 fn put(rows: &mut Rows, row: &Row) {
@@ -82,23 +85,23 @@ fn put(rows: &mut Rows, row: &Row) {
 }
 
 /// INSERT: whatever is in the way is an alarm.
-fn insert(rows: &mut Rows, row: &Row) -> Result<()> {
+fn insert(rows: &mut Rows, row: &Row, unique: bool) -> Result<()> {
     if rows.contains_key(&int(&row[0])) {
         return Err(alarm(format!("duplicate key {}", int(&row[0]))));
     }
-    if let Some(other) = holder(rows, row) {
+    if let Some(other) = holder(rows, row, unique) {
         return Err(alarm(format!("duplicate unique value {}, which key {other} has", int(&row[1]))));
     }
     put(rows, row);
     Ok(())
 }
 
-fn carry_out(rows: &mut Rows, operation: Operation, row: &Row) -> Result<()> {
+fn carry_out(rows: &mut Rows, operation: Operation, row: &Row, unique: bool) -> Result<()> {
     let key = int(&row[0]);
     match operation {
-        Operation::Insert => insert(rows, row)?,
+        Operation::Insert => insert(rows, row, unique)?,
         Operation::Replace => {
-            if let Some(other) = holder(rows, row) {
+            if let Some(other) = holder(rows, row, unique) {
                 rows.remove(&other);
             }
             put(rows, row);
@@ -114,15 +117,15 @@ fn carry_out(rows: &mut Rows, operation: Operation, row: &Row) -> Result<()> {
     Ok(())
 }
 
-fn write(rows: &mut Rows, row: &Row, onto: Onto) -> Result<()> {
+fn write(rows: &mut Rows, row: &Row, onto: Onto, unique: bool) -> Result<()> {
     match onto {
-        Onto::Nothing => insert(rows, row),
+        Onto::Nothing => insert(rows, row, unique),
         Onto::Equal => {
             rows.remove(&int(&row[0]));
-            insert(rows, row)
+            insert(rows, row, unique)
         }
         Onto::Newer => {
-            if !rows.contains_key(&int(&row[0])) && holder(rows, row).is_none() {
+            if !rows.contains_key(&int(&row[0])) && holder(rows, row, unique).is_none() {
                 put(rows, row);
             }
             Ok(())
@@ -134,9 +137,10 @@ impl Target for SimTarget {
     async fn run(&mut self, steps: Vec<Step>) -> Result<()> {
         for Step { table, operation, rows } in steps {
             self.told(|| format!("{operation:?} {} in table {table}", keys(&rows)));
+            let unique = self.world.now().unique;
             let open = self.begin().await?;
             for row in &rows {
-                carry_out(&mut open[table], operation, row)?;
+                carry_out(&mut open[table], operation, row, unique)?;
             }
         }
         Ok(())
@@ -144,8 +148,9 @@ impl Target for SimTarget {
 
     async fn write_chunk(&mut self, chunk: &ChunkRows, onto: Onto) -> Result<()> {
         self.told(|| format!("writes the chunk {} into table {}", keys(&chunk.rows), chunk.table));
+        let unique = self.world.now().unique;
         let open = self.begin().await?;
-        chunk.rows.iter().try_for_each(|row| write(&mut open[chunk.table], row, onto))
+        chunk.rows.iter().try_for_each(|row| write(&mut open[chunk.table], row, onto, unique))
     }
 
     async fn clear(&mut self, table: usize, rows: u64) -> Result<()> {

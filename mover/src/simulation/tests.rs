@@ -43,3 +43,55 @@ fn the_naive_copy_is_found_out_and_made_small() {
     assert!(matches!(outcome, Outcome::Diverged(_)), "{outcome:?}");
     assert!(small.size() <= 8, "{small:#?}");
 }
+
+/// A row that is there and one that may be added; what happens to them.
+fn kinds() -> [(&'static str, Vec<Op>); 5] {
+    [
+        ("insert", vec![Op::Insert(2, 2)]),
+        ("update", vec![Op::Update(1)]),
+        ("delete", vec![Op::Delete(1)]),
+        ("key change", vec![Op::Rekey(1, 2)]),
+        ("unique-value swap", vec![Op::Swap(1, 3)]),
+    ]
+}
+
+/// Every order of copy, change and delivery that there is; in the last three a change is delivered before it is visible.
+const ORDERS: [[Moment; 3]; 6] = [
+    [Moment::Copy, Moment::Update, Moment::Binlog],
+    [Moment::Update, Moment::Copy, Moment::Binlog],
+    [Moment::Update, Moment::Binlog, Moment::Copy],
+    [Moment::Binlog, Moment::Copy, Moment::Update],
+    [Moment::Copy, Moment::Binlog, Moment::Update],
+    [Moment::Binlog, Moment::Update, Moment::Copy],
+];
+
+#[test]
+fn each_kind_of_change_survives_each_order_of_copy_update_and_binlog() {
+    for strategy in Strategy::SAFE {
+        for (kind, ops) in kinds() {
+            for order in ORDERS {
+                let mut seen = 0;
+                for (chunk_rows, schedule) in (1..=3).flat_map(|n| (0..20).map(move |s| (n, s))) {
+                    let transaction = Transaction { table: 0, ops: ops.clone(), commit: true };
+                    let plan = Plan {
+                        strategy,
+                        schedule,
+                        chunk_rows,
+                        unique: true,
+                        order: Some(order),
+                        tables: vec![vec![(1, 1), (3, 3)]],
+                        clients: vec![vec![transaction]],
+                        faults: Vec::new(),
+                    };
+                    let ran = run(&plan);
+                    assert_eq!(ran.outcome, Outcome::Converged, "{strategy}, {kind}, {order:?}, {plan:?}");
+                    seen += u32::from(ran.moments == order);
+                }
+                // A snapshot is copied before the stream begins: nothing is delivered before it.
+                let at = |moment| order.iter().position(|m| *m == moment);
+                let possible = strategy != Strategy::Snapshot || at(Moment::Copy) < at(Moment::Binlog);
+                assert_eq!(seen > 0, possible, "{strategy}, {kind}, {order:?} happened {seen} times");
+            }
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::locks::Locks;
-use super::plan::{FaultKind, Plan};
+use super::plan::{FaultKind, Moment, Plan};
 use super::schedule::Steps;
 use crate::change::{Change, Mark};
 use crate::state::State;
@@ -67,6 +67,12 @@ pub struct World {
     pub source: SourceState,
     /// The target.
     pub target: TargetState,
+    /// Whether unique values are unique.
+    pub unique: bool,
+    /// The order that is wished for, until it cannot be kept.
+    pub wished: Option<[Moment; 3]>,
+    /// What happened in which order, each moment once.
+    pub moments: Vec<Moment>,
     /// Whether the invariant of the watermark must hold at every commit.
     pub exact: bool,
     /// The first broken rule.
@@ -110,8 +116,18 @@ impl Shared {
             line: 0,
         };
         let story = tell.then(Vec::new);
-        let world =
-            World { source, target, exact, broken: None, clients: plan.clients.len(), story, next_id: 0 };
+        let world = World {
+            source,
+            target,
+            unique: plan.unique,
+            wished: plan.order,
+            moments: Vec::new(),
+            exact,
+            broken: None,
+            clients: plan.clients.len(),
+            story,
+            next_id: 0,
+        };
         Self { world: Rc::new(RefCell::new(world)), steps: Steps::default() }
     }
 
@@ -150,6 +166,23 @@ impl Shared {
         self.steps.until(done).await
     }
 
+    /// Whether a moment may come now, in the order that is wished for. If so, it has come.
+    pub fn may(&self, moment: Moment) -> bool {
+        let mut world = self.now();
+        let next = world.wished.and_then(|wished| wished.get(world.moments.len()).copied());
+        let known = world.moments.contains(&moment);
+        let may = known || next.is_none_or(|next| next == moment);
+        if may && !known {
+            world.moments.push(moment);
+        }
+        may
+    }
+
+    /// Gives up an order that nobody can go on in. Whether there was one.
+    pub fn relax(&self) -> bool {
+        self.now().wished.take().is_some()
+    }
+
     /// Makes logged transactions visible, one after the other, some time after they were logged.
     pub async fn engine(&self) {
         loop {
@@ -159,6 +192,13 @@ impl Shared {
             };
             self.steps.until(behind).await;
             self.steps.turn().await;
+            let a_change = {
+                let world = self.now();
+                world.source.log.get(world.source.committed).is_some_and(|t| !t.changes.is_empty())
+            };
+            if a_change {
+                self.steps.until(|| self.may(Moment::Update).then_some(())).await;
+            }
             self.now().source.make_visible();
         }
     }

@@ -1,0 +1,133 @@
+//! `converge simulate`.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use converge_mover::copy::Strategy;
+use converge_mover::simulation::{self, Outcome as End, Plan, Tally};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{Failure, Format, Outcome, interrupted};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  converge simulate --worlds 1000000 --seed 1
+  converge simulate --copy-strategy delete_history
+  converge simulate --copy-strategy naive
+
+Each world is a source, a target, a few clients and the mover's own code in memory, with crashes, lost connections and
+changes that are logged before they are visible; what happens when is drawn from the seed. The first world that does not
+converge ends the search: it is made as small as it goes and told step by step. `naive` is wrong on purpose: it shows
+what the others protect from. No server is needed, and nothing is shown about real ones.")]
+pub struct Arguments {
+    /// How chunks are protected
+    #[arg(long, value_name = "STRATEGY", default_value_t)]
+    copy_strategy: Strategy,
+    /// How many worlds
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    worlds: u64,
+    /// The first world's seed; each further world has the next number [default: drawn and printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How to answer on standard output
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Runs many worlds.
+pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let seed = arguments.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let (strategy, worlds) = (arguments.copy_strategy, arguments.worlds);
+    note!("seed {seed}   strategy {strategy}   {worlds} worlds");
+    let began = Instant::now();
+    let bar = bar(worlds);
+    // The worlds have a clock of their own, which this thread's runtime must not share.
+    let searching = tokio::task::spawn_blocking(move || {
+        let tally = simulation::search(strategy, seed, worlds, |done| bar.set_position(done));
+        bar.finish_and_clear();
+        let failure = tally.failed.clone().map(|(plan, end)| told(plan, end));
+        (tally, failure)
+    });
+    let (tally, failure) = tokio::select! {
+        result = searching => result.map_err(|e| Failure::new(format!("the simulation broke: {e}")))?,
+        signal = interrupted() => {
+            note!("{signal}: not all worlds were run");
+            return Ok(Outcome::NotProven);
+        }
+    };
+    answer(&arguments, seed, &tally, failure.as_ref(), began.elapsed());
+    Ok(if failure.is_some() { Outcome::Different } else { Outcome::Good })
+}
+
+/// A failed world, as small as it goes: its end, its plan, and what happened.
+struct Told {
+    end: End,
+    plan: Plan,
+    story: Vec<String>,
+}
+
+fn told(plan: Plan, end: End) -> Told {
+    let (plan, end) = simulation::shrink(&plan).unwrap_or((plan, end));
+    let (_, story) = simulation::traced(&plan);
+    Told { end, plan, story }
+}
+
+fn bar(worlds: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("[{elapsed_precise}] {bar:32} {pos} of {len} worlds, {per_sec}, {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(worlds).with_style(style)
+}
+
+fn words(end: &End) -> String {
+    match end {
+        End::Converged => "source and target are equal".into(),
+        End::Diverged(what) => format!("diverged: {what}"),
+        End::Stopped(what) => format!("the mover stopped without need: {what}"),
+        End::Stuck(what) => format!("stuck: {what}"),
+    }
+}
+
+fn answer(arguments: &Arguments, seed: u64, tally: &Tally, failure: Option<&Told>, took: Duration) {
+    let run = tally.converged + tally.stopped + u64::from(failure.is_some());
+    let rate = run as f64 / took.as_secs_f64().max(1e-9);
+    if arguments.format == Format::Json {
+        let failure = failure.map(|told| {
+            json!({"outcome": words(&told.end), "world": run - 1, "plan": format!("{:?}", told.plan), "story": told.story})
+        });
+        answer!(
+            "{}",
+            json!({
+                "strategy": arguments.copy_strategy.name(), "seed": seed, "worlds": run,
+                "converged": tally.converged, "stopped_as_they_must": tally.stopped,
+                "worlds_per_second": rate.round(), "failure": failure,
+            })
+        );
+        return;
+    }
+    answer!(
+        "{run} worlds, {} converged, {} stopped as they must (purged log); {rate:.0} worlds/s",
+        tally.converged,
+        tally.stopped
+    );
+    let Some(told) = failure else { return };
+    answer!(
+        "\nworld {} (seed {}) failed; the smallest world that fails like it:\n",
+        run,
+        seed.wrapping_add(run - 1)
+    );
+    for (table, rows) in told.plan.tables.iter().enumerate() {
+        let rows: Vec<String> =
+            rows.iter().map(|(key, unique)| format!("(key {key}, unique {unique}, v0)")).collect();
+        answer!("  table {table} holds {}", if rows.is_empty() { "nothing".into() } else { rows.join(" ") });
+    }
+    for (number, line) in told.story.iter().enumerate() {
+        answer!("{:>3}  {line}", number + 1);
+    }
+    answer!("\n{}", words(&told.end));
+}
