@@ -9,7 +9,7 @@ use super::world::{Shared, row};
 use crate::change::Change;
 
 /// Steps that a client waits for a lock before it rolls back.
-const PATIENCE: u32 = 12;
+const PATIENCE: u32 = 40;
 
 /// Carries out its transactions, one after the other.
 pub async fn run(world: Shared, number: usize, transactions: Vec<Transaction>) {

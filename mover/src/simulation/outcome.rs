@@ -198,7 +198,7 @@ async fn session(world: &Shared, plan: &Plan, tables: &[Table]) -> Error {
     let (shared, _) = watch::channel(Followed::default());
     let from = SimSource { world: world.clone() };
     let target = async || SimTarget::connect(world).await;
-    let movement = Movement { start: &start, source: &from, target, shared: &shared };
+    let movement = Movement { start: &start, source: &from, copy_source: None, target, shared: &shared };
     match movement.run().await {
         Ok(never) => match never {},
         Err(error) => error,

@@ -106,6 +106,12 @@ fn carry_out(rows: &mut Rows, operation: Operation, row: &Row, unique: bool) -> 
             }
             put(rows, row);
         }
+        Operation::Update { must_exist } => {
+            if must_exist && !rows.contains_key(&key) {
+                return Err(alarm(format!("key {key} is to be changed and is not there")));
+            }
+            put(rows, row);
+        }
         // These tables have a key.
         Operation::DeleteEqual => return Err(alarm(format!("key {key} is removed as if there were no key"))),
         Operation::Delete { must_exist } => {
@@ -134,6 +140,10 @@ fn write(rows: &mut Rows, row: &Row, onto: Onto, unique: bool) -> Result<()> {
 }
 
 impl Target for SimTarget {
+    fn changes_in_place(&self, _table: usize) -> bool {
+        !self.world.now().unique
+    }
+
     async fn run(&mut self, steps: Vec<Step>) -> Result<()> {
         for Step { table, operation, rows } in steps {
             self.told(|| format!("{operation:?} {} in table {table}", keys(&rows)));

@@ -77,8 +77,13 @@ async fn work(
     let (connector, store, tables) =
         (setup.target_connector.clone(), setup.store.clone(), setup.target_tables.clone());
     let target = async || ServerTarget::open(&connector, store.clone(), tables.clone()).await;
-    let movement =
-        Movement { start: &start, source: &source, copy_source: copy_source.as_ref(), target, shared: sender };
+    let movement = Movement {
+        start: &start,
+        source: &source,
+        copy_source: copy_source.as_ref(),
+        target,
+        shared: sender,
+    };
     let mut control = Control::new(setup, &source, sender);
     tokio::select! {
         result = movement.run() => match result? {},
