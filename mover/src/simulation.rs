@@ -12,6 +12,7 @@ mod plan;
 mod schedule;
 mod shrink;
 mod source;
+mod switching;
 mod target;
 mod world;
 

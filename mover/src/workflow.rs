@@ -8,7 +8,7 @@ mod definition;
 mod replica;
 mod session;
 mod setup;
-mod switch;
+pub mod switch;
 
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};

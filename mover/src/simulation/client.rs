@@ -47,6 +47,10 @@ impl<'a> Open<'a> {
     async fn run(mut self, transaction: &Transaction) {
         for op in &transaction.ops {
             self.world.steps.turn().await;
+            if !self.touch() {
+                self.world.tell(|| format!("{}: {op} is refused: the table is fenced", self.name));
+                return self.roll_back();
+            }
             if !self.lock(op).await {
                 self.world
                     .tell(|| format!("{}: gives up waiting for a lock, or the source is gone", self.name));
@@ -71,6 +75,17 @@ impl<'a> Open<'a> {
         }
     }
 
+    /// From its first statement on a transaction keeps a table from being renamed; a renamed one is not there any more.
+    fn touch(&self) -> bool {
+        let mut world = self.world.now();
+        let source = &mut world.source;
+        let may = source.life == self.life && (!source.fenced || source.open.contains(&self.id));
+        if may {
+            source.open.insert(self.id);
+        }
+        may
+    }
+
     fn lost(&self) -> bool {
         self.world.now().source.life != self.life
     }
@@ -78,7 +93,7 @@ impl<'a> Open<'a> {
     fn roll_back(self) {
         let mut world = self.world.now();
         if world.source.life == self.life {
-            world.source.locks.release(self.id);
+            world.source.release(self.id);
         }
     }
 

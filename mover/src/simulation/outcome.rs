@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use super::plan::{FaultKind, Moment, Plan};
 use super::schedule::{self, Task};
 use super::source::{SimSource, position};
+use super::switching::{control, operator};
 use super::target::SimTarget;
-use super::world::{Rows, Shared};
+use super::world::Shared;
 use super::{client, source};
 use crate::apply::Followed;
 use crate::apply::plan::Mode;
-use crate::change::Mark;
 use crate::copy::Pace;
 use crate::error::Error;
 use crate::movement::{Movement, Start};
@@ -90,7 +90,7 @@ async fn live(plan: &Plan, tell: bool) -> (Ran, Vec<String>) {
         Box::pin(async { world.engine().await }),
         Box::pin(faults(world.clone(), plan, kill.clone())),
         Box::pin(mover(world.clone(), plan, kill, end.clone())),
-        Box::pin(finish(world.clone(), end.clone())),
+        Box::pin(operator(world.clone(), plan.switch_after, end.clone())),
     ];
     for (number, transactions) in plan.clients.iter().enumerate() {
         tasks.push(Box::pin(client::run(world.clone(), number, transactions.clone())));
@@ -195,49 +195,16 @@ async fn session(world: &Shared, plan: &Plan, tables: &[Table]) -> Error {
         }
     };
     world.tell(|| format!("mover: a session begins at transaction {}", source::applied(&start.position)));
-    let (shared, _) = watch::channel(Followed::default());
+    let (shared, followed) = watch::channel(Followed::default());
     let from = SimSource { world: world.clone() };
     let target = async || SimTarget::connect(world).await;
     let movement = Movement { start: &start, source: &from, copy_source: None, target, shared: &shared };
-    match movement.run().await {
-        Ok(never) => match never {},
-        Err(error) => error,
+    tokio::select! {
+        biased;
+        result = movement.run() => match result {
+            Ok(never) => match never {},
+            Err(error) => error,
+        },
+        error = control(world, followed) => error,
     }
-}
-
-/// Once the clients are done: a fence, everything up to it applied, and the two sides held against each other.
-async fn finish(world: Shared, end: Rc<RefCell<Option<Outcome>>>) {
-    world.steps.until(|| (world.now().clients == 0).then_some(())).await;
-    let fence = loop {
-        let mark = Some(Mark::Fence("end".into()));
-        if world.commit(world.id(), Vec::new(), mark).await {
-            break world.now().source.log.len();
-        }
-    };
-    let there = || {
-        let world = world.now();
-        (world.target.state != State::Copying && world.target.applied >= fence).then_some(())
-    };
-    world.steps.until(there).await;
-    let world = world.now();
-    let all = world.source.visible.iter().zip(&world.target.rows).enumerate();
-    let outcome = all
-        .filter_map(|(table, (source, target))| difference(table, source, target))
-        .next()
-        .map_or(Outcome::Converged, Outcome::Diverged);
-    end.borrow_mut().get_or_insert(outcome);
-}
-
-fn difference(table: usize, source: &Rows, target: &Rows) -> Option<String> {
-    let wrong = source.iter().find(|(key, row)| target.get(key) != Some(row));
-    if let Some((key, row)) = wrong {
-        return Some(match target.get(key) {
-            None => format!("key {key} of table {table} is missing on the target"),
-            Some(other) => {
-                format!("key {key} of table {table} is {row:?} on the source, {other:?} on the target")
-            }
-        });
-    }
-    let extra = target.keys().find(|key| !source.contains_key(key));
-    extra.map(|key| format!("key {key} of table {table} is on the target only"))
 }

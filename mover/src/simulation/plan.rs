@@ -105,6 +105,8 @@ pub struct Plan {
     pub clients: Vec<Vec<Transaction>>,
     /// What breaks.
     pub faults: Vec<Fault>,
+    /// Steps after which the operator asks for the switch, whether the clients are done or not.
+    pub switch_after: u64,
 }
 
 /// Keys and unique values are drawn from so many: few, so that they meet.
@@ -143,6 +145,7 @@ impl Plan {
             tables,
             clients,
             faults,
+            switch_after: if random.random_bool(0.5) { random.random_range(0..300) } else { u64::MAX },
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Worlds of each safe strategy in the tests; millions are a matter of the command.
-const WORLDS: u64 = 1500;
+const WORLDS: u64 = 800;
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
@@ -82,6 +82,7 @@ fn each_kind_of_change_survives_each_order_of_copy_update_and_binlog() {
                         tables: vec![vec![(1, 1), (3, 3)]],
                         clients: vec![vec![transaction]],
                         faults: Vec::new(),
+                        switch_after: u64::MAX,
                     };
                     let ran = run(&plan);
                     assert_eq!(ran.outcome, Outcome::Converged, "{strategy}, {kind}, {order:?}, {plan:?}");

@@ -1,7 +1,7 @@
 //! What is so in a world: the source's rows, log and locks, the target's rows and checkpoint, and who is connected.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::locks::Locks;
@@ -39,6 +39,10 @@ pub struct SourceState {
     pub purged: usize,
     /// Who holds which rows.
     pub locks: Locks,
+    /// Transactions that have touched a table and are not over.
+    pub open: BTreeSet<u64>,
+    /// Whether the tables are fenced.
+    pub fenced: bool,
     /// Changes with each crash.
     pub life: u64,
     /// Changes when the mover's connections are lost.
@@ -55,6 +59,8 @@ pub struct TargetState {
     pub copied: Vec<CopyProgress>,
     /// The checkpoint: the workflow's state.
     pub state: State,
+    /// The switch that was asked for and is not answered.
+    pub request: Option<String>,
     /// The connection that has a transaction open.
     pub writer: Option<u64>,
     /// Changes when connections are lost.
@@ -104,6 +110,8 @@ impl Shared {
             states: vec![tables.clone()],
             purged: 0,
             locks: Locks::default(),
+            open: BTreeSet::new(),
+            fenced: false,
             life: 0,
             line: 0,
         };
@@ -112,6 +120,7 @@ impl Shared {
             applied: 0,
             copied: vec![CopyProgress::default(); tables.len()],
             state: State::Copying,
+            request: None,
             writer: None,
             line: 0,
         };
@@ -245,8 +254,14 @@ impl SourceState {
             self.committed += 1;
             self.visible.clone_from(&self.states[self.committed]);
             let owner = transaction.owner;
-            self.locks.release(owner);
+            self.release(owner);
         }
+    }
+
+    /// A transaction is over.
+    pub fn release(&mut self, owner: u64) {
+        self.locks.release(owner);
+        self.open.remove(&owner);
     }
 
     fn crash(&mut self) {
@@ -254,6 +269,7 @@ impl SourceState {
             self.make_visible();
         }
         self.locks.clear();
+        self.open.clear();
         self.life += 1;
         self.line += 1;
     }

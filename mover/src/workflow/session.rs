@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::replica::Replica;
 use super::setup::{self, Setup};
-use super::switch::{POLL, Switch};
+use super::switch::{POLL, ServerFence, StoredVerdict, Switch};
 use super::{Ended, Options, random_number};
 use crate::apply::Followed;
 use crate::apply::plan::Mode;
@@ -149,7 +149,7 @@ impl<'a> Control<'a> {
                 _ => {}
             }
             if let Some(request) = &workflow.switch {
-                self.switch().carry_out(&workflow, request).await?;
+                self.switch().carry_out(workflow.state, request).await?;
             }
             if Instant::now() >= record_at {
                 self.record(workflow.state).await?;
@@ -158,12 +158,11 @@ impl<'a> Control<'a> {
         }
     }
 
-    fn switch(&mut self) -> Switch<'_> {
+    fn switch(&mut self) -> Switch<ServerFence<'_>, StoredVerdict<'_>> {
+        let Setup { source, target, store, .. } = &mut *self.setup;
         Switch {
-            source: self.source,
-            source_conn: &mut self.setup.source,
-            store: &self.setup.store,
-            target_conn: &mut self.setup.target,
+            fence: ServerFence { source: self.source, conn: source },
+            verdict: StoredVerdict { store, conn: target },
             followed: self.followed.clone(),
         }
     }

@@ -7,18 +7,19 @@
 //! soon, and the next one comes when they had their turn. It is not begun before the stream was seen to be close
 //! behind the source: what is left to apply then is what the fence lets through last.
 
+mod server;
+
 use std::time::Duration;
 
-use mysql_async::Conn;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::server::{ServerFence, StoredVerdict};
 use crate::apply::Followed;
 use crate::change::Mark;
 use crate::error::{Error, Result};
-use crate::source::ServerSource;
 use crate::state::switching::SwitchTimes;
-use crate::state::{State, Store, SwitchRequest, Workflow};
+use crate::state::{State, SwitchRequest};
 
 /// How often the runner looks for requests.
 pub const POLL: Duration = Duration::from_millis(50);
@@ -29,16 +30,40 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A stream that reaches a new mark within this time is close behind.
 const CLOSE: Duration = Duration::from_millis(100);
 
+/// The fence before the moved tables on the source.
+#[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
+pub trait Fence {
+    /// Writes a mark and waits until it is committed.
+    async fn mark(&mut self, mark: &Mark) -> Result<()>;
+    /// Keeps writers out, waiting for open transactions for at most `wait`.
+    async fn raise(&mut self, wait: Duration) -> Result<()>;
+    /// Lets writers in again.
+    async fn lower(&mut self) -> Result<()>;
+    /// Whether writers are kept out of all tables.
+    async fn is_raised(&mut self) -> Result<bool>;
+    /// Whether another connection is about to raise or to lower it.
+    async fn is_moving(&mut self) -> Result<bool>;
+}
+
+/// Where it is kept how a switch stands.
+#[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
+pub trait Verdict {
+    /// Goes from one state to another; whether it was in the first one.
+    async fn enter(&mut self, from: State, to: State) -> Result<bool>;
+    /// The request cannot be carried out now.
+    async fn decline(&mut self, token: &str, why: &str) -> Result<()>;
+    /// The switch was undone: from switching back to replicating.
+    async fn undo(&mut self, token: &str, why: &str) -> Result<()>;
+    /// The switch is proven at `position`: from switching to switched.
+    async fn finish(&mut self, token: &str, position: &str, times: &SwitchTimes) -> Result<()>;
+}
+
 /// One switch and what it works on.
-pub struct Switch<'a> {
+pub struct Switch<F, V> {
     /// The source.
-    pub source: &'a ServerSource,
-    /// A connection to it.
-    pub source_conn: &'a mut Conn,
+    pub fence: F,
     /// The workflow's state.
-    pub store: &'a Store,
-    /// A connection to the target.
-    pub target_conn: &'a mut Conn,
+    pub verdict: V,
     /// What the follower says of itself.
     pub followed: watch::Receiver<Followed>,
 }
@@ -48,20 +73,20 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-impl Switch<'_> {
+impl<F: Fence, V: Verdict> Switch<F, V> {
     /// Carries out a request, within the time it leaves.
-    pub async fn carry_out(&mut self, workflow: &Workflow, request: &SwitchRequest) -> Result<()> {
+    pub async fn carry_out(&mut self, state: State, request: &SwitchRequest) -> Result<()> {
         let deadline = Instant::now() + request.left;
-        if workflow.state == State::Replicating {
+        if state == State::Replicating {
             self.come_close(&request.token, Instant::now() + request.left / 2).await?;
         }
-        if !self.store.enter(self.target_conn, State::Replicating, State::Switching).await? {
-            let why = format!("the workflow is {}", workflow.state);
-            return self.store.decline_switch(self.target_conn, &request.token, &why).await;
+        if !self.verdict.enter(State::Replicating, State::Switching).await? {
+            let why = format!("the workflow is {state}");
+            return self.verdict.decline(&request.token, &why).await;
         }
-        match self.fence(deadline).await? {
+        match self.raise(deadline).await? {
             Ok(times) => self.drain(request, deadline, times).await,
-            Err(why) => self.store.undo_switch(self.target_conn, &request.token, &why).await,
+            Err(why) => self.verdict.undo(&request.token, &why).await,
         }
     }
 
@@ -70,7 +95,7 @@ impl Switch<'_> {
         for number in 0u32.. {
             let begun = Instant::now();
             let probe = format!("{token}:{number}");
-            self.source.mark(self.source_conn, &Mark::Fence(probe.clone())).await?;
+            self.fence.mark(&Mark::Fence(probe.clone())).await?;
             if self.reached(&probe, until).await.is_none() || begun.elapsed() <= CLOSE {
                 break;
             }
@@ -86,12 +111,12 @@ impl Switch<'_> {
     }
 
     /// Fences the tables; or says why that was refused, and nothing is fenced.
-    async fn fence(&mut self, deadline: Instant) -> Result<std::result::Result<SwitchTimes, String>> {
+    async fn raise(&mut self, deadline: Instant) -> Result<std::result::Result<SwitchTimes, String>> {
         let begun = Instant::now();
         let mut times = SwitchTimes::default();
         loop {
             let attempt = Instant::now();
-            let fenced = self.source.fence(self.source_conn, ATTEMPT).await;
+            let fenced = self.fence.raise(ATTEMPT).await;
             times.attempts += 1;
             times.blocked_ms += ms(attempt);
             match fenced {
@@ -130,10 +155,10 @@ impl Switch<'_> {
             _ => {
                 if all {
                     tracing::warn!("a switch was interrupted; the fence is taken away");
-                    self.source.unfence(self.source_conn).await?;
+                    self.fence.lower().await?;
                 }
                 let token = request.map(|r| r.token.as_str()).unwrap_or_default();
-                self.store.undo_switch(self.target_conn, token, "the switch was interrupted").await
+                self.verdict.undo(token, "the switch was interrupted").await
             }
         }
     }
@@ -142,14 +167,14 @@ impl Switch<'_> {
     /// for, since it would fence the tables after they were looked at.
     async fn is_fenced(&mut self) -> Result<bool> {
         let give_up = Instant::now() + 10 * ATTEMPT;
-        while self.source.is_fencing(self.source_conn).await? {
+        while self.fence.is_moving().await? {
             if Instant::now() >= give_up {
                 let why = "a statement of a former run that fences the tables still waits on the source";
                 return Err(Error::refused(why, "end it: KILL its connection on the source, and run again"));
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(self.source.fenced(self.source_conn).await?.iter().all(|f| *f))
+        self.fence.is_raised().await
     }
 
     async fn drain(
@@ -159,15 +184,15 @@ impl Switch<'_> {
         mut times: SwitchTimes,
     ) -> Result<()> {
         let fenced = Instant::now();
-        self.source.mark(self.source_conn, &Mark::Fence(request.token.clone())).await?;
+        self.fence.mark(&Mark::Fence(request.token.clone())).await?;
         let Some(position) = self.reached(&request.token, deadline).await else {
-            self.source.unfence(self.source_conn).await?;
+            self.fence.lower().await?;
             let why =
                 format!("the target did not reach the fence within {:.1} s", request.left.as_secs_f64());
-            return self.store.undo_switch(self.target_conn, &request.token, &why).await;
+            return self.verdict.undo(&request.token, &why).await;
         };
         times.drained_ms = ms(fenced);
         tracing::info!("switched at {position}: {times:?}");
-        self.store.finish_switch(self.target_conn, &request.token, &position, &times).await
+        self.verdict.finish(&request.token, &position, &times).await
     }
 }
