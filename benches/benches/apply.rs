@@ -4,15 +4,13 @@
 //! Native replication has fetched the whole backlog before its clock starts; the mover reads it from the source while
 //! its clock runs, and its clock includes starting and connecting. After each run the tables are compared by checksum.
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use converge_benches::lab::{self, Base, SCHEMA, Usage, median, print_table};
+use converge_benches::lab::{self, Base, Mover, Usage, median, print_table};
 use converge_benches::sysbench::{Mix, Tables};
 use converge_chaos::server::{LocalServer, ServerBinary};
-use converge_mover::workflow::{self, Options};
 use converge_mysql::{Flavor, MySqlGtidSet, Position, ServerInfo};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -78,7 +76,7 @@ struct Backlog {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(move_) = &arguments.mover {
-        return run_mover(&move_[0], &move_[1], &move_[2..]).await;
+        return lab::run_mover(move_).await;
     }
     let binary = lab::binary(Flavor::MySql)?;
     println!(
@@ -150,7 +148,7 @@ async fn record(binary: &ServerBinary, arguments: &Arguments, mix: Mix) -> Resul
     let (source, copy) = (start("source").await?, start("copy").await?);
     tables.fill(&source).await?;
     let (mut from, mut to) = (lab::connect(&source).await?, lab::connect(&copy).await?);
-    let mut mover = Mover::start(&source, &copy, &tables)?;
+    let mut mover = Mover::start(&source, &copy, &tables.names())?;
     wait("the copy", async || {
         mover.check()?;
         let query = "SELECT state FROM _converge.workflow";
@@ -246,49 +244,19 @@ async fn native_run(binary: &ServerBinary, backlog: &Backlog, workers: u32) -> R
     Ok(Run { seconds, server_cpu, process: None })
 }
 
-/// The mover's process, ended with its run.
-struct Mover(Child);
-
-impl Mover {
-    fn start(source: &LocalServer, target: &LocalServer, tables: &Tables) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--mover").args([source, target].map(|s| s.address(SCHEMA).to_url()));
-        Ok(Self(command.args(tables.names()).stdin(Stdio::null()).spawn()?))
-    }
-
-    fn check(&mut self) -> Result<()> {
-        ensure!(self.0.try_wait()?.is_none(), "the mover ended");
-        Ok(())
-    }
-}
-
-impl Drop for Mover {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 async fn converge_run(binary: &ServerBinary, backlog: &Backlog) -> Result<Run> {
     let (server, mut conn) = target(binary, backlog, "target").await?;
     let (before, begun) = (server_usage(&server)?, Instant::now());
-    let mut mover = Mover::start(&backlog.source, &server, &backlog.tables)?;
+    let mut mover = Mover::start(&backlog.source, &server, &backlog.tables.names())?;
     wait("the mover", async || {
         mover.check()?;
         applied(&mut conn, &backlog.end).await
     })
     .await?;
     let seconds = begun.elapsed().as_secs_f64();
-    let process = Some(Usage::of(mover.0.id())?);
+    let process = Some(Usage::of(mover.id())?);
     let server_cpu = server_usage(&server)?.cpu - before.cpu;
     drop(mover);
     check(&mut conn, backlog, "converge").await?;
     Ok(Run { seconds, server_cpu, process })
-}
-
-/// The move of the tables; its database is the one that both sides begin with.
-async fn run_mover(source: &str, target: &str, tables: &[String]) -> Result<()> {
-    let options = Options::new("bench", source.parse()?, target.parse()?, tables);
-    workflow::run(&options).await?;
-    Ok(())
 }

@@ -3,10 +3,11 @@
 //! Every contestant gets a server of its own with the same settings and the same rows; nothing here judges or compares.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions, discover};
+use converge_mover::workflow::{self, Options};
 use converge_mysql::{Connector, Flavor};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -74,6 +75,44 @@ impl Base {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let status = Command::new("cp").arg("-a").arg("--sparse=always").arg(from).arg(to).status()?;
     ensure!(status.success(), "cp {} {} failed", from.display(), to.display());
+    Ok(())
+}
+
+/// The mover in a process of its own, which ends with this value: the bench's program again, with `--mover`.
+pub struct Mover(Child);
+
+impl Mover {
+    /// Starts to move tables between the bench's databases.
+    pub fn start(source: &LocalServer, target: &LocalServer, tables: &[String]) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--mover").args([source, target].map(|s| s.address(SCHEMA).to_url()));
+        Ok(Self(command.args(tables).stdin(Stdio::null()).spawn()?))
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// An error if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        ensure!(self.0.try_wait()?.is_none(), "the mover ended");
+        Ok(())
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What that process does: `words` are the source's URL, the target's URL, and the tables.
+pub async fn run_mover(words: &[String]) -> Result<()> {
+    let [source, target, tables @ ..] = words else { bail!("--mover needs two URLs and tables") };
+    let options = Options::new("bench", source.parse()?, target.parse()?, tables);
+    workflow::run(&options).await?;
     Ok(())
 }
 

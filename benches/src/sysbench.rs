@@ -86,17 +86,45 @@ impl Tables {
     async fn session(&self, mut conn: Conn, session: u64, transactions: u64, mix: Mix) -> Result<()> {
         let mut random = self.random(self.count + session);
         for _ in 0..transactions {
-            let sql = self.transaction(session, mix, &mut random);
+            let sql = self.transaction((session, SESSIONS), mix, &mut random);
             conn.query_drop(sql).await?;
         }
         Ok(())
     }
 
-    fn transaction(&self, session: u64, mix: Mix, random: &mut ChaCha8Rng) -> String {
+    /// Runs transactions over so many sessions until the tables are fenced; each answers how many it committed.
+    pub async fn write_until_fenced(
+        &self,
+        server: &LocalServer,
+        sessions: u64,
+    ) -> Result<tokio::task::JoinSet<Result<u64>>> {
+        const NO_SUCH_TABLE: u16 = 1146;
+        let mut set = tokio::task::JoinSet::new();
+        for session in 0..sessions {
+            let (tables, mut conn) = (*self, lab::connect(server).await?);
+            let mut random = self.random(self.count + session);
+            set.spawn(async move {
+                for committed in 0.. {
+                    let sql = tables.transaction((session, sessions), Mix::Uniform, &mut random);
+                    match run_all(&mut conn, sql).await {
+                        Ok(()) => {}
+                        Err(mysql_async::Error::Server(e)) if e.code == NO_SUCH_TABLE => {
+                            return Ok(committed);
+                        }
+                        Err(e) => return Err(e.into()),
+                    }
+                }
+                Ok(0)
+            });
+        }
+        Ok(set)
+    }
+
+    fn transaction(&self, (session, sessions): (u64, u64), mix: Mix, random: &mut ChaCha8Rng) -> String {
         let range = if mix == Mix::Hot { self.rows.min(100) } else { self.rows };
         let mut table = || random.random_range(1..=self.count);
         let tables = [table(), table(), table()];
-        let mut id = || random.random_range(0..range / SESSIONS) * SESSIONS + session + 1;
+        let mut id = || random.random_range(0..range / sessions) * sessions + session + 1;
         let [a, b, c] = [id(), id(), id()];
         let mut sql = format!(
             "BEGIN; UPDATE sbtest{} SET k = k + 1 WHERE id = {a}; UPDATE sbtest{} SET c = '{}' WHERE id = {b}; \
@@ -123,6 +151,15 @@ impl Tables {
         }
         Ok(sums)
     }
+}
+
+/// Runs a packet of statements to its end: an error of a later statement shows only there.
+async fn run_all(conn: &mut Conn, sql: String) -> std::result::Result<(), mysql_async::Error> {
+    let mut result = conn.query_iter(sql).await?;
+    while !result.is_empty() {
+        result.collect::<mysql_async::Row>().await?;
+    }
+    result.drop_result().await
 }
 
 fn push_row(sql: &mut String, id: u64, rows: u64, random: &mut ChaCha8Rng) {
