@@ -99,22 +99,24 @@ impl Tables {
         sessions: u64,
     ) -> Result<tokio::task::JoinSet<Result<u64>>> {
         const NO_SUCH_TABLE: u16 = 1146;
+        const DEADLOCK: u16 = 1213;
         let mut set = tokio::task::JoinSet::new();
         for session in 0..sessions {
             let (tables, mut conn) = (*self, lab::connect(server).await?);
             let mut random = self.random(self.count + session);
             set.spawn(async move {
-                for committed in 0.. {
+                let mut committed = 0;
+                loop {
                     let sql = tables.transaction((session, sessions), Mix::Uniform, &mut random);
                     match run_all(&mut conn, sql).await {
-                        Ok(()) => {}
+                        Ok(()) => committed += 1,
                         Err(mysql_async::Error::Server(e)) if e.code == NO_SUCH_TABLE => {
                             return Ok(committed);
                         }
+                        Err(mysql_async::Error::Server(e)) if e.code == DEADLOCK => {}
                         Err(e) => return Err(e.into()),
                     }
                 }
-                Ok(0)
             });
         }
         Ok(set)
