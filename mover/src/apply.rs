@@ -30,7 +30,7 @@ const SEND_BYTES: usize = 4 << 20;
 /// Changes after which they are sent to the target, committed or not.
 const SEND_CHANGES: usize = 10_000;
 /// Bytes of changes that nothing else is held in memory beside.
-const HEAVY_BYTES: usize = 2 * SEND_BYTES;
+const HEAVY_BYTES: usize = SEND_BYTES + (1 << 20);
 /// Changes after which a target transaction is committed.
 const COMMIT_CHANGES: usize = 50_000;
 /// The longest that changes wait for others to share their commit, while the target is busy.
@@ -232,7 +232,7 @@ impl Reader<'_> {
     }
 
     async fn change(&mut self, change: Change) {
-        self.gate.change(&change, &self.tables[change.table()]);
+        self.gate.change(&change, &self.tables[change.table()], self.board);
         if self.uncommitted == 0 {
             self.oldest = Instant::now();
         }

@@ -18,7 +18,7 @@ pub enum Change {
     Update {
         /// Which table.
         table: usize,
-        /// The old row.
+        /// The old row. Of a table with a key, only the key's values count; others may be NULL whatever they were.
         before: Row,
         /// The new row.
         after: Row,
@@ -27,7 +27,7 @@ pub enum Change {
     Delete {
         /// Which table.
         table: usize,
-        /// The old row.
+        /// The old row, as that of an update.
         before: Row,
     },
 }

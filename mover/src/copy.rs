@@ -9,9 +9,10 @@ pub mod locking;
 pub mod naive;
 pub mod replica;
 pub mod snapshot;
+mod touched;
 pub mod watermark;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::schema::Table;
 use crate::source::ChunkReader;
 use crate::target::{ChunkRows, CopyProgress, Onto, Target};
-use crate::value::{Row, Value, row_weight};
+use crate::value::{Row, Value, key_of, row_weight};
 
 /// Which strategy a workflow uses. Each is explained at the top of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -172,6 +173,12 @@ impl Board {
     /// Waits until a chunk was posted since the last time that somebody waited.
     pub async fn posted(&self) {
         self.posted.notified().await;
+    }
+
+    /// The keys of a chunk's rows, if it is there.
+    fn keys(&self, id: ChunkId, columns: &[usize]) -> Option<HashSet<Vec<u8>>> {
+        let chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        chunks.get(&id).map(|chunk| chunk.rows.rows.iter().map(|row| key_of(row, columns)).collect())
     }
 
     /// Takes a chunk away, if it is there.

@@ -20,6 +20,7 @@ use std::collections::HashSet;
 
 use tokio::time::Instant;
 
+use super::touched::Touched;
 use super::{Board, Chunk, Job};
 use crate::change::{Change, ChunkId, Mark};
 use crate::error::Result;
@@ -50,7 +51,7 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
 /// The keys that the stream removed since a chunk's low mark.
 struct Since {
     id: ChunkId,
-    removed: HashSet<Vec<u8>>,
+    removed: Touched,
 }
 
 /// What the stream removed lately.
@@ -67,17 +68,17 @@ impl History {
         if let Mark::Low(id) = mark
             && !self.early.remove(id)
         {
-            self.open.push(Since { id: *id, removed: HashSet::new() });
+            self.open.push(Since { id: *id, removed: Touched::default() });
         }
     }
 
     /// Takes note of a change of a moved table.
-    pub fn change(&mut self, change: &Change, table: &Table) {
+    pub fn change(&mut self, change: &Change, table: &Table, board: &Board) {
         let Some(before) = change.before() else { return };
         for since in self.open.iter_mut().filter(|s| s.id.table == change.table()) {
             let key = key_of(before, &table.key);
             if change.after().is_none_or(|after| key_of(after, &table.key) != key) {
-                since.removed.insert(key);
+                since.removed.add(key, since.id, board, &table.key);
             }
         }
     }
@@ -89,7 +90,7 @@ impl History {
                 Some(at) => {
                     let Since { removed, .. } = self.open.swap_remove(at);
                     let key = &tables[id.table].key;
-                    chunk.rows.rows.retain(|row| !removed.contains(&key_of(row, key)));
+                    removed.remove_from(&mut chunk.rows.rows, key);
                 }
                 None => drop(self.early.insert(id)),
             }
@@ -111,11 +112,11 @@ mod tests {
     #[test]
     fn rows_removed_since_the_low_mark_are_left_out() {
         let (board, tables, mut history) = (Board::new(), [table()], History::default());
-        history.change(&delete(1), &tables[0]);
+        history.change(&delete(1), &tables[0], &board);
         history.mark(&Mark::Low(id(1)));
-        history.change(&delete(2), &tables[0]);
-        history.change(&Change::Update { table: 0, before: row(3, 0), after: row(4, 9) }, &tables[0]);
-        history.change(&Change::Update { table: 0, before: row(5, 0), after: row(5, 9) }, &tables[0]);
+        history.change(&delete(2), &tables[0], &board);
+        history.change(&Change::Update { table: 0, before: row(3, 0), after: row(4, 9) }, &tables[0], &board);
+        history.change(&Change::Update { table: 0, before: row(5, 0), after: row(5, 9) }, &tables[0], &board);
         board.post(id(1), chunk((1..=5).map(|k| row(k, 0)).collect()));
         let due = history.due(&board, &tables);
         assert_eq!(due[0].rows.rows, vec![row(1, 0), row(4, 0), row(5, 0)]);
@@ -128,7 +129,7 @@ mod tests {
         board.post(id(1), chunk(vec![row(1, 0)]));
         assert_eq!(history.due(&board, &tables)[0].rows.rows, vec![row(1, 0)]);
         history.mark(&Mark::Low(id(1)));
-        history.change(&delete(1), &tables[0]);
+        history.change(&delete(1), &tables[0], &board);
         assert!(history.open.is_empty() && history.early.is_empty());
     }
 }

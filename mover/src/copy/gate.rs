@@ -37,10 +37,10 @@ impl Gate {
     }
 
     /// Takes note of a change of a moved table.
-    pub fn change(&mut self, change: &Change, table: &Table) {
+    pub fn change(&mut self, change: &Change, table: &Table, board: &Board) {
         match self {
-            Self::Marks(windows) => windows.change(change, table),
-            Self::History(history) => history.change(change, table),
+            Self::Marks(windows) => windows.change(change, table, board),
+            Self::History(history) => history.change(change, table, board),
             Self::Open => {}
         }
     }

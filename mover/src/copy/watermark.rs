@@ -11,10 +11,9 @@
 //! Cost: two small commits on the source per chunk; no locks, no long snapshot. Privileges on the source: SELECT,
 //! REPLICATION SLAVE, and INSERT and UPDATE on the mover's own table.
 
-use std::collections::HashSet;
-
 use tokio::time::Instant;
 
+use super::touched::Touched;
 use super::{Board, Chunk, Job};
 use crate::change::{Change, ChunkId, Mark};
 use crate::error::Result;
@@ -47,7 +46,7 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
 /// The time between two marks, as the stream sees it.
 struct Window {
     id: ChunkId,
-    touched: HashSet<Vec<u8>>,
+    touched: Touched,
     closed: bool,
 }
 
@@ -64,7 +63,7 @@ impl Windows {
             Mark::Low(id) => {
                 // An attempt that was given up never closes its window.
                 self.open.retain(|w| w.id.table != id.table || w.closed);
-                self.open.push(Window { id: *id, touched: HashSet::new(), closed: false });
+                self.open.push(Window { id: *id, touched: Touched::default(), closed: false });
             }
             Mark::High(id) => self.open.iter_mut().filter(|w| w.id == *id).for_each(|w| w.closed = true),
             Mark::Fence(_) | Mark::Copied(_) => {}
@@ -72,10 +71,10 @@ impl Windows {
     }
 
     /// Takes note of a change of a moved table.
-    pub fn change(&mut self, change: &Change, table: &Table) {
+    pub fn change(&mut self, change: &Change, table: &Table, board: &Board) {
         for window in self.open.iter_mut().filter(|w| !w.closed && w.id.table == change.table()) {
             for row in change.before().into_iter().chain(change.after()) {
-                window.touched.insert(key_of(row, &table.key));
+                window.touched.add(key_of(row, &table.key), window.id, board, &table.key);
             }
         }
     }
@@ -87,7 +86,7 @@ impl Windows {
         let ready = |window: Window| {
             let mut chunk = board.take(window.id)?;
             let key = &tables[window.id.table].key;
-            chunk.rows.rows.retain(|row| !window.touched.contains(&key_of(row, key)));
+            window.touched.remove_from(&mut chunk.rows.rows, key);
             Some(chunk)
         };
         Vec::from_iter(closed).into_iter().filter_map(ready).collect()
@@ -103,13 +102,13 @@ mod tests {
     fn rows_touched_between_the_marks_are_left_to_the_stream() {
         let (board, tables, mut windows) = (Board::new(), [table()], Windows::default());
         board.post(id(1), chunk((1..=5).map(|k| row(k, 0)).collect()));
-        windows.change(&Change::Delete { table: 0, before: row(1, 0) }, &tables[0]);
+        windows.change(&Change::Delete { table: 0, before: row(1, 0) }, &tables[0], &board);
         windows.mark(&Mark::Low(id(1)));
-        windows.change(&Change::Delete { table: 0, before: row(2, 0) }, &tables[0]);
-        windows.change(&Change::Update { table: 0, before: row(3, 0), after: row(4, 9) }, &tables[0]);
+        windows.change(&Change::Delete { table: 0, before: row(2, 0) }, &tables[0], &board);
+        windows.change(&Change::Update { table: 0, before: row(3, 0), after: row(4, 9) }, &tables[0], &board);
         assert!(windows.due(&board, &tables).is_empty());
         windows.mark(&Mark::High(id(1)));
-        windows.change(&Change::Delete { table: 0, before: row(5, 0) }, &tables[0]);
+        windows.change(&Change::Delete { table: 0, before: row(5, 0) }, &tables[0], &board);
         let due = windows.due(&board, &tables);
         assert_eq!(due[0].rows.rows, vec![row(1, 0), row(5, 0)]);
     }

@@ -1,6 +1,6 @@
 //! The source's row binary log as a stream of changes.
 //!
-//! A task of its own reads and decodes ahead by a bounded number of events. It never decides that an event may be
+//! A task of its own reads and decodes ahead, by a bounded number of events and of bytes. It never decides that an event may be
 //! skipped because of where the copy stands; what it leaves out are other tables' rows and nothing else. Whatever it
 //! cannot read ends the stream with an error.
 
@@ -12,7 +12,7 @@ use converge_mysql::{Error as ServerError, FilePosition, Position};
 use futures_util::StreamExt;
 use mysql_async::BinlogStream;
 use mysql_common::binlog::events::{Event, GtidEvent, TableMapEvent};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::bytes::Bytes;
@@ -40,13 +40,20 @@ pub fn heartbeat() -> Duration {
     (silence() / 5).min(Duration::from_secs(2))
 }
 
-/// Decoded events read ahead of the applier.
+/// Decoded binlog events read ahead of the applier.
 const READ_AHEAD: usize = 64;
+/// Bytes of values read ahead of the applier, unless one event alone has more.
+const READ_AHEAD_BYTES: u32 = 4 << 20;
+
+/// What one binlog event was decoded to, and its share of the bytes read ahead.
+type Batch = (Vec<StreamEvent>, Option<OwnedSemaphorePermit>);
 
 /// The receiving end of the reading task. Dropping it ends the task and its connection.
 pub struct ServerStream {
-    events: mpsc::Receiver<Result<Vec<StreamEvent>>>,
+    events: mpsc::Receiver<Result<Batch>>,
     current: std::vec::IntoIter<StreamEvent>,
+    /// Given back once the last of `current` was taken care of, which is when the next event is asked for.
+    share: Option<OwnedSemaphorePermit>,
     task: JoinHandle<()>,
 }
 
@@ -55,16 +62,31 @@ impl ServerStream {
     pub fn start(stream: BinlogStream, position: &Position, tables: Arc<[Table]>, workflow: &str) -> Self {
         let (sender, events) = mpsc::channel(READ_AHEAD);
         let mut reader = Reader::new(stream, position, tables, workflow);
+        let bytes = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
         let task = tokio::spawn(async move {
             loop {
                 let batch = reader.next_batch().await;
                 let failed = batch.is_err();
-                if sender.send(batch).await.is_err() || failed {
+                let share = match &batch {
+                    Ok(events) => share(&bytes, events).await,
+                    Err(_) => None,
+                };
+                let all = share.as_ref().is_some_and(|s| s.num_permits() == READ_AHEAD_BYTES as usize);
+                if sender.send(batch.map(|events| (events, share))).await.is_err() || failed {
                     return;
+                }
+                if all {
+                    // Beside an event of this size nothing else is read.
+                    let _ = bytes.acquire_many(READ_AHEAD_BYTES).await;
                 }
             }
         });
-        Self { events, current: Vec::new().into_iter(), task }
+        Self { events, current: Vec::new().into_iter(), share: None, task }
+    }
+
+    fn begin(&mut self, (events, share): Batch) {
+        self.current = events.into_iter();
+        self.share = share;
     }
 
     /// The next event, if one was read already.
@@ -73,8 +95,9 @@ impl ServerStream {
             if let Some(event) = self.current.next() {
                 return Some(Ok(event));
             }
+            self.share = None;
             match self.events.try_recv() {
-                Ok(Ok(batch)) => self.current = batch.into_iter(),
+                Ok(Ok(batch)) => self.begin(batch),
                 Ok(Err(e)) => return Some(Err(e)),
                 Err(_) => return None,
             }
@@ -87,12 +110,25 @@ impl ServerStream {
             if let Some(event) = self.current.next() {
                 return Ok(event);
             }
+            self.share = None;
             match self.events.recv().await {
-                Some(batch) => self.current = batch?.into_iter(),
+                Some(batch) => self.begin(batch?),
                 None => return Err(lost("the reading task ended")),
             }
         }
     }
+}
+
+/// Waits until these events may be held in memory.
+async fn share(bytes: &Arc<Semaphore>, events: &[StreamEvent]) -> Option<OwnedSemaphorePermit> {
+    let weight = |event: &StreamEvent| match event {
+        StreamEvent::Change(change) => change.weight(),
+        _ => 0,
+    };
+    let weight: usize = events.iter().map(weight).sum();
+    let permits = u32::try_from(weight).unwrap_or(READ_AHEAD_BYTES).min(READ_AHEAD_BYTES);
+    // The semaphore is never closed, so that the error cannot happen.
+    bytes.clone().acquire_many_owned(permits).await.ok()
 }
 
 impl Drop for ServerStream {
@@ -274,12 +310,15 @@ impl Reader {
         }
         let mut bytes = Bytes::new(images);
         while !bytes.is_empty() {
-            let first = plan.read(&mut bytes)?;
             let table = plan.table;
             let change = match operation {
-                0 => Change::Insert { table, after: first },
-                1 => Change::Update { table, before: first, after: plan.read(&mut bytes)? },
-                _ => Change::Delete { table, before: first },
+                0 => Change::Insert { table, after: plan.read(&mut bytes)? },
+                1 => Change::Update {
+                    table,
+                    before: plan.read_before(&mut bytes)?,
+                    after: plan.read(&mut bytes)?,
+                },
+                _ => Change::Delete { table, before: plan.read_before(&mut bytes)? },
             };
             if moved {
                 self.transaction.changes += 1;

@@ -60,6 +60,7 @@ pub struct Plan {
     pub table: usize,
     wires: Vec<(Wire, Option<usize>)>,
     stored: usize,
+    key: Vec<usize>,
 }
 
 /// Why a row could not be read.
@@ -92,7 +93,7 @@ impl Plan {
             })?;
             wires.push((wire, *stored));
         }
-        Ok(Self { table: index, wires, stored: table.columns.len() })
+        Ok(Self { table: index, wires, stored: table.columns.len(), key: table.key.clone() })
     }
 
     /// The number of columns of a row image.
@@ -102,6 +103,16 @@ impl Plan {
 
     /// Reads one full row image: a NULL bitmap, then the values that are not NULL.
     pub fn read(&self, bytes: &mut Bytes<'_>) -> Result<Row, BadRow> {
+        self.read_columns(bytes, |_| true)
+    }
+
+    /// Reads the image of a row that is no more: of a table with a key only the key's values, which say all that the
+    /// target needs to know, and NULL for the others.
+    pub fn read_before(&self, bytes: &mut Bytes<'_>) -> Result<Row, BadRow> {
+        self.read_columns(bytes, |column| self.key.is_empty() || self.key.contains(&column))
+    }
+
+    fn read_columns(&self, bytes: &mut Bytes<'_>, wanted: impl Fn(usize) -> bool) -> Result<Row, BadRow> {
         let nulls = bytes.take(self.wires.len().div_ceil(8))?;
         let mut row = vec![Value::Null; self.stored];
         for (i, (wire, stored)) in self.wires.iter().enumerate() {
@@ -109,8 +120,8 @@ impl Plan {
                 continue;
             }
             match stored {
-                Some(stored) => row[*stored] = wire.read(bytes)?,
-                None => wire.skip(bytes)?,
+                Some(stored) if wanted(*stored) => row[*stored] = wire.read(bytes)?,
+                _ => wire.skip(bytes)?,
             }
         }
         Ok(row)
@@ -163,6 +174,9 @@ impl Wire {
             Self::Prefixed(n) | Self::Padded { prefix: n, .. } | Self::Json { prefix: n, .. } => {
                 prefixed(bytes, *n)?;
             }
+            Self::Time(digits) => drop(bytes.take(3 + usize::from(digits.div_ceil(2)))?),
+            Self::DateTime(digits) => drop(bytes.take(5 + usize::from(digits.div_ceil(2)))?),
+            Self::Timestamp(digits) => drop(bytes.take(4 + usize::from(digits.div_ceil(2)))?),
             other => {
                 other.read(bytes)?;
             }

@@ -6,7 +6,7 @@ use super::{ChunkRows, equal};
 use crate::apply::plan::{Operation, Step};
 use crate::key_range::{push_after, push_comparison, push_through};
 use crate::schema::{Kind, Table};
-use crate::value::{Row, Value};
+use crate::value::{Row, Value, row_weight};
 
 /// How many rows a statement must say that it touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,8 @@ fn update(table: &Table, row: &Row) -> Statement {
 pub fn insert(table: &Table, verb: &str, rows: &[Row], expect: Expect) -> Statement {
     let names: Vec<String> = table.columns.iter().map(|c| quote::ident(&c.name)).collect();
     let mut sql = format!("{verb} INTO {} ({}) VALUES ", table.qualified(), names.join(",")).into_bytes();
+    // Growing by halves would hold a large row twice.
+    sql.reserve(rows.iter().map(|row| row_weight(row) + row.len()).sum());
     for (i, row) in rows.iter().enumerate() {
         sql.extend_from_slice(if i > 0 { b",(" } else { b"(" });
         for (j, (column, value)) in table.columns.iter().zip(row).enumerate() {

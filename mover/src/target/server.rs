@@ -35,6 +35,8 @@ pub struct ServerTarget {
     /// Whether new rows can be given a name; the function VALUES() draws a warning where they can.
     alias: bool,
     in_transaction: bool,
+    /// Bytes of statements in the open transaction.
+    sent: u64,
     /// The server's `max_allowed_packet`.
     largest_packet: usize,
     /// The position being applied, for messages.
@@ -68,7 +70,7 @@ impl ServerTarget {
             in_place.push(render::has_other_columns(table) && only_key_is_unique(&mut conn, table).await?);
         }
         let at = String::new();
-        Ok(Self { conn, store, tables, in_place, alias, in_transaction: false, largest_packet, at })
+        Ok(Self { conn, store, tables, in_place, alias, in_transaction: false, sent: 0, largest_packet, at })
     }
 
     async fn begin(&mut self) -> Result<()> {
@@ -82,21 +84,11 @@ impl ServerTarget {
     }
 
     /// Sends statements in few packets and holds every answer against what it must be.
-    async fn send(&mut self, statements: Vec<Statement>) -> Result<()> {
-        let mut rest = statements.as_slice();
+    async fn send(&mut self, mut statements: Vec<Statement>) -> Result<()> {
+        let mut rest = statements.as_mut_slice();
         while !rest.is_empty() {
-            let mut packet = Vec::new();
-            let mut n = 0;
-            for statement in rest.iter().take(MOST_STATEMENTS) {
-                let full = packet.len() + statement.sql.len() > MOST_BYTES.min(self.largest_packet / 2);
-                if n > 0 && (full || statement.alone || rest[n - 1].alone) {
-                    break;
-                }
-                packet.extend_from_slice(if n > 0 { b";" } else { b"" });
-                packet.extend_from_slice(&statement.sql);
-                n += 1;
-            }
-            let (now, later) = rest.split_at(n);
+            let (packet, n) = first_packet(rest, MOST_BYTES.min(self.largest_packet / 2));
+            let (now, later) = rest.split_at_mut(n);
             self.send_packet(packet, now).await?;
             rest = later;
         }
@@ -105,6 +97,7 @@ impl ServerTarget {
 
     async fn send_packet(&mut self, packet: Vec<u8>, statements: &[Statement]) -> Result<()> {
         self.check_size(&packet)?;
+        self.sent += packet.len() as u64;
         let answers = within(TIMEOUT, "writing rows", answers(&mut self.conn, packet, statements.len()))
             .await
             .on_target()?;
@@ -209,6 +202,13 @@ fn lock_wait() -> Duration {
     patient(Duration::from_secs(30)) * 2 / 3
 }
 
+/// How long a commit may take. A server writes a large transaction into its binary log then, and says nothing
+/// meanwhile: to take that for an outage would begin it again, for ever.
+fn commit_timeout(sent: u64) -> Duration {
+    const LARGE: u64 = 16 << 20;
+    TIMEOUT + Duration::from_secs(if sent > LARGE { sent >> 20 } else { 0 })
+}
+
 /// Rows in runs that make statements of a bounded size.
 fn parts(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     let mut rest = rows;
@@ -228,6 +228,28 @@ fn parts(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
         rest = later;
         (!part.is_empty()).then_some(part)
     })
+}
+
+/// The packet of the first of these statements, and how many are in it. A large statement moves into it, but for its
+/// beginning: two copies of a large row are one too many.
+fn first_packet(statements: &mut [Statement], limit: usize) -> (Vec<u8>, usize) {
+    const SHOWN: usize = 2000;
+    if let Some(first) = statements.first_mut().filter(|first| first.sql.len() > limit) {
+        let beginning = first.sql[..first.sql.len().min(SHOWN)].to_vec();
+        return (std::mem::replace(&mut first.sql, beginning), 1);
+    }
+    let mut packet = Vec::new();
+    let mut n = 0;
+    for statement in statements.iter().take(MOST_STATEMENTS) {
+        let full = packet.len() + statement.sql.len() > limit;
+        if n > 0 && (full || statement.alone || statements[n - 1].alone) {
+            break;
+        }
+        packet.extend_from_slice(if n > 0 { b";" } else { b"" });
+        packet.extend_from_slice(&statement.sql);
+        n += 1;
+    }
+    (packet, n)
 }
 
 struct Answer {
@@ -301,8 +323,8 @@ impl Target for ServerTarget {
             return Ok(());
         }
         self.begin().await?;
-        let statements =
-            steps.iter().map(|step| render::step(&self.tables[step.table], step, self.alias)).collect();
+        let render = |step: Step| render::step(&self.tables[step.table], &step, self.alias);
+        let statements = steps.into_iter().map(render).collect();
         self.send(statements).await
     }
 
@@ -358,8 +380,9 @@ impl Target for ServerTarget {
                 return Err(self.store.taken_over());
             }
         }
-        within(TIMEOUT, "committing", self.conn.query_drop("COMMIT")).await.on_target()?;
-        self.in_transaction = false;
+        let bound = commit_timeout(self.sent);
+        within(bound, "committing", self.conn.query_drop("COMMIT")).await.on_target()?;
+        (self.in_transaction, self.sent) = (false, 0);
         if let Some(position) = &checkpoint.position {
             self.at = position.to_string();
         }
@@ -378,6 +401,22 @@ pub fn creation(definition: &str, source: &str, schema: &str, name: &str) -> Opt
 mod tests {
     use super::*;
     use crate::value::Value;
+
+    #[test]
+    fn a_large_statement_is_moved_but_for_its_beginning() {
+        let statement =
+            |n: usize| Statement { sql: vec![b'x'; n], expect: Expect::Any, enum_zero: false, alone: false };
+        let mut statements = [statement(10), statement(10), statement(5000)];
+        assert_eq!(first_packet(&mut statements, 100), (b"xxxxxxxxxx;xxxxxxxxxx".to_vec(), 2));
+        assert_eq!(first_packet(&mut statements[2..], 100), (vec![b'x'; 5000], 1));
+        assert_eq!(statements[2].sql.len(), 2000);
+    }
+
+    #[test]
+    fn a_large_transaction_may_commit_for_longer() {
+        assert_eq!(commit_timeout(1 << 20), TIMEOUT);
+        assert!(commit_timeout(2 << 30) > Duration::from_secs(2000));
+    }
 
     #[test]
     fn duplicates_are_read_in_any_language() {

@@ -14,6 +14,7 @@ pub struct Mover {
     target: String,
     tables: String,
     extra: Vec<String>,
+    exact_memory: bool,
 }
 
 #[allow(dead_code)]
@@ -32,6 +33,7 @@ impl Mover {
             target: target.into(),
             tables: tables.into(),
             extra: Vec::new(),
+            exact_memory: false,
         }
     }
 
@@ -41,8 +43,17 @@ impl Mover {
         self
     }
 
+    /// Has glibc give large blocks back at once, so that the peak is what the mover itself holds.
+    pub fn with_exact_memory(mut self) -> Self {
+        self.exact_memory = true;
+        self
+    }
+
     fn run_command(&self) -> Command {
         let mut command = converge();
+        if self.exact_memory {
+            command.env("MALLOC_MMAP_THRESHOLD_", "131072");
+        }
         command.args(["move", "run", "w", "--source", &self.source, "--target", &self.target]);
         command.args(["--tables", &self.tables]).args(&self.extra);
         command
@@ -59,6 +70,14 @@ impl Mover {
     /// Runs it to its end, which must come.
     pub fn run(&self) -> Output {
         self.run_command().output().unwrap()
+    }
+
+    /// The most memory that the process has had resident, in MiB.
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.child.as_ref().expect("a running mover").id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("a peak");
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
     }
 
     /// SIGKILL.
