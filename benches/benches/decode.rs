@@ -96,7 +96,9 @@ fn inserts(plan: &Plan, data: &[u8]) -> Vec<Change> {
 fn updates(plan: &Plan, data: &[u8]) -> Vec<Change> {
     let (mut bytes, mut out) = (Bytes::new(data), Vec::with_capacity(ROWS as usize));
     while !bytes.is_empty() {
-        let (before, after) = (next(plan, &mut bytes), next(plan, &mut bytes));
+        // Of the row before the stream reads the key only.
+        let before = plan.read_before(&mut bytes).unwrap_or_else(|e| panic!("{e:?}"));
+        let after = next(plan, &mut bytes);
         out.push(Change::Update { table: 0, before, after });
     }
     out
