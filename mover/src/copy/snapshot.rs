@@ -13,7 +13,8 @@
 //! the rows that it wrote are removed from the target, provided that there are exactly as many as it says it wrote.
 //!
 //! Cost: the source keeps old row versions for as long as the copy takes, and must keep its binary logs for as long;
-//! the stream is behind by that time when it begins. Privileges on the source: as for the watermark; on MySQL also
+//! the stream is behind by that time when it begins. A statement that alters a table waits until its copy is over, and
+//! whoever uses the table waits behind that statement. Privileges on the source: as for the watermark; on MySQL also
 //! LOCK TABLES. On the target: DROP, for the TRUNCATE TABLE of an interrupted copy.
 
 use converge_mysql::Position;

@@ -17,6 +17,10 @@ use crate::value::{Row, Value};
 
 /// Seconds that a locking read waits for others, while they wait for the rows it has.
 const LOCK_WAIT: u32 = 2;
+/// Seconds after which the source lets rows go that are locked by a mover which vanished from the network.
+const LOCKED_FOR: u32 = 120;
+/// Seconds that a connection without locks may be idle.
+const IDLE: u32 = 28_800;
 
 /// A server, the tables that are moved away from it, and the workflow that does it.
 #[derive(Clone)]
@@ -64,7 +68,9 @@ impl ServerSource {
             TIMEOUT,
             "setting up a session",
             // A copy that goes slowly leaves its connection idle for long.
-            conn.query_drop("SET SESSION sql_mode = '', character_set_results = NULL, wait_timeout = 28800"),
+            conn.query_drop(format!(
+                "SET SESSION sql_mode = '', character_set_results = NULL, wait_timeout = {IDLE}"
+            )),
         )
         .await
         .on_source()?;
@@ -182,14 +188,13 @@ impl Source for ServerSource {
     }
 
     async fn snapshot(&self, tables: &[usize]) -> Result<(ServerReader, Position)> {
-        let mut conn = self.connect().await?;
+        let (mut conn, mut other) = (self.connect().await?, self.control().await?);
+        let tables: Vec<&Table> = tables.iter().map(|&i| &self.tables[i]).collect();
         let position = match self.info.flavor {
             Flavor::MariaDb => snapshot::open(&mut conn).await?,
-            Flavor::MySql => {
-                let tables: Vec<&Table> = tables.iter().map(|&i| &self.tables[i]).collect();
-                snapshot::open_locked(&mut conn, &mut self.control().await?, &self.info, &tables).await?
-            }
+            Flavor::MySql => snapshot::open_locked(&mut conn, &mut other, &self.info, &tables).await?,
         };
+        snapshot::check_form(&mut other, &tables).await?;
         Ok((self.reader_over(conn).await?, position))
     }
 
@@ -265,7 +270,7 @@ impl ChunkReader for ServerReader {
     async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
         // Gaps need no locks, and without them inserts go on.
         for statement in [
-            format!("SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT}"),
+            format!("SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT}, wait_timeout = {LOCKED_FOR}"),
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
             "START TRANSACTION".to_owned(),
         ] {
@@ -284,7 +289,10 @@ impl ChunkReader for ServerReader {
         let table = &self.tables[table];
         let what = format!("reading {}", table.qualified());
         let query = chunk::scan_query(table);
-        let mut result = within(TIMEOUT, &what, self.conn.exec_iter(query, ())).await.on_source()?;
+        let mut result = within(TIMEOUT, &what, self.conn.exec_iter(query, ()))
+            .await
+            .on_source()
+            .map_err(snapshot::altered)?;
         let mut rows = Vec::new();
         while let Some(row) = within(TIMEOUT, &what, result.next()).await.on_source()? {
             let (row, typed) = chunk_row(table, row)?;
@@ -300,7 +308,9 @@ impl ChunkReader for ServerReader {
     }
 
     async fn release(&mut self) -> Result<()> {
-        self.execute("letting a chunk's locks go", "ROLLBACK").await
+        let what = "letting a chunk's locks go";
+        self.execute(what, "ROLLBACK").await?;
+        self.execute(what, &format!("SET SESSION wait_timeout = {IDLE}")).await
     }
 }
 
@@ -313,7 +323,8 @@ impl ServerReader {
         let table = &self.tables[table];
         let what = format!("reading a chunk of {}", table.qualified());
         // A prepared statement answers in binary form: FLOAT loses digits in text form.
-        let rows: Vec<ServerRow> = within(TIMEOUT, &what, self.conn.exec(query, ())).await.on_source()?;
+        let rows: Vec<ServerRow> =
+            within(TIMEOUT, &what, self.conn.exec(query, ())).await.on_source().map_err(snapshot::altered)?;
         if let Some(guard) = &mut self.guard {
             guard.check(&mut self.conn, table).await?;
         }

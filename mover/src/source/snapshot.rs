@@ -11,11 +11,13 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::TIMEOUT;
-use crate::error::{Error, OnSide, Result};
+use crate::error::{Error, OnSide, Result, Side};
 use crate::schema::Table;
 
 /// Seconds that the lock is waited for; writers wait as long.
 const LOCK_WAIT: u32 = 3;
+/// Seconds after which the source lets the lock of a mover go that vanished from the network.
+const LOCKED_FOR: u32 = 30;
 /// Times that the lock is tried.
 const TRIES: u32 = 10;
 /// How long writers go on before the next try.
@@ -69,8 +71,35 @@ pub async fn open_locked(
     Ok(position)
 }
 
+/// What to do when a table was altered in a copy that cannot go on.
+const ANEW: &str = "cancel the workflow, drop the tables that it made on the target, and start it again";
+
+/// Refuses tables whose definition is not the recorded one when a snapshot was opened: the statement that changed them
+/// may stand before it, where the stream does not come by.
+pub async fn check_form(conn: &mut Conn, tables: &[&Table]) -> Result<()> {
+    for table in tables {
+        let now = Table::read(conn, Side::Source, &table.schema, &table.name).await?;
+        if !now.is_some_and(|now| now.same_form(table)) {
+            let what = format!("{} was altered before its rows were read from a snapshot", table.qualified());
+            return Err(Error::refused(what, ANEW));
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot does not outlive a change of the table's definition.
+pub fn altered(error: Error) -> Error {
+    match &error {
+        Error::Server { side: Side::Source, error: e } if e.server_code() == Some(1412) => {
+            Error::refused(format!("a table was altered while its rows were read from a snapshot: {e}"), ANEW)
+        }
+        _ => error,
+    }
+}
+
 async fn lock(conn: &mut Conn, tables: &[&Table]) -> Result<()> {
-    execute(conn, &format!("SET SESSION lock_wait_timeout = {LOCK_WAIT}")).await?;
+    let bounds = format!("SET SESSION lock_wait_timeout = {LOCK_WAIT}, wait_timeout = {LOCKED_FOR}");
+    execute(conn, &bounds).await?;
     let names: Vec<String> = tables.iter().map(|t| format!("{} READ", t.qualified())).collect();
     let statement = format!("LOCK TABLES {}", names.join(", "));
     let mut tries = 1;

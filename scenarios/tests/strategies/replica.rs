@@ -8,7 +8,7 @@ use super::mover::Mover;
 use super::{assert_equal, connect, execute, hostile, support, until};
 
 /// A replica of a source that nobody has written to yet. Nothing is written to it but by replication.
-async fn replica_of(source: &LocalServer, extra: &[&str]) -> LocalServer {
+pub async fn replica_of(source: &LocalServer, extra: &[&str]) -> LocalServer {
     let binary = source.binary();
     let extra = ["--log-slave-updates=ON"].iter().chain(extra).map(ToString::to_string).collect();
     let options = ServerOptions { extra, ..ServerOptions::named("replica") };
