@@ -3,11 +3,13 @@
 mod equal;
 mod render;
 mod server;
+mod translate;
 
 use std::time::Duration;
 
 pub use render::{Expect, Statement};
 pub use server::{ServerTarget, creation};
+pub use translate::{Dialect, translate};
 
 use converge_mysql::Position;
 

@@ -4,6 +4,7 @@
 //! ends it, and the next one begins at the checkpoint; there is no other recovery. Errors that a new session cannot
 //! cure are recorded in the target and end the run.
 
+mod creation;
 mod definition;
 mod replica;
 mod session;

@@ -12,7 +12,7 @@ mod mover;
 #[path = "support/servers.rs"]
 mod support;
 
-use cases::{COMMON, Case, MARIADB, MYSQL, REFUSED};
+use cases::{COMMON, Case, LACKING, MARIADB, MYSQL, REFUSED};
 use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::{Connector, Flavor};
 use judge::ident;
@@ -244,6 +244,16 @@ async fn values_cross_from_mariadb_to_mariadb() {
     between(Flavor::MariaDb, Flavor::MariaDb, &[]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn values_cross_from_mysql_to_mariadb() {
+    between(Flavor::MySql, Flavor::MariaDb, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_cross_from_mariadb_to_mysql() {
+    between(Flavor::MariaDb, Flavor::MySql, &[]).await;
+}
+
 /// A move of one table must be refused before anything is written, and say these words.
 fn assert_refused(source: &LocalServer, target: &LocalServer, table: &str, words: &[&str]) {
     let output = Mover::new(source, target, table).run();
@@ -266,5 +276,28 @@ async fn what_cannot_cross_is_refused_by_name() {
                 assert_refused(&source, &target, table, words);
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_other_product_lacks_is_refused_by_column() {
+    for (from, to, refused) in
+        [(Flavor::MySql, Flavor::MariaDb, LACKING[0]), (Flavor::MariaDb, Flavor::MySql, LACKING[1])]
+    {
+        let (Some(from), Some(to)) = (binary(from), binary(to)) else { continue };
+        let (source, mut s) = source_of(&from, &[]).await;
+        let target = support::start(&to, "target").await;
+        let mut t = connect(&target).await;
+        for (i, (columns, word)) in refused.iter().enumerate() {
+            let table = format!("lacking{i}");
+            run(
+                &mut s,
+                &format!("CREATE TABLE {table} (id INT PRIMARY KEY, {columns}) CHARACTER SET utf8mb4"),
+            )
+            .await;
+            assert_refused(&source, &target, &table, &[word, &format!("`shop`.`{table}`")]);
+        }
+        let made: Vec<String> = t.query("SHOW TABLES").await.unwrap();
+        assert!(made.is_empty(), "made in spite of a refusal: {made:?}");
     }
 }

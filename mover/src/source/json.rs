@@ -145,8 +145,20 @@ fn push(out: &mut String, number: impl std::fmt::Display) {
     let _ = write!(out, "{number}");
 }
 
+/// The shortest text that reads back the same, in the server's choice between digits and an exponent.
 fn push_double(out: &mut String, value: f64) {
-    let _ = write!(out, "{value:?}");
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    if (-15..=14).contains(&exponent) || exponent == 15 && digits == 17 {
+        push(out, value);
+        if value.fract() == 0.0 {
+            out.push_str(".0");
+        }
+    } else {
+        out.push_str(&scientific);
+    }
 }
 
 fn literal(code: u8) -> Result<&'static str> {
@@ -238,6 +250,11 @@ pub(super) fn push_string(out: &mut String, bytes: &[u8]) -> Result<()> {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
             c if (c as u32) < 0x20 => {
                 let _ = write!(out, "\\u{:04x}", c as u32);
             }
@@ -325,8 +342,33 @@ mod tests {
         let mut double = vec![DOUBLE];
         double.extend(1f64.to_le_bytes());
         assert_eq!(text(&double), "1.0");
-        assert_eq!(text(&[STRING, 3, b'a', b'"', b'\n']), "\"a\\\"\\u000a\"");
+        assert_eq!(text(&[STRING, 3, b'a', b'"', b'\n']), "\"a\\\"\\n\"");
         assert_eq!(text(&[]), "null");
+    }
+
+    #[test]
+    fn doubles_look_as_the_server_prints_them() {
+        // Each as MySQL 9.7 printed it.
+        for printed in [
+            "0.0",
+            "-0.0",
+            "1.0",
+            "-1.5",
+            "1e15",
+            "1e22",
+            "1e-16",
+            "0.000000000000001234",
+            "100000000000000.0",
+            "1234567890123456.8",
+            "1.2345678901234568e17",
+            "5e-324",
+            "0.0000001",
+            "1e300",
+        ] {
+            let mut out = String::new();
+            push_double(&mut out, printed.parse().unwrap());
+            assert_eq!(out, *printed);
+        }
     }
 
     #[test]
@@ -374,6 +416,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn doubles_read_back(value in prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO) {
+            let mut out = String::new();
+            push_double(&mut out, value);
+            prop_assert!(out.contains(['.', 'e']));
+            prop_assert_eq!(out.parse::<f64>().unwrap().to_bits(), value.to_bits());
+        }
+
         #[test]
         fn any_bytes_end_in_text_or_an_error(document in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = to_value(&document);

@@ -10,7 +10,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::replica::Replica;
-use super::{Options, definition};
+use super::{Options, creation, definition};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight;
 use crate::schema::Table;
@@ -89,9 +89,11 @@ pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
         let (connector, name) = (source_connector.clone(), &workflow.name);
         ServerSource::new(connector, source_info, name, tables.into(), run.wrapping_add(2))
     };
-    let (tables, passing) =
+    let (mut tables, passing) =
         define(options, &store, (&mut source, &source_info), &mut target, &workflow, &mut resumed, stream)
             .await?;
+    let names: Vec<&str> = workflow.tables.iter().map(|t| t.target.as_str()).collect();
+    creation::mark_json_as_text(&mut target, &workflow.target_schema, &mut tables, &names).await?;
     let target_tables = tables
         .iter()
         .zip(&workflow.tables)
@@ -277,11 +279,18 @@ async fn create(
         let table =
             Table::read(source, Side::Source, from, name).await?.ok_or_else(|| missing(from, name))?;
         findings.extend(preflight::source_table(source, source_info, &table).await?);
+        findings.extend(creation::losses(&table, source_info.flavor, target_info.flavor));
         findings.extend(preflight::no_key(&table, options.allow_no_key));
         let there = Table::read(target, Side::Target, to, new_name).await?;
         match &there {
             Some(there) => findings.extend(preflight::target_table(target, &table, there).await?),
-            None => absent.push((name, new_name)),
+            None => {
+                let (from, to) = ((from.as_str(), name.as_str()), (to.as_str(), new_name.as_str()));
+                match creation::statement((source, source_info), (target, target_info), from, to).await? {
+                    Ok(statement) => absent.push((new_name, statement)),
+                    Err(why) => findings.extend(why),
+                }
+            }
         }
         states.push(TableState {
             source: name.clone(),
@@ -293,8 +302,8 @@ async fn create(
         read.push(table);
     }
     preflight::judge(&findings)?;
-    for (name, new_name) in absent {
-        create_table(source, target, (from, name), (to, new_name)).await?;
+    for (name, statement) in absent {
+        creation::execute(target, name, statement).await?;
     }
     let position = match &options.copy_from {
         Some(address) => {
@@ -333,30 +342,4 @@ async fn create(
         switch_outcome: None,
         switch_times: None,
     })
-}
-
-/// Creates a table on the target with the source's definition.
-async fn create_table(
-    source: &mut Conn,
-    target: &mut Conn,
-    from: (&str, &str),
-    to: (&str, &str),
-) -> Result<()> {
-    let query = format!("SHOW CREATE TABLE {}", quote::qualified(from.0, from.1));
-    let row: Option<(String, String)> =
-        within(TIMEOUT, "reading a table's definition", source.query_first(query)).await.on_source()?;
-    let definition = row.map(|r| r.1).unwrap_or_default();
-    let help = "create the table on the target by hand, with the same columns and keys, and run again";
-    let statement = crate::target::creation(&definition, from.1, to.0, to.1)
-        .ok_or_else(|| Error::refused(format!("the definition of {} has an unknown form", from.1), help))?;
-    let session =
-        "SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
-    within(TIMEOUT, "preparing to create a table", target.query_drop(session)).await.on_target()?;
-    let made =
-        within(TIMEOUT, &format!("creating table {} on the target", to.1), target.query_drop(statement))
-            .await;
-    match made {
-        Err(e) if e.is_refusal() && !e.is_transient() => Err(Error::refused(e.to_string(), help)),
-        other => other.on_target(),
-    }
 }

@@ -22,7 +22,7 @@ fn exact(name: &str, kind: &str, typed_json: bool) -> String {
     let c = ident(name);
     match kind {
         "float" | "double" => format!("HEX(ST_AsWKB(POINT({c}, 0)))"),
-        "enum" | "set" => format!("CONCAT({c} + 0, ':', HEX(CONVERT({c} USING utf8mb4)))"),
+        "enum" | "set" => format!("CONCAT(CAST({c} AS UNSIGNED), ':', HEX(CONVERT({c} USING utf8mb4)))"),
         "bit" => format!("HEX({c})"),
         "year" => format!("CAST({c} AS UNSIGNED)"),
         "json" if typed_json => format!(
@@ -35,7 +35,7 @@ fn exact(name: &str, kind: &str, typed_json: bool) -> String {
         // The internal form: SRID, then WKB.
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
         | "multipolygon" | "geometrycollection" | "geomcollection" => {
-            format!("CONCAT(ST_SRID({c}), ' ', HEX({c}), ' ', HEX(ST_AsWKB({c})))")
+            format!("CONCAT(ST_SRID({c}), ' ', HEX({c}))")
         }
         "vector" => format!("HEX({c})"),
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "binary" | "varbinary"

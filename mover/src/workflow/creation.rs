@@ -1,0 +1,141 @@
+//! The tables that the move makes on the target, with the source's definitions: word by word on a server of the same
+//! product, translated on one of the other.
+
+use std::collections::BTreeSet;
+
+use converge_mysql::{Flavor, ServerInfo, quote, within};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::error::{Error, OnSide, Result, Side};
+use crate::preflight::{Finding, Weight};
+use crate::schema::{Column, Kind, Table};
+use crate::source::TIMEOUT;
+use crate::target::{Dialect, translate};
+
+/// What to do about a table that cannot be made by itself.
+const BY_HAND: &str = "create the table on the target by hand, with the same columns and keys, and run again";
+
+/// The statement that makes a table on the target, or why there is none. Nothing is written.
+pub async fn statement(
+    (source, source_info): (&mut Conn, &ServerInfo),
+    (target, target_info): (&mut Conn, &ServerInfo),
+    from: (&str, &str),
+    to: (&str, &str),
+) -> Result<std::result::Result<String, Vec<Finding>>> {
+    let name = quote::qualified(from.0, from.1);
+    let query = format!("SHOW CREATE TABLE {name}");
+    let row: Option<(String, String)> =
+        within(TIMEOUT, "reading a table's definition", source.query_first(query)).await.on_source()?;
+    let mut definition = row.map(|r| r.1).unwrap_or_default();
+    if source_info.flavor != target_info.flavor {
+        let collations = collations(target, target_info.flavor).await?;
+        let dialect = Dialect { to: target_info.flavor, collations: &collations };
+        definition = match translate(&definition, dialect) {
+            Ok(definition) => definition,
+            Err(reasons) => {
+                let finding = |why| Finding {
+                    weight: Weight::Refuse,
+                    what: format!("{name} cannot be made on the target: {why}"),
+                    fix: BY_HAND.into(),
+                };
+                return Ok(Err(reasons.into_iter().map(finding).collect()));
+            }
+        };
+    }
+    crate::target::creation(&definition, from.1, to.0, to.1)
+        .map(Ok)
+        .ok_or_else(|| Error::refused(format!("the definition of {name} has an unknown form"), BY_HAND))
+}
+
+/// Makes a table by its statement.
+pub async fn execute(target: &mut Conn, name: &str, statement: String) -> Result<()> {
+    let session =
+        "SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
+    within(TIMEOUT, "preparing to create a table", target.query_drop(session)).await.on_target()?;
+    let what = format!("creating table {name} on the target");
+    match within(TIMEOUT, &what, target.query_drop(statement)).await {
+        Err(e) if e.is_refusal() && !e.is_transient() => Err(Error::refused(e.to_string(), BY_HAND)),
+        other => other.on_target(),
+    }
+}
+
+/// All collations of a server, with their character sets.
+async fn collations(conn: &mut Conn, flavor: Flavor) -> Result<BTreeSet<String>> {
+    // MariaDB lists its newer ones without their character set, in a table that older versions have another form of.
+    let query = match flavor {
+        Flavor::MySql => "SELECT collation_name FROM information_schema.collations",
+        Flavor::MariaDb => {
+            "SELECT IF(collation_name LIKE CONCAT(character_set_name, '%'), collation_name, \
+             CONCAT(character_set_name, '_', collation_name)) \
+             FROM information_schema.collation_character_set_applicability"
+        }
+    };
+    let names: Vec<String> =
+        within(TIMEOUT, "reading the target's collations", conn.query(query)).await.on_target()?;
+    Ok(names.into_iter().map(|n| n.to_lowercase()).collect())
+}
+
+/// What values of the table may lose on a server of the other product, where nothing can be done about it.
+pub fn losses(table: &Table, source: Flavor, target: Flavor) -> Vec<Finding> {
+    let warn = |what: &str, name: &str, fix: &str| Finding {
+        weight: Weight::Warn,
+        what: format!("column {} of {}: {what}", quote::ident(name), table.qualified()),
+        fix: fix.into(),
+    };
+    if (source, target) != (Flavor::MySql, Flavor::MariaDb) {
+        return Vec::new();
+    }
+    let finding = |column: &Column| match column.kind {
+        Kind::Json => Some(warn(
+            "MariaDB keeps JSON as text: decimals, dates and binary strings inside keep their text, not their SQL type",
+            &column.name,
+            "nothing to do where programs read the text",
+        )),
+        Kind::Float | Kind::Double => Some(warn(
+            "MariaDB has no negative zero: -0 arrives as 0, and VDiff says so",
+            &column.name,
+            "UPDATE … SET column = 0 WHERE column = 0 on the source, if there is any",
+        )),
+        _ => None,
+    };
+    table.columns.iter().filter_map(finding).collect()
+}
+
+/// Marks JSON columns whose counterpart on the target is not of MySQL's type: what they hold arrives as text.
+pub async fn mark_json_as_text(
+    target: &mut Conn,
+    schema: &str,
+    tables: &mut [Table],
+    names: &[&str],
+) -> Result<()> {
+    for (table, name) in tables.iter_mut().zip(names) {
+        if !table.columns.iter().any(|c| c.kind == Kind::Json) {
+            continue;
+        }
+        let Some(there) = Table::read(target, Side::Target, schema, name).await? else { continue };
+        for column in table.columns.iter_mut().filter(|c| c.kind == Kind::Json) {
+            let counterpart = there.columns.iter().find(|c| c.name.eq_ignore_ascii_case(&column.name));
+            if counterpart.is_some_and(|c| c.kind != Kind::Json) {
+                column.kind = Kind::JsonText;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_named_by_column() {
+        let columns = ["i", "j", "f"].into_iter().zip([Kind::Date, Kind::Json, Kind::Float]);
+        let table =
+            Table::for_tests(columns.map(|(name, kind)| Column::for_tests(name, kind)).collect(), vec![0]);
+        let named: Vec<String> =
+            losses(&table, Flavor::MySql, Flavor::MariaDb).into_iter().map(|f| f.what).collect();
+        assert!(named.len() == 2 && named[0].contains("`j`") && named[1].contains("`f`"), "{named:?}");
+        assert!(losses(&table, Flavor::MySql, Flavor::MySql).is_empty());
+    }
+}
