@@ -108,11 +108,17 @@ async fn a_renaming_that_outlives_its_runner_is_undone() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         mover.kill();
-        execute(&mut open, &["COMMIT"]).await;
         let status = mover.status().unwrap();
         assert_eq!(status["state"], "switching");
-        tokio::task::spawn_blocking(move || switching.wait().unwrap()).await.unwrap();
         mover.start();
+        // Whoever says that the switch is over while the renaming still waits is wrong as soon as it goes through.
+        while s.query_first::<u64, _>(waiting).await.unwrap() == Some(1)
+            && mover.status().is_some_and(|s| s["state"] == "switching")
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        execute(&mut open, &["COMMIT"]).await;
+        tokio::task::spawn_blocking(move || switching.wait().unwrap()).await.unwrap();
         mover.wait_until("replicating", |s| s["state"] == "replicating" && s["error"].is_null());
         execute(&mut s, &["INSERT INTO n (u) VALUES (-1)"]).await;
         mover.switch();
