@@ -5,6 +5,7 @@
 //! code does to its own cost. How fast a move is, only the side-by-side runs say.
 
 pub mod lab;
+pub mod rows;
 pub mod sysbench;
 
 use converge_mover::schema::{Column, Kind, Table};

@@ -185,7 +185,7 @@ impl Control {
             State::Switched => return Ok(Switched::of(&workflow, workflow.position.to_string())),
             other => {
                 let help = match other {
-                    State::Copying => "wait until `converge move status` says replicating",
+                    State::Copying | State::Indexing => "wait until `converge move status` says replicating",
                     State::Switching => "a switch is under way; ask `converge move status` for its end",
                     _ => "this workflow has ended; start another one",
                 };
@@ -253,7 +253,7 @@ impl Control {
         if workflow.state == State::Cancelled {
             return Ok(workflow);
         }
-        for from in [State::Copying, State::Replicating] {
+        for from in [State::Copying, State::Indexing, State::Replicating] {
             if self.store.enter(&mut self.conn, from, State::Cancelled).await? {
                 return Ok(workflow);
             }

@@ -3,31 +3,30 @@
 //! A change can reach the stream before a SELECT sees its row, and a SELECT can see a row before the stream gets to
 //! its change. Each strategy is one answer to that, and one file.
 
+mod board;
 pub mod delete_history;
 mod gate;
 pub mod locking;
 pub mod naive;
+mod pace;
 pub mod replica;
 pub mod snapshot;
 mod touched;
 pub mod watermark;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+pub use board::{Board, Chunk};
 pub use gate::Gate;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+pub use pace::Pace;
 
 use crate::apply::plan::Mode;
-use crate::change::ChunkId;
 use crate::error::{Error, Result};
 use crate::schema::Table;
-use crate::source::ChunkReader;
-use crate::target::{ChunkRows, CopyProgress, Onto, Target};
-use crate::value::{Row, Value, key_of, row_weight};
+use crate::source::{ChunkReader, Fetched};
+use crate::target::{ChunkRows, CopyProgress, Target};
+use crate::value::{Row, Value};
 
 /// Which strategy a workflow uses. Each is explained at the top of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,156 +92,49 @@ impl FromStr for Strategy {
     }
 }
 
-/// How much is read at once, and how fast.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pace {
-    /// Rows of a chunk at the most.
-    pub chunk_rows: usize,
-    /// Rows a second over all tables; none: as fast as it goes.
-    pub rows_per_second: Option<u32>,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { chunk_rows: 2000, rows_per_second: None }
-    }
-}
-
-impl Pace {
-    /// Bytes that a chunk should have.
-    const CHUNK_BYTES: usize = 4 << 20;
-
-    /// Rows of a table's next chunk, from what a row of it weighs.
-    fn limit(&self, row_bytes: usize) -> usize {
-        (Self::CHUNK_BYTES / row_bytes.max(1)).clamp(1, self.chunk_rows.max(1))
-    }
-
-    /// How long `rows` rows must take at least.
-    fn time_for(&self, rows: usize) -> Duration {
-        self.rows_per_second
-            .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(rows as f64 / f64::from(rate.max(1))))
-    }
-}
-
-/// A chunk that was read and waits to be written.
-pub struct Chunk {
-    /// Its rows and their range.
-    pub rows: ChunkRows,
-    /// How far the copy is once it is written.
-    pub progress: CopyProgress,
-    /// What it may find in its place.
-    pub onto: Onto,
-    /// Is told once the chunk is committed, where somebody waits for that.
-    pub written: Option<oneshot::Sender<()>>,
-    /// Frees the chunk's place when dropped.
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-/// Where chunks wait between being read and being written. A bounded number of them.
-#[derive(Clone)]
-pub struct Board {
-    chunks: Arc<Mutex<HashMap<ChunkId, Chunk>>>,
-    places: Arc<Semaphore>,
-    posted: Arc<Notify>,
-}
-
-impl Board {
-    /// Chunks that may wait at the same time.
-    const PLACES: usize = 2;
-
-    /// An empty board.
-    pub fn new() -> Self {
-        Self {
-            chunks: Arc::default(),
-            places: Arc::new(Semaphore::new(Self::PLACES)),
-            posted: Arc::default(),
-        }
-    }
-
-    /// Waits for a place.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed, so that the error cannot happen.
-        self.places.clone().acquire_owned().await.ok()
-    }
-
-    fn post(&self, id: ChunkId, chunk: Chunk) {
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, chunk);
-        self.posted.notify_one();
-    }
-
-    /// Waits until a chunk was posted since the last time that somebody waited.
-    pub async fn posted(&self) {
-        self.posted.notified().await;
-    }
-
-    /// The keys of a chunk's rows, if it is there.
-    fn keys(&self, id: ChunkId, columns: &[usize]) -> Option<HashSet<Vec<u8>>> {
-        let chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        chunks.get(&id).map(|chunk| chunk.rows.rows.iter().map(|row| key_of(row, columns)).collect())
-    }
-
-    /// Takes a chunk away, if it is there.
-    pub fn take(&self, id: ChunkId) -> Option<Chunk> {
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
-    }
-
-    /// Takes all chunks away, in the order in which they were read.
-    pub fn take_all(&self) -> Vec<(ChunkId, Chunk)> {
-        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = std::mem::take(&mut *chunks).into_iter().collect();
-        all.sort_unstable_by_key(|(id, _)| *id);
-        all
-    }
-}
-
-impl Default for Board {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Walks over one table, chunk by chunk.
 struct Walk<'a> {
     index: usize,
     table: &'a Table,
+    board: &'a Board,
     progress: CopyProgress,
     row_bytes: usize,
     pace: Pace,
 }
 
 impl<'a> Walk<'a> {
-    fn new(index: usize, table: &'a Table, progress: CopyProgress, pace: Pace) -> Self {
+    fn new(index: usize, table: &'a Table, progress: CopyProgress, job: &Job<'a>) -> Self {
         // Values are held as Rust enums, which weigh more than the bytes on disk.
         let row_bytes = table.row_bytes_estimated as usize + 32 * table.columns.len();
-        Self { index, table, progress, row_bytes, pace }
+        Self { index, table, board: job.board, progress, row_bytes, pace: job.pace }
     }
 
     /// How many rows the next chunk should have.
     fn limit(&self) -> usize {
-        self.pace.limit(self.row_bytes)
+        self.pace.limit(self.board.size(), self.row_bytes)
     }
 
     /// Reads the next chunk.
     async fn next(&mut self, reader: &mut impl ChunkReader) -> Result<(ChunkRows, CopyProgress)> {
         let limit = self.limit();
-        let rows = reader.read(self.index, self.progress.last_key.as_deref(), limit).await?;
-        Ok(self.advance(rows, limit))
+        let fetched = reader.read(self.index, self.progress.last_key.as_deref(), limit).await?;
+        Ok(self.advance(fetched))
     }
 
-    /// Moves on over rows that were read. Fewer of them than were asked for: the table ends.
-    fn advance(&mut self, rows: Vec<Row>, limit: usize) -> (ChunkRows, CopyProgress) {
+    /// Moves on over rows that were read.
+    fn advance(&mut self, Fetched { rows, ended }: Fetched) -> (ChunkRows, CopyProgress) {
         let after = self.progress.last_key.clone();
-        let ended = rows.len() < limit;
         let last: Option<Vec<Value>> = rows.last().map(|row| self.key_values(row));
-        if let Some(key) = &last {
-            let weight: usize = rows.iter().map(|r| row_weight(r)).sum();
-            self.row_bytes = weight / rows.len() + 1;
-            self.progress.last_key = Some(key.clone());
+        let n = rows.len();
+        let through = if ended { None } else { last.clone() };
+        let chunk = ChunkRows { table: self.index, after, through, rows };
+        if last.is_some() {
+            self.row_bytes = chunk.weight() / n + 1;
+            self.progress.last_key = last;
         }
-        self.progress.rows_copied += rows.len() as u64;
+        self.progress.rows_copied += n as u64;
         self.progress.done = ended;
-        let through = if ended { None } else { last };
-        (ChunkRows { table: self.index, after, through, rows }, self.progress.clone())
+        (chunk, self.progress.clone())
     }
 
     fn key_values(&self, row: &Row) -> Vec<Value> {
@@ -251,6 +143,7 @@ impl<'a> Walk<'a> {
 }
 
 /// What a copier works on.
+#[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// Where chunks are handed to the follower.
     pub board: &'a Board,
@@ -277,13 +170,13 @@ impl<'a> Job<'a> {
 
     /// Walks over every table that is not copied yet, in turn.
     fn walks(&self) -> impl Iterator<Item = Walk<'a>> + use<'a> {
-        let pace = self.pace;
+        let job = *self;
         self.tables
             .iter()
             .zip(self.progress)
             .enumerate()
             .filter(|(_, (_, progress))| !progress.done)
-            .map(move |(index, (table, progress))| Walk::new(index, table, progress.clone(), pace))
+            .map(move |(index, (table, progress))| Walk::new(index, table, progress.clone(), &job))
     }
 }
 
@@ -307,7 +200,9 @@ pub async fn beside_stream<T: Target>(
 #[cfg(test)]
 mod for_tests {
     use super::*;
+    use crate::change::ChunkId;
     use crate::schema::{Column, Kind};
+    use crate::target::Onto;
 
     /// Two integers, the first of them the key.
     pub fn table() -> Table {
@@ -322,7 +217,7 @@ mod for_tests {
     pub fn chunk(rows: Vec<Row>) -> Chunk {
         let rows = ChunkRows { table: 0, after: None, through: None, rows };
         let progress = CopyProgress::default();
-        Chunk { rows, progress, onto: Onto::Equal, written: None, _place: None }
+        Chunk { rows, progress, onto: Onto::Equal, written: None, place: None }
     }
 
     pub fn id(number: u64) -> ChunkId {
@@ -342,20 +237,5 @@ mod tests {
         let error = "lokcing".parse::<Strategy>().unwrap_err();
         let text = error.to_string();
         assert!(text.contains("watermark, locking") && !text.contains("naive"), "{text}");
-    }
-
-    #[test]
-    fn wide_rows_make_small_chunks() {
-        let pace = Pace::default();
-        assert_eq!(pace.limit(100), 2000);
-        assert_eq!(pace.limit(1 << 20), 4);
-        assert_eq!(pace.limit(64 << 20), 1);
-    }
-
-    #[test]
-    fn a_rate_is_a_least_time() {
-        let pace = Pace { rows_per_second: Some(500), ..Pace::default() };
-        assert_eq!(pace.time_for(250), Duration::from_millis(500));
-        assert_eq!(Pace::default().time_for(250), Duration::ZERO);
     }
 }

@@ -1,5 +1,7 @@
 //! Tables as the mover sees them: columns in order, their kinds, and the key that identifies a row.
 
+pub mod secondary;
+
 use converge_mysql::{Error as ServerError, quote};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -113,6 +115,13 @@ impl Table {
     /// Whether rows of both are laid out alike.
     pub fn same_form(&self, other: &Self) -> bool {
         (&self.columns, &self.ordinals, &self.key) == (&other.columns, &other.ordinals, &other.key)
+    }
+
+    /// The same table with no columns but its key's.
+    pub fn keys_only(&self) -> Self {
+        let columns: Vec<Column> = self.key_columns().cloned().collect();
+        let ordinals = (0..columns.len()).map(Some).collect();
+        Self { key: (0..columns.len()).collect(), columns, ordinals, ..self.clone() }
     }
 
     /// Reads a table's definition from `information_schema`.

@@ -5,7 +5,7 @@
 mod address;
 mod binlog;
 mod bytes;
-mod chunk;
+pub(crate) mod chunk;
 mod compressed;
 mod decimal;
 mod decode;
@@ -18,6 +18,7 @@ mod json_sql;
 mod json_text;
 mod json_types;
 pub mod marks;
+mod reader;
 mod refused;
 mod server;
 mod snapshot;
@@ -30,7 +31,8 @@ pub use binlog::ServerStream;
 pub use bytes::{Bytes, Truncated};
 pub use decode::{BadRow, Plan};
 pub use fence::fenced_name;
-pub use server::{ServerReader, ServerSource, server_id};
+pub use reader::ServerReader;
+pub use server::{ServerSource, server_id};
 
 use converge_mysql::Position;
 
@@ -58,18 +60,27 @@ pub trait Source {
     async fn stream(&self, position: &Position) -> Result<Self::Stream>;
 }
 
+/// Rows that were read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fetched {
+    /// The rows, in the order of the key.
+    pub rows: Vec<Row>,
+    /// Whether the table has no more rows behind them.
+    pub ended: bool,
+}
+
 /// Reads tables in key order, a chunk at a time.
 #[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
 pub trait ChunkReader {
     /// Writes a mark to the source and waits until it is committed.
     async fn mark(&mut self, mark: &Mark) -> Result<()>;
-    /// The first `limit` rows of a table whose key is greater than `after` (values of the key's columns), in the
-    /// order of the key. Fewer rows: there are no more.
-    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>>;
+    /// The first rows of a table whose key is greater than `after` (values of the key's columns), in the order of the
+    /// key: at most `limit`, and fewer where they are large.
+    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched>;
     /// The same, but of the last committed state, and with locks that keep these rows from changing until
     /// [`release`](Self::release). Waits a bounded time for whoever holds one of them, a transaction that is prepared
     /// and not committed included; past it the error is a lock conflict, and some rows may be locked.
-    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>>;
+    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched>;
     /// Reads a whole table, key or not, and passes its rows on, at most `limit` at once.
     async fn scan(
         &mut self,

@@ -5,6 +5,7 @@
 //! everything else, so that commands from other machines never wait for a transaction in progress.
 
 pub mod resume;
+mod secondary;
 pub mod switching;
 pub mod writers;
 
@@ -30,6 +31,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub enum State {
     /// Tables are being copied; changes are applied at the same time.
     Copying,
+    /// All rows are there; secondary keys are built, and changes are applied as they happen.
+    Indexing,
     /// All rows are there; changes are applied as they happen.
     Replicating,
     /// Writes on the source are being fenced and the rest applied.
@@ -43,8 +46,15 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 6] =
-        [Self::Copying, Self::Replicating, Self::Switching, Self::Switched, Self::Complete, Self::Cancelled];
+    const ALL: [Self; 7] = [
+        Self::Copying,
+        Self::Indexing,
+        Self::Replicating,
+        Self::Switching,
+        Self::Switched,
+        Self::Complete,
+        Self::Cancelled,
+    ];
 
     /// Whether nothing is left to run.
     pub fn is_final(self) -> bool {
@@ -56,6 +66,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Copying => "copying",
+            Self::Indexing => "indexing",
             Self::Replicating => "replicating",
             Self::Switching => "switching",
             Self::Switched => "switched",
@@ -205,7 +216,7 @@ impl Store {
                 table("copy_table")
             ),
         ];
-        for statement in statements.into_iter().chain(resume::creation()) {
+        for statement in statements.into_iter().chain(resume::creation()).chain([secondary::creation()]) {
             self.execute(conn, "creating the workflow's state on the target", statement).await?;
         }
         Ok(())
@@ -414,8 +425,15 @@ impl Store {
     }
 
     fn change_of_state(&self, from: State, to: State) -> String {
+        // The copy's end is not yet the end of the work while keys are missing.
+        let state = match (from, to) {
+            (State::Copying, State::Replicating) => {
+                format!("IF({}, '{}', '{to}')", self.keys_are_missing(), State::Indexing)
+            }
+            _ => format!("'{to}'"),
+        };
         format!(
-            "UPDATE {} SET state = '{to}' WHERE name = {} AND state = '{from}'",
+            "UPDATE {} SET state = {state} WHERE name = {} AND state = '{from}'",
             table("workflow"),
             self.me()
         )

@@ -1,6 +1,7 @@
 //! The target of a move: where rows are written, in transactions that carry their own checkpoint.
 
 mod equal;
+mod load;
 mod render;
 mod server;
 mod translate;
@@ -80,7 +81,7 @@ pub trait Target {
     /// Carries out steps in order, in the open transaction.
     async fn run(&mut self, steps: Vec<Step>) -> Result<()>;
     /// Writes a chunk in the open transaction.
-    async fn write_chunk(&mut self, chunk: &ChunkRows, onto: Onto) -> Result<()>;
+    async fn write_chunk(&mut self, chunk: ChunkRows, onto: Onto) -> Result<()>;
     /// Removes the rows of a table that an interrupted copy wrote, outside of any transaction: `rows` of them, or none
     /// if they were removed already. Any other number means that somebody else wrote there, and is refused.
     async fn clear(&mut self, table: usize, rows: u64) -> Result<()>;

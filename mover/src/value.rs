@@ -3,6 +3,8 @@
 //! A row read by `SELECT` and the same row read from the binary log must give equal values: the watermark
 //! algorithm compares keys from both. Nothing here knows a connection.
 
+use std::io::Write as _;
+
 use converge_mysql::quote;
 
 use crate::schema::{Column, Kind};
@@ -99,20 +101,33 @@ impl Value {
         })
     }
 
+    /// Appends the text form of a number or a time. Floats are written as the double that they are exactly: their own
+    /// shortest form could be rounded twice. Bytes are appended as they are.
+    pub fn push_plain(&self, out: &mut Vec<u8>) {
+        let written = match self {
+            Self::Null => Ok(()),
+            Self::Int(v) => write!(out, "{v}"),
+            Self::UInt(v) => write!(out, "{v}"),
+            Self::Float(v) => write!(out, "{:e}", f64::from(*v)),
+            Self::Double(v) => write!(out, "{v:e}"),
+            Self::Text(v) => out.write_all(v.as_bytes()),
+            Self::Bytes(v) | Self::Json(v) | Self::JsonSql(v) => out.write_all(v),
+        };
+        debug_assert!(written.is_ok(), "memory takes everything");
+    }
+
     /// Appends the SQL literal that stores this value in `column`, whatever the session's character set.
     pub fn push_literal(&self, column: &Column, out: &mut Vec<u8>) {
-        let mut number = |text: String| out.extend_from_slice(text.as_bytes());
         match (self, &column.kind) {
-            (Self::Null, _) => number("NULL".into()),
-            (Self::Int(v), _) => number(v.to_string()),
-            (Self::UInt(v), _) => number(v.to_string()),
-            // A float is written as the double it is exactly: its own shortest form could be rounded twice.
-            (Self::Float(v), _) => number(format!("{:e}", f64::from(*v))),
-            (Self::Double(v), _) => number(format!("{v:e}")),
-            (Self::Text(v), Kind::Decimal) => number(v.clone()),
+            (Self::Null, _) => out.extend_from_slice(b"NULL"),
             // Without a character set the text would be taken for the bytes themselves.
-            (Self::Text(v), Kind::Address(_)) => number(format!("_utf8mb4'{v}'")),
-            (Self::Text(v), _) => number(format!("'{v}'")),
+            (Self::Text(v), Kind::Address(_)) => out.extend_from_slice(format!("_utf8mb4'{v}'").as_bytes()),
+            (Self::Text(v), kind) if *kind != Kind::Decimal => {
+                out.extend_from_slice(format!("'{v}'").as_bytes());
+            }
+            (Self::Int(_) | Self::UInt(_) | Self::Float(_) | Self::Double(_) | Self::Text(_), _) => {
+                self.push_plain(out);
+            }
             (Self::Bytes(v), Kind::Char { charset, .. }) => {
                 // utf8mb3 is a part of utf8mb4, and naming it draws a deprecation warning.
                 let charset = if charset.starts_with("utf8") { "utf8mb4" } else { charset };

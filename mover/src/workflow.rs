@@ -6,6 +6,7 @@
 
 mod creation;
 mod definition;
+mod keys;
 mod replica;
 mod session;
 mod setup;
@@ -45,6 +46,8 @@ pub struct Options {
     pub retry_for: Duration,
     /// Pass over the statement on a moved table at which the workflow stopped: the operator applied it on the target.
     pub skip_ddl: bool,
+    /// Make target tables without their plain secondary keys, and build these once the rows are copied.
+    pub defer_secondary_keys: bool,
     /// How long a server or the network may be silent before a connection is taken for dead.
     pub patience: Duration,
 }
@@ -61,6 +64,7 @@ impl Options {
             pace: Pace::default(),
             retry_for: Duration::from_secs(600),
             skip_ddl: false,
+            defer_secondary_keys: false,
             allow_no_key: false,
             copy_from: None,
             patience: Duration::from_secs(30),

@@ -9,7 +9,7 @@ mod sql;
 #[path = "support/servers.rs"]
 mod support;
 
-use converge_chaos::server::{LocalServer, ServerBinary};
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::Flavor;
 use mover::Mover;
 use mysql_async::prelude::Queryable;
@@ -51,8 +51,11 @@ const LENIENT: &str = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVAL
 
 /// Half of the values go in before the move, so that they are copied; the other half after the copy, so that they come
 /// by the binary log; then all of them are updated.
-async fn values_cross(binary: &ServerBinary) {
-    let (source, target) = (support::start(binary, "source").await, support::start(binary, "target").await);
+async fn values_cross(binary: &ServerBinary, files: bool) {
+    let extra = vec![format!("--local-infile={}", u8::from(files))];
+    let options = ServerOptions { extra, ..ServerOptions::named("target") };
+    let (source, target) =
+        (support::start(binary, "source").await, LocalServer::start(binary, options).await.unwrap());
     let (mut s, mut t) = (connect(&source).await, connect(&target).await);
     execute(&mut s, &[LENIENT, TYPES, &TYPES.replace("TABLE v", "TABLE logged")]).await;
     execute(&mut s, VALUES).await;
@@ -60,6 +63,7 @@ async fn values_cross(binary: &ServerBinary) {
     mover.start();
     mover.wait_for("replicating");
     assert_same(&mut s, "v", &mut t, "w").await;
+    assert_ne!(mover.log().contains("local_infile"), files, "{}", mover.log());
     for sql in VALUES {
         execute(&mut s, &[&sql.replace("INTO v", "INTO logged")]).await;
     }
@@ -79,8 +83,10 @@ async fn values_cross(binary: &ServerBinary) {
 #[tokio::test(flavor = "multi_thread")]
 async fn values_cross_by_copy_and_by_binlog() {
     for binary in support::servers() {
-        eprintln!("values on {}", binary.info);
-        values_cross(&binary).await;
+        for files in [true, false] {
+            eprintln!("values on {}, as files: {files}", binary.info);
+            values_cross(&binary, files).await;
+        }
     }
 }
 
@@ -384,7 +390,6 @@ async fn traffic_switches_only_behind_a_fence() {
 
 /// The log may be compressed, without checksums, or without GTIDs.
 async fn binlog_settings(binary: &ServerBinary) {
-    use converge_chaos::server::ServerOptions;
     let settings: &[&[&str]] = match binary.info.flavor {
         Flavor::MySql => &[
             &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"],

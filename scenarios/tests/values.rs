@@ -199,9 +199,20 @@ fn vdiff(source: &LocalServer, target: &LocalServer, tables: &[&str]) -> Vec<Str
 }
 
 async fn matrix(binaries: [&ServerBinary; 2], settings: &[&str]) {
+    matrix_into(binaries, settings, true).await;
+    if settings.is_empty() {
+        matrix_into(binaries, settings, false).await;
+    }
+}
+
+/// `files`: whether the target takes chunks as files; else they are inserted.
+async fn matrix_into(binaries: [&ServerBinary; 2], settings: &[&str], files: bool) {
+    eprintln!("{} to {} with {settings:?}, as files: {files}", binaries[0].info, binaries[1].info);
     let flavors = binaries.map(|b| b.info.flavor);
     let (source, mut s) = source_of(binaries[0], settings).await;
-    let target = support::start(binaries[1], "target").await;
+    let extra = vec![format!("--local-infile={}", u8::from(files))];
+    let options = ServerOptions { extra, ..ServerOptions::named("target") };
+    let target = LocalServer::start(binaries[1], options).await.unwrap();
     let mut t = connect(&target).await;
     let matrix = Matrix::new(flavors[0], flavors[1]);
     for case in &matrix.tables {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use super::Followed;
 use super::plan::Step;
@@ -108,11 +109,17 @@ impl Writer {
 }
 
 async fn carry_out(commit: Commit, target: &mut impl Target, shared: &watch::Sender<Followed>) -> Result<()> {
-    for chunk in &commit.due {
-        target.write_chunk(&chunk.rows, chunk.onto).await?;
+    let mut waiting = Vec::new();
+    for chunk in commit.due {
+        let (bytes, started) = (chunk.rows.weight(), Instant::now());
+        target.write_chunk(chunk.rows, chunk.onto).await?;
+        if let Some(place) = chunk.place {
+            place.written(bytes, started.elapsed());
+        }
+        waiting.extend(chunk.written);
     }
     target.commit(&commit.checkpoint).await?;
-    for written in commit.due.into_iter().filter_map(|chunk| chunk.written) {
+    for written in waiting {
         // Whoever waits for it may have ended.
         let _ = written.send(());
     }

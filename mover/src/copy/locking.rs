@@ -43,15 +43,17 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
             let id = ChunkId { run: job.run, table: walk.index, number };
             let started = Instant::now();
             let (rows, progress) = locked(&mut walk, &mut reader).await?;
-            let n = rows.rows.len();
+            let (n, bytes) = (rows.rows.len(), rows.weight());
+            let handed_over = Instant::now();
             let (written, committed) = oneshot::channel();
             job.board
-                .post(id, Chunk { rows, progress, onto: Onto::Newer, written: Some(written), _place: None });
+                .post(id, Chunk { rows, progress, onto: Onto::Newer, written: Some(written), place: None });
             if committed.await.is_err() {
                 // The follower is gone, and its error ends the session; the locks go with this connection.
                 std::future::pending::<()>().await;
             }
             reader.release().await?;
+            job.board.wrote(bytes, handed_over.elapsed());
             tokio::time::sleep_until(started + job.pace.time_for(n)).await;
         }
     }
@@ -65,7 +67,7 @@ async fn locked(walk: &mut Walk<'_>, reader: &mut impl ChunkReader) -> Result<(C
     loop {
         let after = walk.progress.last_key.clone();
         match reader.lock(walk.index, after.as_deref(), limit).await {
-            Ok(rows) => return Ok(walk.advance(rows, limit)),
+            Ok(fetched) => return Ok(walk.advance(fetched)),
             Err(error) if error.is_lock_conflict() && tries < TRIES => {
                 tracing::debug!("a chunk of {limit} rows is locked by others: {error}");
                 reader.release().await?;

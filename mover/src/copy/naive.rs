@@ -35,7 +35,7 @@ pub async fn copy(mut reader: impl ChunkReader, mut target: impl Target, job: &J
             let started = Instant::now();
             let (rows, progress) = walk.next(&mut reader).await?;
             let n = rows.rows.len();
-            target.write_chunk(&rows, Onto::Newer).await?;
+            target.write_chunk(rows, Onto::Newer).await?;
             target
                 .commit(&Checkpoint { copied: vec![(walk.index, progress)], ..Checkpoint::default() })
                 .await?;

@@ -70,7 +70,7 @@ impl<T: Target, F: Fn(&[CopyProgress])> Writer<'_, T, F> {
     /// A table in the order of its key.
     async fn walk(&mut self, reader: &mut impl ChunkReader, table: usize) -> Result<()> {
         let job = self.job;
-        let mut walk = Walk::new(table, &job.tables[table], CopyProgress::default(), job.pace);
+        let mut walk = Walk::new(table, &job.tables[table], CopyProgress::default(), job);
         while !walk.progress.done {
             let (rows, progress) = walk.next(reader).await?;
             self.write(rows, progress).await?;
@@ -80,7 +80,7 @@ impl<T: Target, F: Fn(&[CopyProgress])> Writer<'_, T, F> {
 
     /// A table without a key, in no order, in one go.
     async fn scan(&mut self, reader: &mut impl ChunkReader, table: usize) -> Result<()> {
-        let walk = Walk::new(table, &self.job.tables[table], CopyProgress::default(), self.job.pace);
+        let walk = Walk::new(table, &self.job.tables[table], CopyProgress::default(), self.job);
         let mut progress = CopyProgress::default();
         reader
             .scan(table, walk.limit(), async |rows| {
@@ -94,17 +94,19 @@ impl<T: Target, F: Fn(&[CopyProgress])> Writer<'_, T, F> {
     }
 
     async fn write(&mut self, rows: ChunkRows, progress: CopyProgress) -> Result<()> {
-        self.target.write_chunk(&rows, Onto::Nothing).await?;
-        self.copied[rows.table] = progress.clone();
+        let (table, n, bytes, started) = (rows.table, rows.rows.len(), rows.weight(), Instant::now());
+        self.target.write_chunk(rows, Onto::Nothing).await?;
+        self.job.board.wrote(bytes, started.elapsed());
+        self.copied[table] = progress.clone();
         let complete = self.copied.iter().all(|c| c.done);
         let checkpoint = Checkpoint {
-            copied: vec![(rows.table, progress)],
+            copied: vec![(table, progress)],
             enter: complete.then_some((State::Copying, State::Replicating)),
             ..Checkpoint::default()
         };
         self.target.commit(&checkpoint).await?;
         (self.tell)(self.copied);
-        let rest = self.started + self.job.pace.time_for(rows.rows.len());
+        let rest = self.started + self.job.pace.time_for(n);
         tokio::time::sleep_until(rest).await;
         self.started = Instant::now();
         Ok(())

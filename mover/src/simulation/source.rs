@@ -9,7 +9,7 @@ use super::plan::Moment;
 use super::world::{Shared, int, row};
 use crate::change::{Advance, Mark, StreamEvent};
 use crate::error::{Error, Result, Side};
-use crate::source::{ChangeStream, ChunkReader, Source};
+use crate::source::{ChangeStream, ChunkReader, Fetched, Source};
 use crate::value::{Row, Value};
 
 /// Steps that a locking read waits.
@@ -167,17 +167,17 @@ impl ChunkReader for SimReader {
         if known { self.line.check() } else { Err(lost(Side::Source)) }
     }
 
-    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
+    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched> {
         self.line.turn().await?;
         let copies = || self.line.world.may(Moment::Copy).then_some(());
         self.line.world.steps.until(copies).await;
         let (rows, _) = self.look(table, after, limit);
         self.told("reads from", table, &rows);
         self.line.turn().await?;
-        Ok(rows)
+        Ok(Fetched { ended: rows.len() < limit, rows })
     }
 
-    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
+    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched> {
         for _ in 0..PATIENCE {
             self.line.turn().await?;
             let (rows, held) = self.look(table, after, limit);
@@ -194,7 +194,7 @@ impl ChunkReader for SimReader {
             if self.line.world.now().source.locks.take(self.line.id, &locks) {
                 self.told("reads and locks", table, &rows);
                 self.line.turn().await?;
-                return Ok(rows);
+                return Ok(Fetched { ended: rows.len() < limit, rows });
             }
         }
         let error = ServerError::Server { what: "locking".into(), code: 1205, message: "as planned".into() };

@@ -156,7 +156,7 @@ impl Target for SimTarget {
         Ok(())
     }
 
-    async fn write_chunk(&mut self, chunk: &ChunkRows, onto: Onto) -> Result<()> {
+    async fn write_chunk(&mut self, chunk: ChunkRows, onto: Onto) -> Result<()> {
         self.told(|| format!("writes the chunk {} into table {}", keys(&chunk.rows), chunk.table));
         let unique = self.world.now().unique;
         let open = self.begin().await?;

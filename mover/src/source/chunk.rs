@@ -4,7 +4,7 @@ use converge_mysql::quote;
 use mysql_async::{Row as ServerRow, Value as ServerValue};
 
 use super::json_types;
-use crate::key_range::push_after;
+use crate::key_range::{push_after, push_through};
 use crate::schema::{Column, Kind, Table};
 use crate::value::{Row, Value};
 
@@ -18,6 +18,22 @@ pub fn query(table: &Table, after: Option<&[Value]>, limit: usize) -> Vec<u8> {
     }
     let order: Vec<String> = table.key_columns().map(|c| quote::ident(&c.name)).collect();
     sql.extend_from_slice(format!(" ORDER BY {} LIMIT {limit}", order.join(", ")).as_bytes());
+    sql
+}
+
+/// The query for the keys of the rows in a range, see [`row`]; the table is one of [`Table::keys_only`].
+pub fn range_query(table: &Table, after: Option<&[Value]>, through: Option<&[Value]>) -> Vec<u8> {
+    let index = quote::ident(&table.key_name);
+    let mut sql =
+        [scan_query(table).as_slice(), format!(" FORCE INDEX ({index}) WHERE TRUE").as_bytes()].concat();
+    if let Some(after) = after {
+        sql.extend_from_slice(b" AND ");
+        push_after(&mut sql, table, after);
+    }
+    if let Some(through) = through {
+        sql.extend_from_slice(b" AND ");
+        push_through(&mut sql, table, through);
+    }
     sql
 }
 

@@ -5,22 +5,15 @@ use std::time::Duration;
 
 use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, within};
 use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStreamRequest, Conn, Row as ServerRow, Sid};
+use mysql_async::{BinlogStreamRequest, Conn, Sid};
 
 use super::binlog::{ServerStream, heartbeat};
 use super::guard::Guard;
-use super::{ChangeStream, ChunkReader, Source, TIMEOUT, chunk, fence, json_types, marks, refused, snapshot};
+use super::reader::IDLE;
+use super::{ChangeStream, ServerReader, Source, TIMEOUT, fence, marks, refused, snapshot};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
-use crate::value::{Row, Value};
-
-/// Seconds that a locking read waits for others, while they wait for the rows it has.
-const LOCK_WAIT: u32 = 2;
-/// Seconds after which the source lets rows go that are locked by a mover which vanished from the network.
-const LOCKED_FOR: u32 = 120;
-/// Seconds that a connection without locks may be idle.
-const IDLE: u32 = 28_800;
 
 /// A server, the tables that are moved away from it, and the workflow that does it.
 #[derive(Clone)]
@@ -83,7 +76,8 @@ impl ServerSource {
             None => None,
         };
         let guard = self.guarded.then(Guard::default);
-        Ok(ServerReader { conn, marks, workflow: self.workflow.clone(), tables: self.tables.clone(), guard })
+        let connector = self.connector.clone();
+        Ok(ServerReader::new(conn, marks, guard, connector, self.workflow.clone(), self.tables.clone()))
     }
 
     /// The position after the last transaction in the log.
@@ -244,102 +238,4 @@ impl ChangeStream for ServerStream {
     async fn next(&mut self) -> Result<StreamEvent> {
         ServerStream::next(self).await
     }
-}
-
-/// Reads chunks over a connection of its own.
-pub struct ServerReader {
-    conn: Conn,
-    /// Another server's connection that marks are written over.
-    marks: Option<Conn>,
-    workflow: String,
-    tables: Arc<[Table]>,
-    guard: Option<Guard>,
-}
-
-impl ChunkReader for ServerReader {
-    async fn mark(&mut self, mark: &Mark) -> Result<()> {
-        let conn = self.marks.as_mut().unwrap_or(&mut self.conn);
-        marks::write(conn, &self.workflow, mark).await
-    }
-
-    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
-        let query = chunk::query(&self.tables[table], after, limit);
-        self.rows(table, query).await
-    }
-
-    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Vec<Row>> {
-        // Gaps need no locks, and without them inserts go on.
-        for statement in [
-            format!("SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT}, wait_timeout = {LOCKED_FOR}"),
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
-            "START TRANSACTION".to_owned(),
-        ] {
-            self.execute("preparing to lock a chunk", &statement).await?;
-        }
-        let query = chunk::locking_query(&self.tables[table], after, limit);
-        self.rows(table, query).await
-    }
-
-    async fn scan(
-        &mut self,
-        table: usize,
-        limit: usize,
-        mut pass_on: impl AsyncFnMut(Vec<Row>) -> Result<()>,
-    ) -> Result<()> {
-        let table = &self.tables[table];
-        let what = format!("reading {}", table.qualified());
-        let query = chunk::scan_query(table);
-        let mut result = within(TIMEOUT, &what, self.conn.exec_iter(query, ()))
-            .await
-            .on_source()
-            .map_err(snapshot::altered)?;
-        let mut rows = Vec::new();
-        while let Some(row) = within(TIMEOUT, &what, result.next()).await.on_source()? {
-            let (row, typed) = chunk_row(table, row)?;
-            if let Some(column) = typed.first() {
-                return Err(json_types::without_key(table, *column));
-            }
-            rows.push(row);
-            if rows.len() >= limit {
-                pass_on(std::mem::take(&mut rows)).await?;
-            }
-        }
-        if rows.is_empty() { Ok(()) } else { pass_on(rows).await }
-    }
-
-    async fn release(&mut self) -> Result<()> {
-        let what = "letting a chunk's locks go";
-        self.execute(what, "ROLLBACK").await?;
-        self.execute(what, &format!("SET SESSION wait_timeout = {IDLE}")).await
-    }
-}
-
-impl ServerReader {
-    async fn execute(&mut self, what: &str, statement: &str) -> Result<()> {
-        within(TIMEOUT, what, self.conn.query_drop(statement)).await.on_source()
-    }
-
-    async fn rows(&mut self, table: usize, query: Vec<u8>) -> Result<Vec<Row>> {
-        let table = &self.tables[table];
-        let what = format!("reading a chunk of {}", table.qualified());
-        // A prepared statement answers in binary form: FLOAT loses digits in text form.
-        let rows: Vec<ServerRow> =
-            within(TIMEOUT, &what, self.conn.exec(query, ())).await.on_source().map_err(snapshot::altered)?;
-        if let Some(guard) = &mut self.guard {
-            guard.check(&mut self.conn, table).await?;
-        }
-        let mut read = Vec::with_capacity(rows.len());
-        for row in rows {
-            let (mut row, typed) = chunk_row(table, row)?;
-            for column in typed {
-                json_types::restore(&mut self.conn, table, &mut row, column).await?;
-            }
-            read.push(row);
-        }
-        Ok(read)
-    }
-}
-
-fn chunk_row(table: &Table, row: ServerRow) -> Result<(Row, Vec<usize>)> {
-    chunk::row(table, row).map_err(|why| Error::Unreadable { position: table.qualified(), why })
 }

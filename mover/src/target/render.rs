@@ -2,9 +2,9 @@
 
 use converge_mysql::quote;
 
-use super::{ChunkRows, equal};
+use super::equal;
 use crate::apply::plan::{Operation, Step};
-use crate::key_range::{push_after, push_comparison, push_through};
+use crate::key_range::push_comparison;
 use crate::schema::{Kind, Table};
 use crate::value::{Row, Value, row_weight};
 
@@ -187,21 +187,6 @@ fn push_alternatives(sql: &mut Vec<u8>, table: &Table, rows: &[Row]) {
         }
         sql.push(b')');
     }
-}
-
-/// Asks whether the target has any row in a chunk's key range.
-pub fn any_in_range(table: &Table, chunk: &ChunkRows) -> Vec<u8> {
-    let mut sql = format!("SELECT 1 FROM {} WHERE TRUE", table.qualified()).into_bytes();
-    if let Some(after) = &chunk.after {
-        sql.extend_from_slice(b" AND ");
-        push_after(&mut sql, table, after);
-    }
-    if let Some(through) = &chunk.through {
-        sql.extend_from_slice(b" AND ");
-        push_through(&mut sql, table, through);
-    }
-    sql.extend_from_slice(b" LIMIT 1");
-    sql
 }
 
 #[cfg(test)]

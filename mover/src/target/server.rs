@@ -1,5 +1,9 @@
 //! A real MySQL or MariaDB server as the target.
 
+mod chunk;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
@@ -7,29 +11,29 @@ use converge_mysql::{Connector, Error as ServerError, ServerInfo, Version, quote
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::load;
 use super::render::{self, Expect, Statement};
 use super::{Checkpoint, ChunkRows, Onto, TIMEOUT, Target};
 use crate::apply::plan::Step;
 use crate::error::{Error, OnSide, Result, Side};
 use crate::schema::Table;
 use crate::state::Store;
-use crate::value::{Row, row_weight};
 
 /// How long a table may take to be counted or emptied.
 const CLEAR_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Whether this process said that the target takes no files.
+static SLOW_WAY_TOLD: AtomicBool = AtomicBool::new(false);
 /// Statements sent in one packet.
 const MOST_STATEMENTS: usize = 100;
 /// Bytes of one packet, unless one statement alone is larger.
 const MOST_BYTES: usize = 1 << 20;
-/// Rows of one statement of a chunk.
-const CHUNK_STATEMENT_ROWS: usize = 1000;
 
 /// A connection to the target that writes the moved tables of one workflow.
 pub struct ServerTarget {
     conn: Conn,
     store: Store,
     /// The tables under their names on the target, with the source's columns: values are in the source's terms.
-    tables: Vec<Table>,
+    tables: Arc<[Table]>,
     /// For each table, whether its rows may be written over in place.
     in_place: Vec<bool>,
     /// Whether new rows can be given a name; the function VALUES() draws a warning where they can.
@@ -39,6 +43,10 @@ pub struct ServerTarget {
     sent: u64,
     /// The server's `max_allowed_packet`.
     largest_packet: usize,
+    /// Whether the server takes `LOAD DATA LOCAL INFILE`.
+    takes_files: bool,
+    /// For each table, whether its columns are of the same kinds as the source's: then the bytes are the same too.
+    alike: Vec<bool>,
     /// The position being applied, for messages.
     at: String,
 }
@@ -60,17 +68,45 @@ impl ServerTarget {
             .with_setup("SET NAMES binary");
         let mut conn = connector.connect().await.on_target()?;
         store.enlist(&mut conn).await?;
-        let query = "SELECT @@max_allowed_packet";
-        let largest: Option<u64> =
-            within(TIMEOUT, "reading max_allowed_packet", conn.query_first(query)).await.on_target()?;
-        let largest_packet = largest.map_or(usize::MAX, |n| n as usize);
+        let query = "SELECT @@max_allowed_packet, @@local_infile";
+        let limits: Option<(u64, bool)> =
+            within(TIMEOUT, "reading the server's limits", conn.query_first(query)).await.on_target()?;
+        let (largest, takes_files) = limits.unwrap_or((u64::MAX, false));
+        if !takes_files && !SLOW_WAY_TOLD.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the target does not take files, so the copy writes by INSERT, which is slower; \
+                 to speed it up: SET GLOBAL local_infile = ON on the target, and run the workflow again"
+            );
+        }
+        let largest_packet = usize::try_from(largest).unwrap_or(usize::MAX);
         let alias = ServerInfo::read(&mut conn).await.on_target()?.is_mysql_since(Version(8, 0, 19));
         let mut in_place = Vec::with_capacity(tables.len());
         for table in &tables {
             in_place.push(render::has_other_columns(table) && only_key_is_unique(&mut conn, table).await?);
         }
+        let mut alike = Vec::with_capacity(tables.len());
+        for table in &tables {
+            let there = Table::read(&mut conn, Side::Target, &table.schema, &table.name).await?;
+            alike.push(there.is_some_and(|there| {
+                let kind = |name: &str| there.columns.iter().find(|c| c.name == name).map(|c| &c.kind);
+                table.columns.iter().all(|c| kind(&c.name) == Some(&c.kind))
+            }));
+        }
         let at = String::new();
-        Ok(Self { conn, store, tables, in_place, alias, in_transaction: false, sent: 0, largest_packet, at })
+        let tables = tables.into();
+        Ok(Self {
+            conn,
+            store,
+            tables,
+            in_place,
+            alias,
+            in_transaction: false,
+            sent: 0,
+            largest_packet,
+            takes_files,
+            alike,
+            at,
+        })
     }
 
     async fn begin(&mut self) -> Result<()> {
@@ -174,27 +210,6 @@ impl ServerTarget {
             None => Ok(()),
         }
     }
-
-    fn chunk_statements(table: &Table, rows: &[Row], onto: Onto, remove_first: bool) -> Vec<Statement> {
-        let mut statements = Vec::new();
-        for part in parts(rows) {
-            if remove_first {
-                statements.push(render::delete(table, part, Expect::Any));
-            }
-            statements.push(match onto {
-                Onto::Newer => render::insert_missing(table, part),
-                _ => render::insert(table, "INSERT", part, Expect::Rows(part.len() as u64)),
-            });
-        }
-        statements
-    }
-
-    async fn any_in_range(&mut self, table: usize, chunk: &ChunkRows) -> Result<bool> {
-        let query = render::any_in_range(&self.tables[table], chunk);
-        let found: Option<u8> =
-            within(TIMEOUT, "looking at a chunk's range", self.conn.query_first(query)).await.on_target()?;
-        Ok(found.is_some())
-    }
 }
 
 /// How long a statement waits for another session's row locks: less than its answer is waited for.
@@ -207,27 +222,6 @@ fn lock_wait() -> Duration {
 fn commit_timeout(sent: u64) -> Duration {
     const LARGE: u64 = 16 << 20;
     TIMEOUT + Duration::from_secs(if sent > LARGE { sent >> 20 } else { 0 })
-}
-
-/// Rows in runs that make statements of a bounded size.
-fn parts(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let n = rest
-            .iter()
-            .take(CHUNK_STATEMENT_ROWS)
-            .take_while(|row| {
-                bytes += row_weight(row);
-                bytes <= MOST_BYTES
-            })
-            .count()
-            .max(1)
-            .min(rest.len());
-        let (part, later) = rest.split_at(n);
-        rest = later;
-        (!part.is_empty()).then_some(part)
-    })
 }
 
 /// The packet of the first of these statements, and how many are in it. A large statement moves into it, but for its
@@ -328,14 +322,21 @@ impl Target for ServerTarget {
         self.send(statements).await
     }
 
-    async fn write_chunk(&mut self, chunk: &ChunkRows, onto: Onto) -> Result<()> {
+    async fn write_chunk(&mut self, chunk: ChunkRows, onto: Onto) -> Result<()> {
         if chunk.rows.is_empty() {
             return Ok(());
         }
         self.begin().await?;
-        let remove_first = onto == Onto::Equal && self.any_in_range(chunk.table, chunk).await?;
-        let table = &self.tables[chunk.table];
-        self.send(Self::chunk_statements(table, &chunk.rows, onto, remove_first)).await
+        if onto == Onto::Equal {
+            self.remove_present(&chunk).await?;
+        }
+        let as_file = self.takes_files && self.alike[chunk.table] && onto != Onto::Newer;
+        let (file, rest): (Vec<_>, Vec<_>) =
+            chunk.rows.into_iter().partition(|row| as_file && load::can_be_sent(row));
+        if !file.is_empty() {
+            self.load_chunk(chunk.table, file).await?;
+        }
+        self.insert_chunk(chunk.table, &rest, onto).await
     }
 
     async fn clear(&mut self, table: usize, rows: u64) -> Result<()> {
@@ -400,7 +401,6 @@ pub fn creation(definition: &str, source: &str, schema: &str, name: &str) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::Value;
 
     #[test]
     fn a_large_statement_is_moved_but_for_its_beginning() {
@@ -430,15 +430,5 @@ mod tests {
         let sql = creation("CREATE TABLE `a``b` (\n  `a``b` int\n)", "a`b", "s", "t").unwrap();
         assert_eq!(sql, "CREATE TABLE `s`.`t` (\n  `a``b` int\n)");
         assert_eq!(creation("CREATE VIEW x", "x", "s", "t"), None);
-    }
-
-    #[test]
-    fn parts_hold_every_row_once() {
-        let rows: Vec<Row> = (0..2500).map(|i| vec![Value::Int(i), Value::Bytes(vec![0; 2000])]).collect();
-        let sizes: Vec<usize> = parts(&rows).map(<[Row]>::len).collect();
-        assert_eq!(sizes.iter().sum::<usize>(), 2500);
-        assert!(sizes.iter().all(|n| *n > 0 && *n * 2000 <= MOST_BYTES));
-        assert_eq!(parts(&[vec![Value::Bytes(vec![0; 5 << 20])]]).count(), 1);
-        assert_eq!(parts(&[]).count(), 0);
     }
 }

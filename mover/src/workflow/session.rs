@@ -7,6 +7,7 @@ use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::keys::Builder;
 use super::replica::Replica;
 use super::setup::{self, Setup};
 use super::switch::{POLL, ServerFence, StoredVerdict, Switch};
@@ -84,9 +85,12 @@ async fn work(
         target,
         shared: sender,
     };
+    let keys =
+        Builder { connector: &connector, store: &store, tables: &tables, followed: sender.subscribe() };
     let mut control = Control::new(setup, &source, sender);
     tokio::select! {
         result = movement.run() => match result? {},
+        result = keys.run() => match result? {},
         result = control.watch() => result,
     }
 }

@@ -13,7 +13,7 @@ use super::replica::Replica;
 use super::{Options, creation, definition};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight;
-use crate::schema::Table;
+use crate::schema::{Table, secondary};
 use crate::source::history::{Historian, LogIdentity};
 use crate::source::{ServerSource, Source as _, TIMEOUT, fenced_name, marks, server_id};
 use crate::state::resume::Remembered;
@@ -302,7 +302,22 @@ async fn create(
         read.push(table);
     }
     preflight::judge(&findings)?;
-    for (name, statement) in absent {
+    if options.defer_secondary_keys {
+        check_deferral(source_info, target_info)?;
+        for there in states.iter().filter(|t| !t.created) {
+            tracing::warn!(
+                "table {} is there already: it is left as it is, with its secondary keys",
+                there.target
+            );
+        }
+    }
+    for (name, mut statement) in absent {
+        if options.defer_secondary_keys {
+            // Remembered before the table is made without them, so that a run killed in between loses none.
+            let split = secondary::split(&statement);
+            store.defer_keys(target, name, &split.keys).await?;
+            statement = split.definition;
+        }
         creation::execute(target, name, statement).await?;
     }
     let position = match &options.copy_from {
@@ -342,4 +357,15 @@ async fn create(
         switch_outcome: None,
         switch_times: None,
     })
+}
+
+/// What keys are to look like is compared with what the target says of them, in the words of its product.
+fn check_deferral(source: &ServerInfo, target: &ServerInfo) -> Result<()> {
+    if source.flavor == target.flavor {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("secondary keys cannot be built later between {} and {}", source.flavor, target.flavor),
+        "run it without --defer-secondary-keys",
+    ))
 }

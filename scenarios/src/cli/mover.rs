@@ -109,11 +109,15 @@ struct Run {
     #[arg(long)]
     allow_no_key: bool,
     /// Rows of a chunk at the most
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
     chunk_rows: usize,
     /// Copy no more than so many rows a second, to spare the source [default: no limit]
     #[arg(long, value_name = "N")]
     copy_rows_per_second: Option<u32>,
+    /// Make the target's tables without their plain secondary keys and build these once the rows are copied, which is
+    /// faster; unique keys stay, and so do all keys of tables that are there already or have foreign keys
+    #[arg(long)]
+    defer_secondary_keys: bool,
     /// How long to go on trying while a server is away
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     retry_for: Duration,
@@ -178,6 +182,7 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         pace: Pace { chunk_rows: run.chunk_rows, rows_per_second: run.copy_rows_per_second },
         retry_for: run.retry_for,
         skip_ddl: run.skip_ddl,
+        defer_secondary_keys: run.defer_secondary_keys,
         patience: run.dead_after,
     };
     let ended = tokio::select! {

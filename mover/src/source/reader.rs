@@ -1,0 +1,212 @@
+//! Reading chunks from a real server, in a task of its own, so that a chunk is read and decoded while the target works.
+//! Never holds more of a table than a bounded number of bytes and one row.
+
+use std::sync::Arc;
+
+use converge_mysql::{Connector, Error as ServerError, within};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row as ServerRow};
+use tokio::task::JoinHandle;
+
+use super::guard::Guard;
+use super::{ChunkReader, Fetched, TIMEOUT, chunk, json_types, marks, snapshot};
+use crate::change::Mark;
+use crate::error::{Error, OnSide, Result};
+use crate::schema::Table;
+use crate::value::{Row, Value, row_weight};
+
+/// Seconds that a locking read waits for others, while they wait for the rows it has.
+const LOCK_WAIT: u32 = 2;
+/// Seconds after which the source lets rows go that are locked by a mover which vanished from the network.
+const LOCKED_FOR: u32 = 120;
+/// Seconds that a connection without locks may be idle.
+pub(super) const IDLE: u32 = 28_800;
+/// Bytes after which a chunk ends, however many rows were asked for.
+const MOST_BYTES: usize = 32 << 20;
+
+/// Reads chunks over a connection of its own.
+pub struct ServerReader {
+    /// Lent to the task that reads.
+    conn: Option<Conn>,
+    /// Another server's connection that marks are written over.
+    marks: Option<Conn>,
+    guard: Option<Guard>,
+    connector: Connector,
+    workflow: String,
+    tables: Arc<[Table]>,
+}
+
+impl ServerReader {
+    /// A reader of these tables over `conn`. `connector` makes connections that stop a statement.
+    pub(super) fn new(
+        conn: Conn,
+        marks: Option<Conn>,
+        guard: Option<Guard>,
+        connector: Connector,
+        workflow: String,
+        tables: Arc<[Table]>,
+    ) -> Self {
+        Self { conn: Some(conn), marks, guard, connector, workflow, tables }
+    }
+
+    fn conn(&mut self) -> Result<&mut Conn> {
+        let lost = || ServerError::Lost { what: "reading chunks".into(), why: "a read was given up".into() };
+        self.conn.as_mut().ok_or_else(lost).on_source()
+    }
+
+    async fn execute(&mut self, what: &str, statement: &str) -> Result<()> {
+        within(TIMEOUT, what, self.conn()?.query_drop(statement)).await.on_source()
+    }
+
+    async fn fetch(&mut self, table: usize, query: Vec<u8>, limit: usize) -> Result<Fetched> {
+        self.conn()?;
+        let Some(mut conn) = self.conn.take() else { return Ok(Fetched { rows: Vec::new(), ended: false }) };
+        let (connector, tables) = (self.connector.clone(), self.tables.clone());
+        let mut task = Task(tokio::spawn(async move {
+            let fetched = fetch(&mut conn, &connector, &tables[table], query, limit).await;
+            (conn, fetched)
+        }));
+        let joined = (&mut task.0).await;
+        let position = || self.tables[table].qualified();
+        let (conn, fetched) =
+            joined.map_err(|e| Error::Unreadable { position: position(), why: e.to_string() })?;
+        // Kept also after an error: a lock that is not had in time ends no connection.
+        let conn = self.conn.insert(conn);
+        let (mut fetched, typed) = fetched?;
+        let table = &self.tables[table];
+        if let Some(guard) = &mut self.guard {
+            guard.check(conn, table).await?;
+        }
+        for (row, column) in typed {
+            json_types::restore(conn, table, &mut fetched.rows[row], column).await?;
+        }
+        Ok(fetched)
+    }
+}
+
+/// Ends with whoever waits for it.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Rows and columns of JSON documents whose types are to be asked for.
+type Typed = Vec<(usize, usize)>;
+
+/// Runs the query and decodes its rows as they come.
+async fn fetch(
+    conn: &mut Conn,
+    connector: &Connector,
+    table: &Table,
+    query: Vec<u8>,
+    limit: usize,
+) -> Result<(Fetched, Typed)> {
+    let what = format!("reading a chunk of {}", table.qualified());
+    let id = conn.id();
+    let (mut rows, mut typed, mut bytes) = (Vec::new(), Vec::new(), 0);
+    // A prepared statement answers in binary form: FLOAT loses digits in text form.
+    let mut result =
+        within(TIMEOUT, &what, conn.exec_iter(query, ())).await.on_source().map_err(snapshot::altered)?;
+    while bytes < MOST_BYTES {
+        let next: Option<ServerRow> = within(TIMEOUT, &what, result.next()).await.on_source()?;
+        let Some(row) = next else {
+            return Ok((Fetched { ended: rows.len() < limit, rows }, typed));
+        };
+        let (row, columns) = chunk_row(table, row)?;
+        typed.extend(columns.into_iter().map(|column| (rows.len(), column)));
+        bytes += row_weight(&row);
+        rows.push(row);
+    }
+    // The rest is left for the next chunk: the statement is stopped, and what is under way thrown away.
+    if rows.len() < limit {
+        stop(connector, id).await?;
+    }
+    let rest = within(TIMEOUT, &what, result.drop_result()).await;
+    match rest {
+        Err(e) if e.server_code() != Some(INTERRUPTED) => Err(e).on_source(),
+        _ => Ok((Fetched { rows, ended: false }, typed)),
+    }
+}
+
+fn chunk_row(table: &Table, row: ServerRow) -> Result<(Row, Vec<usize>)> {
+    chunk::row(table, row).map_err(|why| Error::Unreadable { position: table.qualified(), why })
+}
+
+/// The answer of a statement that was stopped.
+const INTERRUPTED: u16 = 1317;
+
+/// Stops the statement of another connection; the connection, its transaction and its locks stay.
+async fn stop(connector: &Connector, id: u32) -> Result<()> {
+    let mut conn = connector.connect().await.on_source()?;
+    let stopped =
+        within(TIMEOUT, "stopping a read", conn.query_drop(format!("KILL QUERY {id}"))).await.on_source();
+    converge_mysql::connect::close(conn).await;
+    stopped
+}
+
+impl ChunkReader for ServerReader {
+    async fn mark(&mut self, mark: &Mark) -> Result<()> {
+        let workflow = self.workflow.clone();
+        match &mut self.marks {
+            Some(conn) => marks::write(conn, &workflow, mark).await,
+            None => marks::write(self.conn()?, &workflow, mark).await,
+        }
+    }
+
+    async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched> {
+        let query = chunk::query(&self.tables[table], after, limit);
+        self.fetch(table, query, limit).await
+    }
+
+    async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched> {
+        // Gaps need no locks, and without them inserts go on.
+        for statement in [
+            format!("SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT}, wait_timeout = {LOCKED_FOR}"),
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
+            "START TRANSACTION".to_owned(),
+        ] {
+            self.execute("preparing to lock a chunk", &statement).await?;
+        }
+        let query = chunk::locking_query(&self.tables[table], after, limit);
+        self.fetch(table, query, limit).await
+    }
+
+    async fn scan(
+        &mut self,
+        table: usize,
+        limit: usize,
+        mut pass_on: impl AsyncFnMut(Vec<Row>) -> Result<()>,
+    ) -> Result<()> {
+        let tables = self.tables.clone();
+        let table = &tables[table];
+        let what = format!("reading {}", table.qualified());
+        let query = chunk::scan_query(table);
+        let mut result = within(TIMEOUT, &what, self.conn()?.exec_iter(query, ()))
+            .await
+            .on_source()
+            .map_err(snapshot::altered)?;
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = within(TIMEOUT, &what, result.next()).await.on_source()? {
+            let (row, typed) = chunk_row(table, row)?;
+            if let Some(column) = typed.first() {
+                return Err(json_types::without_key(table, *column));
+            }
+            bytes += row_weight(&row);
+            rows.push(row);
+            if rows.len() >= limit || bytes >= MOST_BYTES {
+                bytes = 0;
+                pass_on(std::mem::take(&mut rows)).await?;
+            }
+        }
+        if rows.is_empty() { Ok(()) } else { pass_on(rows).await }
+    }
+
+    async fn release(&mut self) -> Result<()> {
+        let what = "letting a chunk's locks go";
+        self.execute(what, "ROLLBACK").await?;
+        self.execute(what, &format!("SET SESSION wait_timeout = {IDLE}")).await
+    }
+}
