@@ -111,7 +111,8 @@ async fn fetch(
     let mut result =
         within(TIMEOUT, &what, conn.exec_iter(query, ())).await.on_source().map_err(snapshot::altered)?;
     while bytes < MOST_BYTES {
-        let next: Option<ServerRow> = within(TIMEOUT, &what, result.next()).await.on_source()?;
+        let next: Option<ServerRow> =
+            within(TIMEOUT, &what, result.next()).await.on_source().map_err(snapshot::altered)?;
         let Some(row) = next else {
             return Ok((Fetched { ended: rows.len() < limit, rows }, typed));
         };
@@ -189,7 +190,9 @@ impl ChunkReader for ServerReader {
             .on_source()
             .map_err(snapshot::altered)?;
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        while let Some(row) = within(TIMEOUT, &what, result.next()).await.on_source()? {
+        while let Some(row) =
+            within(TIMEOUT, &what, result.next()).await.on_source().map_err(snapshot::altered)?
+        {
             let (row, typed) = chunk_row(table, row)?;
             if let Some(column) = typed.first() {
                 return Err(json_types::without_key(table, *column));
