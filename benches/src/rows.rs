@@ -106,7 +106,7 @@ fn mixed_row(file: &mut impl Write, id: u64, rows: u64, random: &mut ChaCha8Rng)
     let token: [u8; 32] = random.random();
     for byte in token {
         match byte & 0x7f {
-            b'\\' | b'\t' | b'\n' => file.write_all(&[b'\\', byte])?,
+            special @ (b'\\' | b'\t' | b'\n') => file.write_all(&[b'\\', special])?,
             byte => file.write_all(&[byte])?,
         }
     }
