@@ -14,8 +14,9 @@ use std::time::Duration;
 use cases::{CASES, Case};
 use common::{fresh, report, request, run, server, server_with};
 use converge_chaos::server::LocalServer;
+use converge_mysql::Flavor;
 use converge_vdiff::report::{DifferingRow, Kind, TableReport};
-use converge_vdiff::{Options, TablePair, Verdict};
+use converge_vdiff::{Engine, Options, Request, TablePair, Verdict};
 use mysql_async::Conn;
 
 /// Three rows per chunk and two per fetch, so that small tables have many boundaries.
@@ -78,14 +79,11 @@ async fn matrix(sides: [&LocalServer; 2], options: &Options) {
         create(&mut target, case).await;
     }
     let tables = cases.iter().map(|c| TablePair::same(c.table)).collect();
-    let request = request(sides, tables, options.clone());
-    let twins = report(&request).await;
-    let unequal: Vec<_> = twins.tables.iter().filter(|t| t.verdict != Verdict::Equal).collect();
-    assert!(unequal.is_empty(), "{flavors:?}: equal tables called otherwise: {unequal:#?}");
-    assert!(twins.source.stood_still && twins.target.stood_still, "reading moved a server: {twins:?}");
-    for (case, table) in cases.iter().zip(&twins.tables) {
-        assert_eq!(table.processed_rows > 0, !case.rows.is_empty(), "{table:?}");
-        assert_eq!(table.matching_rows, table.processed_rows, "{table:?}");
+    let by = |engine| Options { engine, ..options.clone() };
+    let requests =
+        [Engine::PushDown, Engine::Stream].map(|engine| request(sides, Vec::clone(&tables), by(engine)));
+    for request in &requests {
+        twins(request, &cases, flavors).await;
     }
     for case in &cases {
         for sql in case.damage {
@@ -94,12 +92,34 @@ async fn matrix(sides: [&LocalServer; 2], options: &Options) {
             run(&mut target, &sql.join(" ")).await;
         }
     }
-    let damaged = report(&request).await;
+    for request in &requests {
+        damaged(request, &cases, flavors).await;
+    }
+}
+
+async fn twins(request: &Request, cases: &[&Case], flavors: [Flavor; 2]) {
+    let twins = report(request).await;
+    if request.options.engine == Engine::Stream {
+        let streamed = twins.tables.iter().filter(|t| t.engine == "stream").count();
+        assert!(streamed > cases.len() / 2, "{streamed} of {} tables were streamed", cases.len());
+    }
+    let unequal: Vec<_> = twins.tables.iter().filter(|t| t.verdict != Verdict::Equal).collect();
+    assert!(unequal.is_empty(), "{flavors:?}: equal tables called otherwise: {unequal:#?}");
+    assert!(twins.source.stood_still && twins.target.stood_still, "reading moved a server: {twins:?}");
+    for (case, table) in cases.iter().zip(&twins.tables) {
+        assert_eq!(table.processed_rows > 0, !case.rows.is_empty(), "{table:?}");
+        assert_eq!(table.matching_rows, table.processed_rows, "{table:?}");
+    }
+}
+
+async fn damaged(request: &Request, cases: &[&Case], flavors: [Flavor; 2]) {
+    let engine = request.options.engine;
+    let damaged = report(request).await;
     let complaints: Vec<String> =
         cases.iter().zip(&damaged.tables).filter_map(|(case, table)| complaint(case, table)).collect();
     assert!(
         complaints.is_empty(),
-        "{flavors:?}: {} of {}:\n{}",
+        "{flavors:?} {engine:?}: {} of {}:\n{}",
         complaints.len(),
         cases.len(),
         complaints.join("\n")
@@ -237,17 +257,22 @@ async fn declared_differently(sides: [&LocalServer; 2]) {
         run(&mut target, &format!("ALTER TABLE {name} ROW_FORMAT=COMPACT")).await;
     }
     let tables: Vec<TablePair> = DECLARED_DIFFERENTLY.iter().map(|c| TablePair::same(c.0)).collect();
-    let request = request(sides, tables, tiny_chunks());
-    for table in &report(&request).await.tables {
-        assert_eq!(table.verdict, Verdict::Equal, "{table:?}");
-        assert!(!table.schema_notes.is_empty() || table.table == "name_case", "{table:?}");
+    let requests = [Engine::PushDown, Engine::Stream]
+        .map(|engine| request(sides, Vec::clone(&tables), Options { engine, ..tiny_chunks() }));
+    for request in &requests {
+        for table in &report(request).await.tables {
+            assert_eq!(table.verdict, Verdict::Equal, "{table:?}");
+            assert!(!table.schema_notes.is_empty() || table.table == "name_case", "{table:?}");
+        }
     }
     for (name, _, here, _, change) in DECLARED_DIFFERENTLY {
         let key = if here.contains("k VARCHAR") { "k = 'B'" } else { "id = 1" };
         run(&mut target, &format!("UPDATE {name} SET {change} WHERE {key}")).await;
     }
-    for table in &report(&request).await.tables {
-        assert_eq!((table.verdict, table.mismatched_rows), (Verdict::Different, 1), "{table:?}");
+    for request in &requests {
+        for table in &report(request).await.tables {
+            assert_eq!((table.verdict, table.mismatched_rows), (Verdict::Different, 1), "{table:?}");
+        }
     }
 }
 
@@ -334,10 +359,13 @@ async fn rows_too_long_for_a_digest_are_not_equal() {
             }
         }
         let pairs = vec![TablePair::same("keyed"), TablePair::same("keyless")];
-        for table in &report(&request([&one, &one], pairs, tiny_chunks())).await.tables {
-            assert_eq!(table.verdict, Verdict::NotProven, "{table:?}");
-            assert!(table.reasons[0].contains("max_allowed_packet"), "{table:?}");
-            assert_eq!(table.matching_rows, 1, "{table:?}");
+        for engine in [Engine::PushDown, Engine::Stream] {
+            let options = Options { engine, ..tiny_chunks() };
+            for table in &report(&request([&one, &one], pairs.clone(), options)).await.tables {
+                assert_eq!(table.verdict, Verdict::NotProven, "{table:?}");
+                assert!(table.reasons[0].contains("max_allowed_packet"), "{table:?}");
+                assert_eq!(table.matching_rows, 1, "{table:?}");
+            }
         }
     }
 }

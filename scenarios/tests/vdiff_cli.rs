@@ -67,6 +67,19 @@ async fn json_and_exit_codes_are_the_contract() {
         let json: serde_json::Value = serde_json::from_slice(&equal.stdout).unwrap();
         assert_eq!((&json["verdict"], &json["tables"][1]["target_table"]), (&"equal".into(), &"b".into()));
 
+        for (engine, used, why) in [
+            ("stream", "stream", "asked for"),
+            ("pushdown", "pushdown", "asked for"),
+            ("auto", "", "first chunk took"),
+        ] {
+            let more = ["--tables", "t", "--format", "json", "--chunk-rows", "1", "--engine", engine];
+            let json: serde_json::Value = serde_json::from_slice(&vdiff(&from, &to, &more).stdout).unwrap();
+            let table = &json["tables"][0];
+            assert_eq!((&json["verdict"], &table["processed_rows"]), (&"equal".into(), &3.into()), "{json}");
+            assert!(table["engine"].as_str().unwrap().contains(used), "{table}");
+            assert!(table["engine_reason"].as_str().unwrap().contains(why), "{table}");
+        }
+
         run(&mut target, "UPDATE t SET email = 'B@x' WHERE id = 2").await;
         run(&mut target, "DELETE FROM t WHERE id > 2").await;
         run(&mut target, "INSERT INTO b VALUES (x'ff')").await;

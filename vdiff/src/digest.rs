@@ -32,6 +32,13 @@ impl Digest {
         }
     }
 
+    /// Adds a row by the xxh3-128 that the client made of its image.
+    pub fn add_xxh3(&mut self, row: u128) {
+        self.rows += 1;
+        self.sums[0] += row >> 64;
+        self.sums[1] += row & u128::from(u64::MAX);
+    }
+
     /// Adds all rows of another set.
     pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;

@@ -1,9 +1,10 @@
-//! Push-down: the servers digest chunks, both at once; the client only compares sums, and fetches keys and digests of
-//! the rows of a chunk that differs.
+//! Both engines: chunks are digested on both sides at once, by the servers (push-down) or by the client out of the rows
+//! (stream); where they differ, keys and digests of the rows are fetched.
 
 mod detail;
 mod rows;
 mod settle;
+mod stream;
 mod table;
 
 use std::time::{Instant, SystemTime};
@@ -148,6 +149,8 @@ async fn one_table(
         schema_notes,
         source_rows: run.source_rows,
         target_rows: run.target_rows,
+        engine: run.engine.as_str().into(),
+        engine_reason: run.engine_reason.clone(),
         key: plan.key().iter().map(|c| c.name.clone()).collect(),
         chunks: run.chunks,
         elapsed_seconds: clock.elapsed().as_secs_f64(),
@@ -189,6 +192,9 @@ fn command(request: &Request) -> String {
         bare(&request.target),
         tables.join(",").replace('\'', "'\\''")
     );
+    if request.options.engine != crate::request::Engine::Auto {
+        command.push_str(&format!(" --engine {}", request.options.engine.as_str()));
+    }
     if !request.options.ignore_columns.is_empty() {
         let columns = request.options.ignore_columns.join(",").replace('\'', "'\\''");
         command.push_str(&format!(" --ignore-columns '{columns}'"));

@@ -21,4 +21,4 @@ mod session;
 pub use engine::compare;
 pub use error::Error;
 pub use report::{Report, Verdict};
-pub use request::{Options, Progress, Request, Side, TablePair};
+pub use request::{Engine, Options, Progress, Request, Side, TablePair};

@@ -14,7 +14,8 @@ use crate::request::Side;
 pub const DIGEST: &str = "SHA-256 of each row's image (every compared column, key included, with its length, NULL \
     distinct), folded per chunk into the row count and exact sums of its four 64-bit parts. Strings by bytes, \
     FLOAT and DOUBLE by their bits, TIMESTAMP in UTC, JSON by its text (by types and values where only one side has a \
-    JSON type).";
+    JSON type). Tables compared by the stream engine: xxh3-128 of the same image, made by the client, folded into the \
+    row count and exact sums of its two 64-bit parts.";
 
 /// What can be said about tables. Ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,6 +112,12 @@ pub struct TableReport {
     pub source_rows: u64,
     /// Rows read on the target.
     pub target_rows: u64,
+    /// Who digested the rows: `pushdown` (the servers) or `stream` (the client).
+    #[serde(default)]
+    pub engine: String,
+    /// Why that one.
+    #[serde(default)]
+    pub engine_reason: String,
     /// Key columns, empty for a table without a key.
     pub key: Vec<String>,
     /// Parts that the table was cut into.

@@ -58,9 +58,35 @@ impl FromStr for TablePair {
     }
 }
 
+/// Who digests rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The faster one for each table: its first chunk is timed both ways.
+    #[default]
+    Auto,
+    /// The servers; only sums cross the network.
+    PushDown,
+    /// The client; each row crosses the network once.
+    Stream,
+}
+
+impl Engine {
+    /// As on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::PushDown => "pushdown",
+            Self::Stream => "stream",
+        }
+    }
+}
+
 /// How to compare.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Who digests rows.
+    pub engine: Engine,
     /// Columns left out, by name in any letter case; listed in the report as not verified.
     pub ignore_columns: Vec<String>,
     /// At most this many differing rows per table are named; they are all counted.
@@ -86,6 +112,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            engine: Engine::Auto,
             ignore_columns: Vec::new(),
             max_rows_reported: 100,
             first_chunk_rows: 10_000,

@@ -70,6 +70,22 @@ impl Session {
         Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(bytes).collect()).collect())
     }
 
+    /// Runs a statement and hands its rows out one by one as they arrive, holding none of them.
+    pub async fn each(
+        &mut self,
+        what: &str,
+        sql: &str,
+        mut take: impl FnMut(&Row) + Send,
+    ) -> Result<(), Error> {
+        tracing::trace!(side = %self.side, sql);
+        let conn = &mut self.conn;
+        let read = async {
+            let mut result = conn.query_iter(sql).await?;
+            result.for_each(|row| take(&row)).await
+        };
+        within(self.timeout, what, read).await.map_err(|inner| self.failed(inner))
+    }
+
     /// Like [`Session::query`], for statements that give exactly one row.
     pub async fn one(&mut self, what: &str, sql: &str) -> Result<Cells, Error> {
         let rows = self.query(what, sql).await?;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use converge_mysql::Address;
-use converge_vdiff::{Options, Progress, Report, Request, TablePair, Verdict};
+use converge_vdiff::{Engine, Options, Progress, Report, Request, TablePair, Verdict};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Failure, Format, Outcome};
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Tables in both databases, by comma; SRC=DST where the names differ
     #[arg(long, value_name = "TABLES", value_delimiter = ',', required = true)]
     tables: Vec<TablePair>,
+    /// Who digests rows: the servers (pushdown), the client (stream), or the faster one by table (auto)
+    #[arg(long, value_enum, default_value = "auto")]
+    engine: EngineChoice,
     /// How to answer on standard output
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -57,8 +60,26 @@ pub struct Arguments {
     statement_timeout: u64,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum EngineChoice {
+    Auto,
+    Pushdown,
+    Stream,
+}
+
+impl From<EngineChoice> for Engine {
+    fn from(choice: EngineChoice) -> Self {
+        match choice {
+            EngineChoice::Auto => Self::Auto,
+            EngineChoice::Pushdown => Self::PushDown,
+            EngineChoice::Stream => Self::Stream,
+        }
+    }
+}
+
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let options = Options {
+        engine: arguments.engine.into(),
         ignore_columns: arguments.ignore_columns,
         max_rows_reported: arguments.max_rows_reported,
         first_chunk_rows: arguments.chunk_rows,

@@ -49,6 +49,8 @@ fn table(rows: Vec<DifferingRow>) -> TableReport {
         source_rows: 1234567,
         target_rows: 1234566,
         key: vec!["id".into()],
+        engine: "pushdown".into(),
+        engine_reason: String::new(),
         chunks: 9,
         elapsed_seconds: 0.5,
     }

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::plan::sql::{Buckets, Pick, Scope};
 use crate::plan::{Plan, at};
-use crate::request::{Options, Progress};
+use crate::request::{Engine, Options, Progress};
 use crate::session::{Cells, Session, number};
 
 /// Rows per bucket that hash buckets aim at.
@@ -45,6 +45,10 @@ pub struct TableRun<'a> {
     /// Rows read on each side.
     pub source_rows: u64,
     pub target_rows: u64,
+    /// Who digests rows; settled by the first chunk when it was left open.
+    pub engine: Engine,
+    /// Why that one.
+    pub engine_reason: String,
     /// Parts compared.
     pub chunks: u64,
     /// Differing rows that are held.
@@ -55,10 +59,10 @@ pub struct TableRun<'a> {
 
 /// A digest as a server gives it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Answer {
-    digest: Digest,
+pub struct Answer {
+    pub digest: Digest,
     /// Rows without a digest of their own: they are missing from the sums.
-    undigested: u64,
+    pub undigested: u64,
 }
 
 impl Answer {
@@ -83,6 +87,8 @@ impl<'a> TableRun<'a> {
         let (matching, undigested, source_rows, target_rows, chunks) = (0, 0, 0, 0, 0);
         let (suspects, uncounted) = (Vec::new(), Counts::default());
         Self {
+            engine: options.engine,
+            engine_reason: "asked for".into(),
             plan,
             sessions,
             options,
@@ -114,7 +120,7 @@ impl<'a> TableRun<'a> {
             self.in_ranges().await?;
         }
         let seen = (self.source_rows, self.target_rows);
-        let present = (self.present(0).await?, self.present(1).await?);
+        let present = self.present().await?;
         let end = Evidence::read(self.sessions).await?;
         let mut proof = self.settle(start.clone(), started).await?;
         if self.undigested > 0 {
@@ -133,13 +139,14 @@ impl<'a> TableRun<'a> {
         Ok(proof)
     }
 
-    async fn present(&mut self, side: usize) -> Result<u64, Error> {
-        let sql = self.plan.count(side);
-        let session = if side == 0 { &mut self.sessions.source } else { &mut self.sessions.target };
-        let row = session.one("counting rows", &sql).await?;
-        row.first()
-            .and_then(number)
-            .ok_or_else(|| session.unexpected("counting rows", "the count is no number"))
+    /// The rows that each side has now.
+    async fn present(&mut self) -> Result<(u64, u64), Error> {
+        let (plan, sessions) = (self.plan, &mut *self.sessions);
+        let (source, target) = tokio::join!(
+            count(&mut sessions.source, plan.count(0)),
+            count(&mut sessions.target, plan.count(1))
+        );
+        Ok((source?, target?))
     }
 
     async fn in_ranges(&mut self) -> Result<(), Error> {
@@ -150,6 +157,7 @@ impl<'a> TableRun<'a> {
             let after = Scope { lower: lower.clone(), ..Scope::default() };
             let upper = self.cut(&after, size, 0).await?;
             let scope = Scope { lower, upper: upper.clone(), buckets: None };
+            self.choose_engine(&scope).await?;
             self.narrow(scope).await?;
             self.tell();
             match upper {
@@ -196,7 +204,8 @@ impl<'a> TableRun<'a> {
     /// Compares a range; where it differs, its parts, down to rows.
     async fn narrow(&mut self, whole: Scope) -> Result<(), Error> {
         let fetch_rows = self.options.fetch_rows.max(1);
-        let client = !self.plan.client_columns().is_empty();
+        // What only the client can digest is in the stream engine's digests, not in the servers'.
+        let client = self.engine == Engine::PushDown && !self.plan.client_columns().is_empty();
         let mut work = vec![whole];
         while let Some(scope) = work.pop() {
             let [source, target] = self.digests(&scope).await?;
@@ -223,6 +232,34 @@ impl<'a> TableRun<'a> {
         Ok(())
     }
 
+    /// With the engine left open: times the first chunk both ways. Both take the rows from memory then, which favours
+    /// neither.
+    async fn choose_engine(&mut self, scope: &Scope) -> Result<(), Error> {
+        if self.engine != Engine::Auto {
+            return Ok(());
+        }
+        self.engine = Engine::PushDown;
+        if scope.upper.is_none() {
+            self.engine_reason = "the whole table is one chunk".into();
+            return Ok(());
+        }
+        // Warms both servers' caches.
+        self.digests(scope).await?;
+        let begun = Instant::now();
+        self.digests(scope).await?;
+        let pushed = begun.elapsed();
+        self.engine = Engine::Stream;
+        let begun = Instant::now();
+        self.digests(scope).await?;
+        let streamed = begun.elapsed();
+        if pushed <= streamed {
+            self.engine = Engine::PushDown;
+        }
+        self.engine_reason =
+            format!("the first chunk took {pushed:.1?} by pushdown and {streamed:.1?} by stream");
+        Ok(())
+    }
+
     fn count_equal(&mut self, rows: u64) {
         self.matching += rows;
         self.source_rows += rows;
@@ -231,6 +268,9 @@ impl<'a> TableRun<'a> {
     }
 
     async fn digests(&mut self, scope: &Scope) -> Result<[Answer; 2], Error> {
+        if self.engine == Engine::Stream {
+            return super::stream::digests(self.sessions, self.plan, scope).await;
+        }
         let (plan, sessions) = (self.plan, &mut *self.sessions);
         let (source, target) = tokio::join!(
             digest(&mut sessions.source, plan.digest(scope, 0)),
@@ -242,7 +282,13 @@ impl<'a> TableRun<'a> {
     /// Without an order that both sides share: one scan per side digests all buckets, further ones read the rows of
     /// those that differ.
     async fn in_buckets(&mut self) -> Result<(), Error> {
-        let rows = self.present(0).await?.max(self.present(1).await?);
+        if self.engine != Engine::PushDown {
+            self.engine = Engine::PushDown;
+            self.engine_reason =
+                "the sides share no order of the key: the servers put the rows in buckets".into();
+        }
+        let present = self.present().await?;
+        let rows = present.0.max(present.1);
         self.narrow_buckets(Scope::default(), rows).await
     }
 
@@ -320,6 +366,12 @@ fn next_size(size: u64, took: Duration, options: &Options) -> u64 {
     let least = super::settle::LEAST_CHUNK_TIME;
     let wanted = size as f64 * options.chunk_time.as_secs_f64() / took.max(least).as_secs_f64();
     (wanted as u64).clamp(size / 8, size.saturating_mul(2)).clamp(1, options.max_chunk_rows.max(1))
+}
+
+async fn count(session: &mut Session, sql: String) -> Result<u64, Error> {
+    const WHAT: &str = "counting rows";
+    let row = session.one(WHAT, &sql).await?;
+    row.first().and_then(number).ok_or_else(|| session.unexpected(WHAT, "the count is no number"))
 }
 
 async fn digest(session: &mut Session, sql: String) -> Result<Answer, Error> {

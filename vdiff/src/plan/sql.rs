@@ -194,6 +194,19 @@ impl Plan {
         )
     }
 
+    /// Columns: the row's image over the columns that the server frames, then the client-digested ones. The image is
+    /// the one that [`Plan::row_hash`] digests: both engines see the same bytes.
+    pub fn images(&self, scope: &Scope, side: usize) -> String {
+        let own: Vec<usize> =
+            (0..self.columns.len()).filter(|i| !self.columns[*i].form.client_json).collect();
+        let image = if own.is_empty() { "''".into() } else { self.image(own.into_iter(), side) };
+        let pieces = self.client_columns();
+        let client: String =
+            pieces.iter().map(|i| format!(", {}", self.columns[*i].form.pieces[side])).collect();
+        let picked = wherever(self.conditions(scope, side));
+        format!("SELECT {image}{client} {}{picked}", self.from(side))
+    }
+
     /// The image of the key's ordered part of the row that is `offset` rows into the scope. Rows that have the
     /// scope's lower bound itself are left out, so that a cut always makes progress.
     pub fn cut(&self, scope: &Scope, offset: u64, side: usize) -> String {

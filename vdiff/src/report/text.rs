@@ -18,6 +18,7 @@ pub fn render(report: &Report) -> String {
     summary(&mut out, report);
     for table in &report.tables {
         remarks(&mut out, "not verified", table, &table.not_verified);
+        remarks(&mut out, "engine", table, &[format!("{}: {}", table.engine, table.engine_reason)]);
         remarks(&mut out, "schema", table, &table.schema_notes);
         if table.verdict == super::Verdict::NotProven {
             remarks(&mut out, "not proven", table, &table.reasons);
