@@ -207,12 +207,24 @@ impl Pairing<'_> {
     fn json_pair(&self) -> Form {
         let mut form = self.plain(ShownAs::Text, |c| format!("CAST({c} AS CHAR)"));
         form.framing = Framing::Hashed;
+        self.never_cut_short(&mut form);
         form
+    }
+
+    /// MySQL makes an empty string of a document whose text is longer than max_allowed_packet. No document's text is
+    /// empty: NULL says that it could not be built.
+    fn never_cut_short(&self, form: &mut Form) {
+        for (piece, column) in form.pieces.iter_mut().zip(self.columns) {
+            if column.data_type == "json" {
+                *piece = format!("NULLIF({piece}, '')");
+            }
+        }
     }
 
     fn json_and_text(&self) -> Form {
         let mut form = self.plain(ShownAs::Text, |c| format!("CONVERT({c} USING utf8mb4)"));
         form.client_json = true;
+        self.never_cut_short(&mut form);
         form.framing = Framing::Hashed;
         form.notes.push("JSON against text: compared by types and values, not by text".into());
         form

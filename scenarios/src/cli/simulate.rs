@@ -41,23 +41,26 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let seed = arguments.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let (strategy, worlds) = (arguments.copy_strategy, arguments.worlds);
     note!("seed {seed}   strategy {strategy}   {worlds} worlds");
-    let began = Instant::now();
     let bar = bar(worlds);
     // The worlds have a clock of their own, which this thread's runtime must not share.
     let searching = tokio::task::spawn_blocking(move || {
+        // What the mover logs in its worlds is in their stories.
+        let _quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
+        let began = Instant::now();
         let tally = simulation::search(strategy, seed, worlds, |done| bar.set_position(done));
+        let took = began.elapsed();
         bar.finish_and_clear();
         let failure = tally.failed.clone().map(|(plan, end)| told(plan, end));
-        (tally, failure)
+        (tally, failure, took)
     });
-    let (tally, failure) = tokio::select! {
+    let (tally, failure, took) = tokio::select! {
         result = searching => result.map_err(|e| Failure::new(format!("the simulation broke: {e}")))?,
         signal = interrupted() => {
             note!("{signal}: not all worlds were run");
             return Ok(Outcome::NotProven);
         }
     };
-    answer(&arguments, seed, &tally, failure.as_ref(), began.elapsed());
+    answer(&arguments, seed, &tally, failure.as_ref(), took);
     Ok(if failure.is_some() { Outcome::Different } else { Outcome::Good })
 }
 

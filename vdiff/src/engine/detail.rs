@@ -70,7 +70,7 @@ impl TableRun<'_> {
                     let fields = fields_of(&plan.columns, &cells[3 + plan.client_columns().len()..]);
                     found.entry(row.key).or_insert(fields);
                 }
-                Some(Parsed::Undigested(_)) => {}
+                Some(Parsed::Undigested { .. }) => {}
                 None => {
                     return Err(
                         session.unexpected("reading differing rows", "a row is not in the form asked for")

@@ -1,6 +1,6 @@
 //! Rows as keys and digests, and matching two sides' rows without regard to order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use converge_mysql::quote;
 
@@ -31,6 +31,8 @@ pub struct Fetched {
     pub rows: Vec<Row>,
     /// Rows whose image the server could not build.
     pub undigested: u64,
+    /// The images of their keys.
+    pub lost: HashSet<Vec<u8>>,
 }
 
 /// Fetches the rows of a scope.
@@ -45,7 +47,10 @@ pub async fn fetch(
     for cells in session.query("reading keys and digests", &plan.rows(scope, pick, side)).await? {
         match row(plan, &cells) {
             Some(Parsed::Row(row)) => fetched.rows.push(row),
-            Some(Parsed::Undigested(copies)) => fetched.undigested += copies,
+            Some(Parsed::Undigested { key, copies }) => {
+                fetched.undigested += copies;
+                fetched.lost.extend(key);
+            }
             None => {
                 return Err(
                     session.unexpected("reading keys and digests", "a row is not in the form asked for")
@@ -60,15 +65,20 @@ pub async fn fetch(
 pub enum Parsed {
     /// A row.
     Row(Row),
-    /// So many rows without a digest.
-    Undigested(u64),
+    /// Rows without a digest.
+    Undigested {
+        /// Their key's image, if the server could build that.
+        key: Option<Vec<u8>>,
+        /// How many.
+        copies: u64,
+    },
 }
 
 /// Reads key image, row hash, copies and the client's columns. `None`: not the form asked for.
 pub fn row(plan: &Plan, cells: &Cells) -> Option<Parsed> {
     let copies: u64 = number(cells.get(2)?)?;
     let (Some(key), Some(hash)) = (cells.first()?, cells.get(1)?) else {
-        return Some(Parsed::Undigested(copies));
+        return Some(Parsed::Undigested { key: cells.first()?.clone(), copies });
     };
     let mut digest = parse_digest(hash)?;
     let client = plan.client_columns().len();

@@ -342,8 +342,11 @@ impl<'a> TableRun<'a> {
         self.target_rows += copies(&target.rows) + target.undigested;
         self.undigested += source.undigested.max(target.undigested);
         self.chunks += 1;
-        let (matching, differing) = matched(source.rows, target.rows);
+        let torn = plan.is_multiset() && source.undigested + target.undigested > 0;
+        let (matching, mut differing) = matched(source.rows, target.rows);
         self.matching += matching;
+        // What stands against a row without a digest is not known to differ; without keys it may be any row.
+        differing.retain(|row| !torn && !source.lost.contains(&row.key) && !target.lost.contains(&row.key));
         let scope = Arc::new(scope);
         for row in differing {
             if self.suspects.len() < self.options.max_suspects {

@@ -46,13 +46,23 @@ impl Plan {
         format!("CONCAT({})", pieces.join(", "))
     }
 
-    /// SHA-256 of the row image over the columns that the server digests.
+    /// The row's image over the columns that the server digests, and for each of the client's whether it is NULL. It is
+    /// NULL where the server cannot build one of them whole: such a value must never pass for SQL's NULL.
+    fn row_image(&self, side: usize) -> String {
+        let part = |column: &PlannedColumn, i: usize| match column.form.client_json {
+            false => framed(&self.columns[i], side),
+            true => {
+                let (name, piece) = (quote::ident(&column.names[side]), &column.form.pieces[side]);
+                format!("IF({piece} IS NULL, IF({name} IS NULL, '0', NULL), '1')")
+            }
+        };
+        let parts: Vec<String> = self.columns.iter().enumerate().map(|(i, c)| part(c, i)).collect();
+        format!("CONCAT({})", parts.join(", "))
+    }
+
+    /// SHA-256 of the row's image.
     pub fn row_hash(&self, side: usize) -> String {
-        let own = (0..self.columns.len()).filter(|i| !self.columns[*i].form.client_json);
-        if self.columns.iter().all(|c| c.form.client_json) {
-            return "SHA2('', 256)".into();
-        }
-        format!("SHA2({}, 256)", self.image(own, side))
+        format!("SHA2({}, 256)", self.row_image(side))
     }
 
     /// The key's image; `''` without a key.
@@ -197,9 +207,7 @@ impl Plan {
     /// Columns: the row's image over the columns that the server frames, then the client-digested ones. The image is
     /// the one that [`Plan::row_hash`] digests: both engines see the same bytes.
     pub fn images(&self, scope: &Scope, side: usize) -> String {
-        let own: Vec<usize> =
-            (0..self.columns.len()).filter(|i| !self.columns[*i].form.client_json).collect();
-        let image = if own.is_empty() { "''".into() } else { self.image(own.into_iter(), side) };
+        let image = self.row_image(side);
         let pieces = self.client_columns();
         let client: String =
             pieces.iter().map(|i| format!(", {}", self.columns[*i].form.pieces[side])).collect();
