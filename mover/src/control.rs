@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use converge_mysql::{Address, Connector, Position, within};
+use converge_mysql::{Address, Position, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde::Serialize;
@@ -119,7 +119,7 @@ pub struct Control {
 impl Control {
     /// Connects to the target.
     pub async fn open(target: &Address, workflow: &str) -> Result<Self> {
-        let conn = Connector::new(target.clone()).connect().await.on_target()?;
+        let conn = crate::session::connector(target).connect().await.on_target()?;
         Ok(Self { conn, store: Store::new(workflow, 0) })
     }
 

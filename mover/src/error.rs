@@ -170,7 +170,8 @@ pub enum Error {
 }
 
 /// Which of the two servers an error is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// Where rows come from.
     Source,

@@ -16,6 +16,7 @@ mod key_range;
 mod movement;
 pub mod preflight;
 pub mod schema;
+mod session;
 pub mod simulation;
 pub mod source;
 pub mod state;

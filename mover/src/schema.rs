@@ -145,6 +145,16 @@ impl Table {
     }
 }
 
+/// The statement that made a table, as the server prints it.
+pub async fn definition(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<String> {
+    let row: Option<(String, String)> = conn
+        .query_first(format!("SHOW CREATE TABLE {}", quote::qualified(schema, name)))
+        .await
+        .map_err(reading("definition", schema, name))
+        .on(side)?;
+    Ok(row.map(|r| r.1).unwrap_or_default())
+}
+
 fn reading(what: &str, schema: &str, table: &str) -> impl Fn(mysql_async::Error) -> ServerError {
     let what = format!("reading the {what} of {}", quote::qualified(schema, table));
     move |e| ServerError::driver(what.clone(), e)

@@ -4,7 +4,7 @@
 //! ends it, and the next one begins at the checkpoint; there is no other recovery. Errors that a new session cannot
 //! cure are recorded in the target and end the run.
 
-mod creation;
+pub(crate) mod creation;
 mod definition;
 mod keys;
 mod replica;
@@ -16,11 +16,12 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use converge_mysql::Address;
 use converge_mysql::connect::with_patience;
-use converge_mysql::{Address, Connector};
 
 use crate::copy::{Pace, Strategy};
 use crate::error::{Error, OnSide, Result};
+use crate::preflight::Accepted;
 use crate::state::Store;
 
 /// What to move, and how.
@@ -50,6 +51,8 @@ pub struct Options {
     pub defer_secondary_keys: bool,
     /// How long a server or the network may be silent before a connection is taken for dead.
     pub patience: Duration,
+    /// Findings of preflight that the operator takes upon himself.
+    pub accepted: Accepted,
 }
 
 impl Options {
@@ -68,6 +71,7 @@ impl Options {
             allow_no_key: false,
             copy_from: None,
             patience: Duration::from_secs(30),
+            accepted: Accepted::default(),
         }
     }
 }
@@ -176,7 +180,7 @@ fn delays() -> impl Iterator<Item = Duration> {
 async fn record(options: &Options, error: &Error, stopped: bool) -> bool {
     let mut known = false;
     let attempt = async {
-        let mut conn = Connector::new(options.target.clone()).connect().await.on_target()?;
+        let mut conn = crate::session::connector(&options.target).connect().await.on_target()?;
         let store = Store::new(&options.workflow, 0);
         known = store.load(&mut conn).await?.is_some();
         // Whoever runs the workflow says himself how it goes.

@@ -17,6 +17,7 @@ macro_rules! answer {
 }
 
 mod arguments;
+mod check;
 mod failure;
 mod load;
 mod mover;

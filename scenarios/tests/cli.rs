@@ -51,7 +51,8 @@ fn help_shows_an_example_and_exit_codes() {
     for words in ["Exit codes", "0  converged", "1  diverged", "2  the work", "3  not proven"] {
         assert!(all.contains(words), "{all}");
     }
-    let verbs = ["run", "status", "switch-traffic", "cancel", "complete"].map(|verb| vec!["move", verb]);
+    let verbs =
+        ["check", "run", "status", "switch-traffic", "cancel", "complete"].map(|verb| vec!["move", verb]);
     let others = ["rehearse", "vdiff", "load", "move"].map(|command| vec![command]);
     for command in others.into_iter().chain(verbs) {
         let output = run(&[&command[..], &["--help"]].concat());

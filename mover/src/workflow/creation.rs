@@ -8,7 +8,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::error::{Error, OnSide, Result, Side};
-use crate::preflight::{Finding, Weight};
+use crate::preflight::Finding;
 use crate::schema::{Column, Kind, Table};
 use crate::source::TIMEOUT;
 use crate::target::{Dialect, translate};
@@ -34,10 +34,13 @@ pub async fn statement(
         definition = match translate(&definition, dialect) {
             Ok(definition) => definition,
             Err(reasons) => {
-                let finding = |why| Finding {
-                    weight: Weight::Refuse,
-                    what: format!("{name} cannot be made on the target: {why}"),
-                    fix: BY_HAND.into(),
+                let finding = |why| {
+                    Finding::refuse(
+                        "definition",
+                        format!("{name} cannot be made on the target: {why}"),
+                        BY_HAND,
+                    )
+                    .on(Side::Target)
                 };
                 return Ok(Err(reasons.into_iter().map(finding).collect()));
             }
@@ -78,10 +81,9 @@ async fn collations(conn: &mut Conn, flavor: Flavor) -> Result<BTreeSet<String>>
 
 /// What values of the table may lose on a server of the other product, where nothing can be done about it.
 pub fn losses(table: &Table, source: Flavor, target: Flavor) -> Vec<Finding> {
-    let warn = |what: &str, name: &str, fix: &str| Finding {
-        weight: Weight::Warn,
-        what: format!("column {} of {}: {what}", quote::ident(name), table.qualified()),
-        fix: fix.into(),
+    let warn = |what: &str, name: &str, fix: &str| {
+        let what = format!("column {} of {}: {what}", quote::ident(name), table.qualified());
+        Finding::warn("values", what, fix)
     };
     if (source, target) != (Flavor::MySql, Flavor::MariaDb) {
         return Vec::new();

@@ -35,7 +35,7 @@ pub struct Replica {
 impl Replica {
     /// Connects to it.
     pub async fn connect(address: &Address) -> Result<Self> {
-        let connector = Connector::new(address.clone());
+        let connector = crate::session::connector(address);
         let mut conn = connector.connect().await.on_source()?;
         let info = ServerInfo::read(&mut conn).await.on_source()?;
         Ok(Self { connector, info, conn })
@@ -48,7 +48,7 @@ impl Replica {
             let what = format!("--copy-from is {}, the source is {source_info}", self.info);
             return Err(Error::refused(what, help));
         }
-        preflight::judge(&preflight::source_settings(&mut self.conn, &self.info).await?)?;
+        preflight::log_only(&mut self.conn).await?;
         self.check_status(help).await?;
         let position = Position::current(&mut self.conn, &self.info).await.on_source()?;
         // Read later than the replica's, it has all of that.

@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable;
 use super::replica::Replica;
 use super::{Options, creation, definition};
 use crate::error::{Error, OnSide, Result, Side};
-use crate::preflight;
+use crate::preflight::{self, Accepted, Request, Servers};
 use crate::schema::{Table, secondary};
 use crate::source::history::{Historian, LogIdentity};
 use crate::source::{ServerSource, Source as _, TIMEOUT, fenced_name, marks, server_id};
@@ -51,26 +51,23 @@ pub struct Setup {
 
 /// Prepares a session of the runner `run`.
 pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
-    let target_connector = Connector::new(options.target.clone());
-    let source_connector = Connector::new(options.source.clone());
+    let target_connector = crate::session::connector(&options.target);
+    let source_connector = crate::session::connector(&options.source);
     let mut target = target_connector.connect().await.on_target()?;
     let store = Store::new(&options.workflow, run);
     lock(&mut target, &options.workflow).await?;
     store.end_former_writers(&mut target).await?;
     let mut source = source_connector.connect().await.on_source()?;
     let source_info = ServerInfo::read(&mut source).await.on_source()?;
-    let target_info = ServerInfo::read(&mut target).await.on_target()?;
-    store.create(&mut target).await?;
-    let workflow = match store.load(&mut target).await? {
+    let stored = store.load(&mut target).await?;
+    let resumes = stored.is_some();
+    let workflow = match stored {
         Some(workflow) => {
             check_same(options, &workflow)?;
+            store.create(&mut target).await?;
             workflow
         }
-        None => {
-            let made = create(options, &store, &mut source, &source_info, &mut target, &target_info).await?;
-            store.insert(&mut target, &made).await?;
-            made
-        }
+        None => create(options, &store, &mut Servers::read(&mut source, &mut target).await?).await?,
     };
     store.take_over(&mut target).await?;
     let mut resumed = store.remembered(&mut target).await?;
@@ -94,7 +91,7 @@ pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
             .await?;
     let names: Vec<&str> = workflow.tables.iter().map(|t| t.target.as_str()).collect();
     creation::mark_json_as_text(&mut target, &workflow.target_schema, &mut tables, &names).await?;
-    let target_tables = tables
+    let target_tables: Vec<Table> = tables
         .iter()
         .zip(&workflow.tables)
         .map(|(t, state)| Table {
@@ -103,6 +100,11 @@ pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
             ..t.clone()
         })
         .collect();
+    let moves = matches!(workflow.state, State::Copying | State::Replicating | State::Switching);
+    if resumes && moves {
+        let mut servers = Servers::read(&mut source, &mut target).await?;
+        preflight::again(&mut servers, &tables, &target_tables).await?;
+    }
     Ok(Setup {
         source,
         source_info,
@@ -128,7 +130,6 @@ async fn check_log(
         historian.check(log, &now, position).await?;
         if log.server != now.server {
             tracing::warn!("the source is another server now; it must have everything up to {position}");
-            preflight::judge(&preflight::source_settings(historian.conn, historian.info).await?)?;
         }
     }
     Ok(now)
@@ -248,97 +249,67 @@ fn missing(schema: &str, table: &str) -> Error {
     )
 }
 
-/// Makes a new workflow: checks everything, creates the tables on the target, and takes the position where the stream
-/// begins. The position comes before the first mark, so that the copy sees all that stands before it.
-async fn create(
-    options: &Options,
-    store: &Store,
-    source: &mut Conn,
-    source_info: &ServerInfo,
-    target: &mut Conn,
-    target_info: &ServerInfo,
-) -> Result<Workflow> {
+/// Makes and stores a new workflow: checks everything, creates the tables on the target, and takes the position where
+/// the stream begins. The position comes before the first mark, so that the copy sees all that stands before it.
+async fn create(options: &Options, store: &Store, servers: &mut Servers<'_>) -> Result<Workflow> {
     let (from, to) = (&options.source.database, &options.target.database);
-    if options.tables.is_empty() {
-        return Err(Error::refused("no tables are named", "name them: --tables customer,corder"));
-    }
-    let mut findings = preflight::source_settings(source, source_info).await?;
-    let same_server = source_info.flavor == target_info.flavor
-        && preflight::identity(source, Side::Source, source_info).await?
-            == preflight::identity(target, Side::Target, target_info).await?;
-    let mut states = Vec::new();
-    let mut absent = Vec::new();
-    let mut read = Vec::new();
-    for (name, new_name) in &options.tables {
-        if same_server && from == to && name == new_name {
-            return Err(Error::refused(
-                format!("source and target of {name} are the same table"),
-                "move to another server, database or name",
-            ));
-        }
-        let table =
-            Table::read(source, Side::Source, from, name).await?.ok_or_else(|| missing(from, name))?;
-        findings.extend(preflight::source_table(source, source_info, &table).await?);
-        findings.extend(creation::losses(&table, source_info.flavor, target_info.flavor));
-        findings.extend(preflight::no_key(&table, options.allow_no_key));
-        let there = Table::read(target, Side::Target, to, new_name).await?;
-        match &there {
-            Some(there) => findings.extend(preflight::target_table(target, &table, there).await?),
-            None => {
-                let (from, to) = ((from.as_str(), name.as_str()), (to.as_str(), new_name.as_str()));
-                match creation::statement((source, source_info), (target, target_info), from, to).await? {
-                    Ok(statement) => absent.push((new_name, statement)),
-                    Err(why) => findings.extend(why),
-                }
-            }
-        }
-        states.push(TableState {
-            source: name.clone(),
-            target: new_name.clone(),
-            rows_estimated: table.rows_estimated,
-            created: there.is_none(),
-            progress: CopyProgress::default(),
-        });
-        read.push(table);
-    }
-    preflight::judge(&findings)?;
+    let request = Request {
+        source: options.source.clone(),
+        target: options.target.clone(),
+        tables: options.tables.clone(),
+        accepted: Accepted { no_key: options.allow_no_key, ..options.accepted },
+    };
+    let (report, pairs) = preflight::examine(servers, &request).await?;
+    report.judge()?;
+    let source_info = servers.source.info;
     if options.defer_secondary_keys {
-        check_deferral(source_info, target_info)?;
-        for there in states.iter().filter(|t| !t.created) {
-            tracing::warn!(
-                "table {} is there already: it is left as it is, with its secondary keys",
-                there.target
-            );
-        }
+        check_deferral(&source_info, &servers.target.info)?;
     }
-    for (name, mut statement) in absent {
+    let (source, target) = (servers.source.conn(), servers.target.conn());
+    store.create(target).await?;
+    for pair in pairs.iter().filter(|p| options.defer_secondary_keys && p.target.is_some()) {
+        tracing::warn!("table {} is there already: it is left as it is, with its secondary keys", pair.to);
+    }
+    for pair in &pairs {
+        let Some(mut statement) = pair.creation.clone() else { continue };
         if options.defer_secondary_keys {
             // Remembered before the table is made without them, so that a run killed in between loses none.
             let split = secondary::split(&statement);
-            store.defer_keys(target, name, &split.keys).await?;
+            store.defer_keys(target, &pair.to, &split.keys).await?;
             statement = split.definition;
         }
-        creation::execute(target, name, statement).await?;
+        creation::execute(target, &pair.to, statement).await?;
     }
+    let states = pairs
+        .iter()
+        .map(|pair| TableState {
+            source: pair.from.clone(),
+            target: pair.to.clone(),
+            rows_estimated: pair.source.as_ref().map_or(0, |t| t.rows_estimated),
+            created: pair.target.is_none(),
+            progress: CopyProgress::default(),
+        })
+        .collect();
     let position = match &options.copy_from {
         Some(address) => {
             let mut replica = Replica::connect(address).await?;
-            replica.check(source, source_info).await?;
-            replica.catch_up(source, source_info).await?
+            replica.check(source, &source_info).await?;
+            replica.catch_up(source, &source_info).await?
         }
-        None => Position::current(source, source_info).await.on_source()?,
+        None => Position::current(source, &source_info).await.on_source()?,
     };
+    preflight::xa::none_before(source).await?;
     // A statement before the position is not in the stream any more.
-    for table in read {
+    for table in pairs.iter().filter_map(|p| p.source.as_ref()) {
         let now = Table::read(source, Side::Source, from, &table.name).await?;
-        if !now.is_some_and(|now| now.same_form(&table)) {
+        if !now.is_some_and(|now| now.same_form(table)) {
             return Err(Error::refused(
                 format!("{} was altered while the workflow was made", table.qualified()),
                 "drop the table that was made on the target and run again",
             ));
         }
     }
-    Ok(Workflow {
+    let workflow = Workflow {
         name: store.name().into(),
         state: State::Copying,
         source: options.source.to_string(),
@@ -356,7 +327,9 @@ async fn create(
         switch: None,
         switch_outcome: None,
         switch_times: None,
-    })
+    };
+    store.insert(target, &workflow).await?;
+    Ok(workflow)
 }
 
 /// What keys are to look like is compared with what the target says of them, in the words of its product.

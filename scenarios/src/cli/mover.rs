@@ -6,18 +6,20 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use converge_mover::control::{Control, Status};
 use converge_mover::copy::{Pace, Strategy};
+use converge_mover::preflight::Accepted;
 use converge_mover::source::fenced_name;
 use converge_mover::workflow::{Ended, Options};
 use converge_mysql::Address;
 
 use super::arguments::{duration, table_pair};
-use super::{Failure, Format, Outcome, interrupted};
+use super::{Failure, Format, Outcome, check, interrupted};
 
 #[derive(Debug, Args)]
 #[command(
     about = "Move tables online from one server to another",
     after_help = "\
 Example:
+  converge move check --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
   converge move run shop --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
   converge move status shop --target mysql://mover:pw@db2:3306/shop
   converge move switch-traffic shop --target mysql://mover:pw@db2:3306/shop --timeout 30s
@@ -33,6 +35,8 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at both servers and say what forbids a move, what to know before it, and what was not looked at
+    Check(check::Arguments),
     /// Create or resume a workflow and run it in the foreground until it is complete or cancelled
     Run(Box<Run>),
     /// Say where a workflow stands
@@ -127,6 +131,9 @@ struct Run {
     /// Pass over the statement on a moved table at which the workflow stopped; apply it on the target first
     #[arg(long)]
     skip_ddl: bool,
+    /// Move tables whose foreign keys cascade although the server does not log what they change
+    #[arg(long)]
+    i_know: bool,
     /// Stop once standard input is closed: for a parent whose end must be this process's end too
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -162,6 +169,7 @@ struct SwitchArguments {
 /// Runs one of the commands.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     match arguments.command {
+        Command::Check(arguments) => check::run(arguments).await,
         Command::Run(run) => run_workflow(*run).await,
         Command::Status(arguments) => status(arguments).await,
         Command::SwitchTraffic(arguments) => switch(arguments).await,
@@ -184,6 +192,7 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         skip_ddl: run.skip_ddl,
         defer_secondary_keys: run.defer_secondary_keys,
         patience: run.dead_after,
+        accepted: Accepted { unlogged_cascades: run.i_know, no_key: run.allow_no_key },
     };
     let ended = tokio::select! {
         ended = converge_mover::workflow::run(&options) => Some(ended?),

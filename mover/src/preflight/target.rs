@@ -1,0 +1,135 @@
+//! The target as a place: whether it takes writes, and whether what is there already can take the moved rows.
+
+use converge_mysql::quote;
+
+use super::grants::On;
+use super::{Finding, Pair, Request, Server, Servers, keys, refusal};
+use crate::error::{Result, Side};
+use crate::schema::Table;
+
+/// Checks whether the target takes writes at all.
+pub fn server(server: &mut Server<'_>) -> Vec<Finding> {
+    const NAME: &str = "read_only";
+    const EXEMPT: [&str; 4] = ["SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN", "READ ONLY ADMIN"];
+    let exempt = EXEMPT.iter().any(|p| server.grants.holds(p, On::Everything));
+    let refuse = |name: &str, fix: &str| Finding::refuse(NAME, format!("the target has {name} = ON"), fix);
+    let finding = if server.is_on("innodb_read_only") {
+        refuse("innodb_read_only", "start the target without --innodb-read-only")
+    } else if server.is_on("super_read_only") {
+        refuse("super_read_only", "SET GLOBAL super_read_only = OFF, read_only = OFF")
+    } else if server.variable("read_only").is_some_and(|v| !matches!(v, "OFF" | "0")) && !exempt {
+        refuse("read_only", "SET GLOBAL read_only = OFF")
+    } else {
+        Finding::pass(NAME, "the target takes writes of this account")
+    };
+    vec![finding.on(Side::Target)]
+}
+
+/// Reads one table on both sides; what keeps it from being moved at all becomes a finding.
+pub async fn pair(
+    servers: &mut Servers<'_>,
+    request: &Request,
+    (from, to): (&String, &String),
+    findings: &mut Vec<Finding>,
+) -> Result<Pair> {
+    let (schema, target_schema) = (&request.source.database, &request.target.database);
+    let mut pair = Pair { from: from.clone(), to: to.clone(), source: None, target: None, creation: None };
+    if schema == target_schema && from == to && servers.same_server().await? {
+        let what = format!("source and target of {from} are the same table");
+        findings.push(Finding::refuse("same_table", what, "move to another server, database or name"));
+        return Ok(pair);
+    }
+    if !keys::usable(&mut servers.source, schema, from, request.accepted.no_key, findings).await? {
+        return Ok(pair);
+    }
+    let read = Table::read(servers.source.conn(), Side::Source, schema, from).await;
+    match refusal(read, "table", Side::Source, findings)? {
+        Some(Some(table)) => {
+            findings.push(engine(&mut servers.source, &table).await?);
+            pair.source = Some(table);
+        }
+        Some(None) => findings.push(missing(schema, from)),
+        None => {}
+    }
+    let read = Table::read(servers.target.conn(), Side::Target, target_schema, to).await;
+    pair.target = refusal(read, "target_table", Side::Target, findings)?.flatten();
+    if pair.source.is_some() && pair.target.is_none() {
+        let name = quote::qualified(target_schema, to);
+        let what = "not there: the move creates it with the source's definition";
+        findings.push(Finding::pass("target_table", what).on(Side::Target).of(name));
+    }
+    Ok(pair)
+}
+
+/// The finding for a table that is not there.
+fn missing(schema: &str, table: &str) -> Finding {
+    let name = quote::qualified(schema, table);
+    Finding::refuse(
+        "table",
+        format!("there is no table {name} on the source, or the account may not see it"),
+        "check --tables and the database in --source; the account needs SELECT on the tables",
+    )
+    .on(Side::Source)
+    .of(name)
+}
+
+/// Only InnoDB has the transactions that a move relies on.
+async fn engine(server: &mut Server<'_>, table: &Table) -> Result<Finding> {
+    let query = format!(
+        "SELECT engine FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+        quote::text(&table.schema),
+        quote::text(&table.name)
+    );
+    let engine: Option<Option<String>> = server.first("reading a table's engine", &query).await?;
+    let engine = engine.flatten().unwrap_or_default();
+    let name = table.qualified();
+    let finding = if engine.eq_ignore_ascii_case("InnoDB") {
+        Finding::pass("engine", "InnoDB")
+    } else {
+        Finding::refuse(
+            "engine",
+            format!("{name} on the {} is a {engine} table, without transactions", server.side),
+            format!("ALTER TABLE {name} ENGINE = InnoDB"),
+        )
+    };
+    Ok(finding.on(server.side).of(name))
+}
+
+/// Checks a table that is already on the target: InnoDB, empty, and without columns that nobody fills.
+pub async fn table(server: &mut Server<'_>, source: &Table, target: &Table) -> Result<Vec<Finding>> {
+    let name = target.qualified();
+    let row: Option<u8> =
+        server.first("looking for rows on the target", &format!("SELECT 1 FROM {name} LIMIT 1")).await?;
+    let empty = match row {
+        None => Finding::pass("target_table", "there, and empty"),
+        Some(_) => Finding::refuse(
+            "target_table",
+            format!("{name} on the target has rows"),
+            format!("TRUNCATE TABLE {name}, or DROP TABLE {name}"),
+        ),
+    };
+    let mut findings = vec![engine(server, target).await?, empty.on(Side::Target).of(&name)];
+    let query = format!(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = {} AND table_name = {} \
+         AND is_nullable = 'NO' AND column_default IS NULL AND extra NOT LIKE '%auto_increment%' \
+         AND extra NOT LIKE '%GENERATED%'",
+        quote::text(&target.schema),
+        quote::text(&target.name)
+    );
+    let needed: Vec<String> = server.query("reading columns", &query).await?;
+    let extra = |c: &&String| !source.columns.iter().any(|s| s.name.eq_ignore_ascii_case(c));
+    // Columns that the source generates are given no value either, but the target would have to generate them too.
+    for column in needed.iter().filter(extra) {
+        let shown = quote::ident(column);
+        findings.push(
+            Finding::refuse(
+                "extra_columns",
+                format!("column {shown} of {name} has no default, and the source has no values for it"),
+                format!("ALTER TABLE {name} DROP COLUMN {shown}, or give it a default"),
+            )
+            .on(Side::Target)
+            .of(&name),
+        );
+    }
+    Ok(findings)
+}
