@@ -215,12 +215,11 @@ impl Fault {
         self.kind.fixed_side().unwrap_or(self.side)
     }
 
-    /// As in the history: the kind, and the side where the kind leaves it open.
+    /// As in the history: the kind, and the side unless it is the source's.
     pub fn name(&self) -> String {
-        match (self.kind.fixed_side(), self.side) {
-            (None, Side::Source) => format!("{} source", self.kind.name()),
-            (None, Side::Target) => format!("{} target", self.kind.name()),
-            (Some(_), _) => self.kind.name().into(),
+        match self.side {
+            Side::Source => self.kind.name().into(),
+            Side::Target => format!("{} target", self.kind.name()),
         }
     }
 
