@@ -95,7 +95,7 @@ fn a_kind_of_statement_that_is_too_rare_earns_no_pass() {
         assert!(evidence.contains(&format!("{kind}: ")), "{kind} in {evidence}");
     }
     let reasons = run.verdict["reasons"].to_string();
-    assert!(reasons.contains("load: ") && reasons.contains("did not end within 12 s"), "{reasons}");
+    assert!(reasons.contains("load: "), "{reasons}");
 }
 
 async fn execute(conn: &mut Conn, statements: &[&str]) {
