@@ -1,7 +1,5 @@
 //! A source whose log is not what the checkpoint needs: purged, reset, restored to the past, or another server's.
 
-use std::time::{Duration, SystemTime};
-
 use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::{Connector, Flavor};
 use mysql_async::prelude::Queryable;
@@ -145,7 +143,7 @@ async fn a_source_restored_to_the_past_stops_the_running_workflow() {
             )
             .await;
             wait_same(&mut s, &mut t, "a").await;
-            next_second().await;
+            next_second(&mut s).await;
             // The mover runs on while its source is replaced.
             world.source.stop().await.unwrap();
             std::fs::remove_dir_all(&data).unwrap();
@@ -166,13 +164,6 @@ async fn a_source_restored_to_the_past_stops_the_running_workflow() {
             assert_eq!(mover.status().unwrap()["state"], "error");
         }
     }
-}
-
-/// Waits for the clock's next second: a log file is known by the second in which it was begun.
-async fn next_second() {
-    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let rest = Duration::from_secs(now().as_secs() + 1) - now();
-    tokio::time::sleep(rest).await;
 }
 
 fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
