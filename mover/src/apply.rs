@@ -53,6 +53,8 @@ pub struct Followed {
     pub fence: Option<String>,
     /// Row changes committed by this run.
     pub changes: u64,
+    /// Whether a transaction is being committed: a large one keeps all others on the target waiting for as long.
+    pub committing: bool,
 }
 
 /// Applies one stream to one target.

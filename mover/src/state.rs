@@ -24,6 +24,8 @@ use crate::target::{Checkpoint, CopyProgress};
 use crate::value::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// A heartbeat may have to wait behind the commit of a huge transaction; who sends it looks after it meanwhile.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Where a workflow stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -223,7 +225,17 @@ impl Store {
     }
 
     async fn execute(&self, conn: &mut Conn, what: &str, statement: String) -> Result<u64> {
-        within(TIMEOUT, what, async {
+        self.execute_within(TIMEOUT, conn, what, statement).await
+    }
+
+    async fn execute_within(
+        &self,
+        bound: Duration,
+        conn: &mut Conn,
+        what: &str,
+        statement: String,
+    ) -> Result<u64> {
+        within(bound, what, async {
             Ok::<_, mysql_async::Error>(conn.query_iter(statement).await?.affected_rows())
         })
         .await
@@ -454,7 +466,7 @@ impl Store {
             quote::text(&source.to_string()),
             self.me()
         );
-        self.execute(conn, "recording progress", sql).await.map(drop)
+        self.execute_within(HEARTBEAT_TIMEOUT, conn, "recording progress", sql).await.map(drop)
     }
 
     /// Records why the workflow does not go on; `stopped`: it needs its operator.

@@ -118,6 +118,7 @@ async fn carry_out(commit: Commit, target: &mut impl Target, shared: &watch::Sen
         }
         waiting.extend(chunk.written);
     }
+    shared.send_modify(|shared| shared.committing = true);
     target.commit(&commit.checkpoint).await?;
     for written in waiting {
         // Whoever waits for it may have ended.
@@ -128,6 +129,7 @@ async fn carry_out(commit: Commit, target: &mut impl Target, shared: &watch::Sen
         shared.timestamp = commit.checkpoint.timestamp;
         shared.copied = commit.copied;
         shared.changes += commit.changes;
+        shared.committing = false;
         if commit.fence.is_some() {
             shared.fence = commit.fence;
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use converge_mysql::connect::patient;
 use converge_mysql::{Position, within};
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
@@ -192,6 +193,46 @@ impl<'a> Control<'a> {
         };
         let rows: u64 = followed.copied.iter().map(|c| c.rows_copied).sum();
         tracing::info!("{state}: {rows} rows copied, {} changes applied, lag {lag:.0} s", followed.changes);
-        store.heartbeat(target, &position, lag).await
+        unless_committing(&self.followed, store.heartbeat(target, &position, lag)).await
+    }
+}
+
+/// How long the target may leave a heartbeat unanswered while nothing large is being committed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for the answer of the target to a small write. A huge transaction that the follower commits keeps it waiting, and
+/// is no sign of a dead target: the commit has a bound of its own, by its size.
+async fn unless_committing<T>(
+    followed: &watch::Receiver<Followed>,
+    answer: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::pin!(answer);
+    loop {
+        let patience = patient(PATIENCE);
+        match tokio::time::timeout(patience, &mut answer).await {
+            Ok(answer) => return answer,
+            Err(_) if followed.borrow().committing => {}
+            Err(_) => {
+                let what = "recording progress".into();
+                return Err(converge_mysql::Error::TimedOut { what, after: patience }).on_target();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_waits_behind_a_commit_and_not_for_a_dead_target() {
+        let slow = || async {
+            tokio::time::sleep(PATIENCE * 5).await;
+            Ok(7)
+        };
+        let (sender, followed) = watch::channel(Followed { committing: true, ..Followed::default() });
+        assert_eq!(unless_committing(&followed, slow()).await.unwrap(), 7);
+        sender.send_modify(|f| f.committing = false);
+        assert!(unless_committing(&followed, slow()).await.unwrap_err().is_transient());
     }
 }
