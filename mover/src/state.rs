@@ -228,15 +228,9 @@ impl Store {
         self.execute_within(TIMEOUT, conn, what, statement).await
     }
 
-    async fn execute_within(
-        &self,
-        bound: Duration,
-        conn: &mut Conn,
-        what: &str,
-        statement: String,
-    ) -> Result<u64> {
+    async fn execute_within(&self, bound: Duration, conn: &mut Conn, what: &str, sql: String) -> Result<u64> {
         within(bound, what, async {
-            Ok::<_, mysql_async::Error>(conn.query_iter(statement).await?.affected_rows())
+            Ok::<_, mysql_async::Error>(conn.query_iter(sql).await?.affected_rows())
         })
         .await
         .on_target()

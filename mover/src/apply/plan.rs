@@ -96,7 +96,7 @@ pub fn plan<'a>(changes: Vec<Change>, mode: Mode, facts: impl Fn(usize) -> Facts
                 let Facts { key, finished, in_place } = facts(table);
                 let must_exist = mode == Mode::Exact && finished;
                 let add = if mode == Mode::Exact { Operation::Insert } else { Operation::Replace };
-                let Parts { removed, changed, added } = net.finish(key, in_place && mode == Mode::Exact);
+                let Parts { removed, changed, added } = net.finish(key, mode, in_place);
                 batches(&mut steps, table, Operation::Delete { must_exist }, removed);
                 batches(&mut steps, table, Operation::Update { must_exist }, changed);
                 batches(&mut steps, table, add, added);
@@ -140,6 +140,8 @@ struct Effect {
     before: Option<Row>,
     /// The row after the last of them, if there is one.
     after: Option<Row>,
+    /// The row as it was removed last, if it was not there before the first of them.
+    gone: Option<Row>,
 }
 
 impl Net {
@@ -170,19 +172,28 @@ impl Net {
     fn remove(&mut self, row: Row, key: &[usize]) {
         let known = self.rows.len();
         let at = self.effect(&row, key);
-        self.rows[at].after = None;
+        let effect = &mut self.rows[at];
+        effect.after = None;
         if at == known {
-            self.rows[at].before = Some(row);
+            effect.before = Some(row);
+        } else if effect.before.is_none() {
+            effect.gone = Some(row);
         }
     }
 
     /// What becomes of the rows, in the order of their keys: neighbours share the pages of an index.
-    fn finish(self, key: &[usize], in_place: bool) -> Parts {
+    fn finish(self, key: &[usize], mode: Mode, in_place: bool) -> Parts {
         let mut parts = Parts::default();
+        let exact = mode == Mode::Exact;
         for effect in self.rows {
             match effect {
-                Effect { before: Some(_), after: Some(after) } if in_place => parts.changed.push(after),
-                Effect { before, after } => {
+                Effect { before: Some(_), after: Some(after), .. } if in_place && exact => {
+                    parts.changed.push(after);
+                }
+                // It came and went. A target that may be ahead can have it all the same, from a chunk that was read in
+                // between.
+                Effect { before: None, after: None, gone } if !exact => parts.removed.extend(gone),
+                Effect { before, after, .. } => {
                     parts.removed.extend(before);
                     parts.added.extend(after);
                 }
@@ -366,6 +377,16 @@ mod tests {
         let changes =
             [Change::Insert { table: 0, after: row(1, 1) }, Change::Delete { table: 0, before: row(1, 1) }];
         assert_eq!(planned(&changes, Mode::Exact, true), []);
+    }
+
+    #[test]
+    fn a_row_that_came_and_went_is_removed_from_a_target_that_may_be_ahead() {
+        let insert = |key| Change::Insert { table: 0, after: row(key, key) };
+        let moved = Change::Update { table: 0, before: row(1, 1), after: row(2, 1) };
+        let delete = Change::Delete { table: 0, before: row(2, 1) };
+        let operation = Operation::Delete { must_exist: false };
+        let removal = Step { table: 0, operation, rows: vec![row(1, 1), row(2, 1)] };
+        assert_eq!(planned(&[insert(1), moved, delete], Mode::Overwrite, false), [removal]);
     }
 
     #[test]
