@@ -95,7 +95,8 @@ fn mixed_row(file: &mut impl Write, id: u64, rows: u64, random: &mut ChaCha8Rng)
         n * 7,
         n % 100
     )?;
-    write!(file, "{:e}\t{:e}\t", n as f64 / 7.0, n as f32 / 64.0)?;
+    // mysqldump writes six digits of a FLOAT: with more, its copies would differ, and the comparison stop.
+    write!(file, "{:e}\t{:e}\t", n as f64 / 7.0, (n % 4000) as f32 / 4.0)?;
     write!(file, "{day} {:02}:{:02}:{:02}.{n:06}\t{day} 01:02:03\t{day}\t", n % 24, n % 60, n / 60 % 60)?;
     write!(file, "{:02}:{:02}:00\tC{:06}\t", n % 800, n % 60, n)?;
     write!(file, "person{id}@example.com\tJosé Müller № {n}\t")?;
