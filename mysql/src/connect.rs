@@ -1,10 +1,10 @@
-//! Connections: every one bounded in time, over TCP, with its session settings pinned.
+//! Connections: every one bounded in time, over TCP unless a socket is named, with its session settings pinned.
 
 use std::future::Future;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder};
+use mysql_async::{Conn, DriverError, IoError, OptsBuilder, SslOpts};
 
 use crate::address::Address;
 use crate::error::Error;
@@ -13,6 +13,8 @@ use crate::error::Error;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long without traffic the system begins to ask whether the other end is there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// The server runs with `require_secure_transport`.
+const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 
 tokio::task_local! {
     static PATIENCE: Duration;
@@ -98,31 +100,9 @@ impl Connector {
 
     /// Opens a connection, within [`CONNECT_TIMEOUT`].
     pub async fn connect(&self) -> Result<Conn, Error> {
-        // The driver would otherwise reconnect to loopback hosts over the Unix socket, around any proxy.
-        let opts = OptsBuilder::default()
-            .ip_or_hostname(self.address.host.clone())
-            .tcp_port(self.address.port)
-            .user(Some(self.address.user.clone()))
-            .pass((!self.address.password.is_empty()).then(|| self.address.password.clone()))
-            .db_name((!self.address.database.is_empty()).then(|| self.address.database.clone()))
-            .prefer_socket(false)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(KEEPALIVE))
-            // Given here, the driver does not ask the server for them. What comes in is bounded by the server's own
-            // limits; what goes out is held against them by whoever sends it.
-            .max_allowed_packet(Some(1 << 30))
-            .wait_timeout(Some(28_800))
-            .client_found_rows(self.found_rows)
-            .stmt_cache_size(0);
+        let tls = self.address.tls.driver_options().map_err(|why| self.no_tls(why))?;
         let bound = patient(CONNECT_TIMEOUT);
-        let opened = tokio::time::timeout(bound, async {
-            let mut conn = Conn::new(opts).await?;
-            for statement in &self.setup {
-                conn.query_drop(statement.as_str()).await?;
-            }
-            Ok::<_, mysql_async::Error>(conn)
-        });
-        match opened.await {
+        match tokio::time::timeout(bound, self.open(tls)).await {
             Ok(Ok(conn)) => Ok(conn),
             Ok(Err(e)) => Err(self.refused(e)),
             Err(_) => Err(Error::Unreachable {
@@ -132,7 +112,51 @@ impl Connector {
         }
     }
 
+    async fn open(&self, tls: Option<SslOpts>) -> Result<Conn, mysql_async::Error> {
+        let options = self.driver_options();
+        let may_do_without = !self.address.tls.is_demanded();
+        let mut conn = match Conn::new(options.clone().ssl_opts(tls)).await {
+            // The server said so before anything about the account was sent.
+            Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer)) if may_do_without => {
+                Conn::new(options).await?
+            }
+            opened => opened?,
+        };
+        for statement in &self.setup {
+            conn.query_drop(statement.as_str()).await?;
+        }
+        Ok(conn)
+    }
+
+    fn driver_options(&self) -> OptsBuilder {
+        let address = &self.address;
+        OptsBuilder::default()
+            .ip_or_hostname(address.host.clone())
+            .tcp_port(address.port)
+            .socket(address.socket.clone())
+            .user(Some(address.user.clone()))
+            .pass((!address.password.is_empty()).then(|| address.password.clone()))
+            .db_name((!address.database.is_empty()).then(|| address.database.clone()))
+            // The driver would otherwise reconnect to loopback hosts over the Unix socket, around any proxy.
+            .prefer_socket(false)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(KEEPALIVE))
+            // Given here, the driver does not ask the server for them. What comes in is bounded by the server's own
+            // limits; what goes out is held against them by whoever sends it.
+            .max_allowed_packet(Some(1 << 30))
+            .wait_timeout(Some(28_800))
+            .client_found_rows(self.found_rows)
+            .stmt_cache_size(0)
+    }
+
+    fn no_tls(&self, why: String) -> Error {
+        Error::Tls { address: self.address.to_string(), why }
+    }
+
     fn refused(&self, error: mysql_async::Error) -> Error {
+        if let Some(why) = about_tls(&error) {
+            return self.no_tls(why);
+        }
         let address = self.address.to_string();
         match Error::driver("the connection", error) {
             Error::Denied { what, why, .. } => Error::Denied { address, what, why },
@@ -143,6 +167,24 @@ impl Connector {
             }
             other => other,
         }
+    }
+}
+
+/// What the driver or the server says about encryption, if that is what it is about.
+fn about_tls(error: &mysql_async::Error) -> Option<String> {
+    match error {
+        mysql_async::Error::Server(e) if e.code == SECURE_TRANSPORT_REQUIRED => {
+            Some(format!("the server lets nobody in without encryption: {}", e.message))
+        }
+        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            Some("the server offers no encryption".into())
+        }
+        mysql_async::Error::Io(IoError::Tls(e)) => Some(e.to_string()),
+        // The handshake's errors come as those of the connection, where a lost one is one of them.
+        mysql_async::Error::Io(IoError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => {
+            Some(e.to_string())
+        }
+        _ => None,
     }
 }
 

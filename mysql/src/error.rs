@@ -11,7 +11,8 @@ pub enum Error {
     /// The URL is not `mysql://user:password@host:port/database`.
     #[error("bad server address {url}: {why}")]
     #[diagnostic(help(
-        "use mysql://user:password@host:port/database, with special characters percent-encoded (@ is %40, : is %3A, / is %2F)"
+        "use mysql://user:password@host:port/database, with special characters percent-encoded (@ is %40, : is %3A, / is \
+         %2F, ? is %3F); options follow as ?ssl-mode=REQUIRED&password-env=NAME"
     ))]
     BadAddress {
         /// The address as given, without its password.
@@ -42,9 +43,26 @@ pub enum Error {
         why: String,
     },
 
+    /// A connection is not encrypted as it must be.
+    #[error("no encrypted connection to {address}: {why}")]
+    #[diagnostic(help(
+        "options at the end of the URL say what is wanted: ?ssl-mode=REQUIRED encrypts, ?ssl-mode=VERIFY_CA&ssl-ca=FILE \
+         also checks who issued the server's certificate, VERIFY_IDENTITY that it names the host as a subjectAltName, \
+         DISABLED does without; a server offers encryption once it has ssl_cert and ssl_key"
+    ))]
+    Tls {
+        /// The address, password hidden.
+        address: String,
+        /// What the server, the file or the certificate lacks.
+        why: String,
+    },
+
     /// The server refused the account or a privilege.
     #[error("{address} refused {what}: {why}")]
-    #[diagnostic(help("check user and password, and that the account holds the privilege named above"))]
+    #[diagnostic(help(
+        "check user and password, and that the account holds the privilege named above; an account that must use \
+         encryption needs ?ssl-mode=REQUIRED at the end of the URL"
+    ))]
     Denied {
         /// The address, password hidden.
         address: String,

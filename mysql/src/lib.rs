@@ -11,6 +11,7 @@ pub mod flavor;
 pub mod gtid;
 pub mod position;
 pub mod quote;
+pub mod tls;
 
 pub use address::Address;
 pub use connect::{Connector, within};
@@ -18,3 +19,4 @@ pub use error::Error;
 pub use flavor::{Flavor, ServerInfo, Version};
 pub use gtid::{MariaDbGtidPosition, MySqlGtidSet};
 pub use position::{FilePosition, Position};
+pub use tls::{Tls, TlsMode};
