@@ -3,7 +3,7 @@
 use converge_mysql::quote;
 use mysql_async::{Row as ServerRow, Value as ServerValue};
 
-use super::json_types;
+use super::{json_types, temporal};
 use crate::key_range::{push_after, push_through};
 use crate::schema::{Column, Kind, Table};
 use crate::value::{Row, Value};
@@ -75,10 +75,8 @@ pub fn row(table: &Table, row: ServerRow) -> Result<(Row, Vec<usize>), String> {
 
 fn value(column: &Column, value: ServerValue) -> Result<Value, String> {
     use ServerValue as S;
-    let text = |digits: u8, micros: u32| match digits {
-        0 => String::new(),
-        n => format!(".{micros:06}")[..=usize::from(n.min(6))].to_owned(),
-    };
+    let date = |y: u16, m: u8, d: u8| (u64::from(y), u64::from(m), u64::from(d));
+    let clock = |h: u8, i: u8, s: u8| (u64::from(h), u64::from(i), u64::from(s));
     Ok(match (&column.kind, value) {
         (_, S::NULL) => Value::Null,
         (Kind::Int { unsigned: true } | Kind::Enum | Kind::Set, S::UInt(v)) => Value::UInt(v),
@@ -93,14 +91,13 @@ fn value(column: &Column, value: ServerValue) -> Result<Value, String> {
         (Kind::Decimal | Kind::Address(_), S::Bytes(b)) => {
             Value::Text(String::from_utf8(b).map_err(|_| unexpected(column, "text that is not ASCII"))?)
         }
-        (Kind::Date, S::Date(y, m, d, ..)) => Value::Text(format!("{y:04}-{m:02}-{d:02}")),
+        (Kind::Date, S::Date(y, m, d, ..)) => Value::Text(temporal::date_text(y.into(), m.into(), d.into())),
         (Kind::DateTime(n) | Kind::Timestamp(n), S::Date(y, m, d, h, i, s, micros)) => {
-            Value::Text(format!("{y:04}-{m:02}-{d:02} {h:02}:{i:02}:{s:02}{}", text(*n, micros)))
+            Value::Text(temporal::datetime_text(date(y, m, d), clock(h, i, s), micros.into(), *n))
         }
         (Kind::Time(n), S::Time(negative, days, h, i, s, micros)) => {
             let hours = u64::from(days) * 24 + u64::from(h);
-            let sign = if negative { "-" } else { "" };
-            Value::Text(format!("{sign}{hours:02}:{i:02}:{s:02}{}", text(*n, micros)))
+            Value::Text(temporal::time_text(negative, (hours, i.into(), s.into()), micros.into(), *n))
         }
         (Kind::Char { .. } | Kind::Binary, S::Bytes(b)) => Value::Bytes(b),
         (Kind::FixedBinary(width), S::Bytes(mut b)) => {

@@ -8,6 +8,7 @@ use mysql_common::binlog::events::TableMapEvent;
 
 use super::bytes::{Bytes, Truncated};
 use super::{address, decimal, json, temporal};
+use crate::planted::{Shape, bent, bent_null};
 use crate::schema::{Address, Kind, Table};
 use crate::value::{Row, Value};
 
@@ -117,10 +118,15 @@ impl Plan {
         let mut row = vec![Value::Null; self.stored];
         for (i, (wire, stored)) in self.wires.iter().enumerate() {
             if nulls[i / 8] >> (i % 8) & 1 == 1 {
+                if let Some(stored) = stored {
+                    row[*stored] = bent_null(matches!(wire, Wire::Prefixed(_)));
+                }
                 continue;
             }
             match stored {
-                Some(stored) if wanted(*stored) => row[*stored] = wire.read(bytes)?,
+                // A key that is read wrongly is noticed by the first change that does not fit.
+                Some(stored) if self.key.contains(stored) => row[*stored] = wire.read(bytes)?,
+                Some(stored) if wanted(*stored) => row[*stored] = bent(wire.read(bytes)?, wire.shape()),
                 _ => wire.skip(bytes)?,
             }
         }
@@ -129,6 +135,17 @@ impl Plan {
 }
 
 impl Wire {
+    /// What a planted bug goes by.
+    fn shape(&self) -> Shape {
+        match self {
+            Self::Year => Shape::Year,
+            Self::Timestamp(_) => Shape::Timestamp,
+            Self::Bit(_) => Shape::Bit,
+            Self::Index(_) => Shape::Member,
+            _ => Shape::Other,
+        }
+    }
+
     fn read(&self, bytes: &mut Bytes<'_>) -> Result<Value, BadRow> {
         Ok(match self {
             Self::Int { bytes: n, unsigned: true } => Value::UInt(bytes.uint(*n)?),
@@ -174,6 +191,11 @@ impl Wire {
             Self::Prefixed(n) | Self::Padded { prefix: n, .. } | Self::Json { prefix: n, .. } => {
                 prefixed(bytes, *n)?;
             }
+            Self::Address(_) => drop(prefixed(bytes, 1)?),
+            Self::Decimal { precision, scale } => drop(bytes.take(decimal::size(*precision, *scale))?),
+            Self::Date | Self::OldTime => drop(bytes.take(3)?),
+            Self::OldDateTime => drop(bytes.take(8)?),
+            Self::OldTimestamp => drop(bytes.take(4)?),
             Self::Time(digits) => drop(bytes.take(3 + usize::from(digits.div_ceil(2)))?),
             Self::DateTime(digits) => drop(bytes.take(5 + usize::from(digits.div_ceil(2)))?),
             Self::Timestamp(digits) => drop(bytes.take(4 + usize::from(digits.div_ceil(2)))?),
@@ -273,6 +295,39 @@ mod tests {
         assert_eq!(fixed_string(254 ^ 0x30, 0xfc, None), Some(Wire::Prefixed(2)));
         assert_eq!(fixed_string(254, 40, None), Some(Wire::Prefixed(1)));
         assert_eq!(fixed_string(247, 2, None), Some(Wire::Index(2)));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_as_long_as_what_is_read() {
+        let wires = [
+            Wire::Int { bytes: 3, unsigned: false },
+            Wire::Float,
+            Wire::Double,
+            Wire::Decimal { precision: 65, scale: 30 },
+            Wire::Decimal { precision: 14, scale: 4 },
+            Wire::Decimal { precision: 2, scale: 2 },
+            Wire::Year,
+            Wire::Date,
+            Wire::Time(3),
+            Wire::DateTime(6),
+            Wire::Timestamp(1),
+            Wire::OldTime,
+            Wire::OldDateTime,
+            Wire::OldTimestamp,
+            Wire::Index(2),
+            Wire::Bit(5),
+            Wire::Prefixed(2),
+            Wire::Padded { prefix: 1, width: 9 },
+            Wire::Address(Address::Inet6),
+        ];
+        // A length of five where one is read; digits that are digits.
+        let data = [&[5, 0][..], &[1; 60]].concat();
+        for wire in wires {
+            let (mut read, mut skipped) = (Bytes::new(&data), Bytes::new(&data));
+            wire.read(&mut read).unwrap();
+            wire.skip(&mut skipped).unwrap();
+            assert_eq!(read.rest().len(), skipped.rest().len(), "{wire:?}");
+        }
     }
 
     #[test]

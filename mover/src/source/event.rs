@@ -3,25 +3,56 @@
 
 use super::bytes::{Bytes, Truncated};
 use super::decode::BadRow;
+use crate::error::Error;
 
 /// An error inside one event, before its position is known.
-pub struct Unreadable(pub String);
+pub enum Unreadable {
+    /// It breaks the rules of the log, or is not known.
+    Event(String),
+    /// It is sound, and says too little to be applied.
+    TooLittle {
+        /// What is missing.
+        why: String,
+        /// How it comes to be logged in full.
+        fix: &'static str,
+    },
+}
+
+impl Unreadable {
+    /// An event that breaks the rules.
+    pub fn event(why: impl Into<String>) -> Self {
+        Self::Event(why.into())
+    }
+
+    /// A change that cannot be applied as it was logged.
+    pub fn too_little(why: impl Into<String>, fix: &'static str) -> Self {
+        Self::TooLittle { why: why.into(), fix }
+    }
+
+    /// The error of the stream at this position.
+    pub fn at(self, position: String) -> Error {
+        match self {
+            Self::Event(why) => Error::Unreadable { position, why },
+            Self::TooLittle { why, fix } => Error::LoggedTooLittle { position, why, fix },
+        }
+    }
+}
 
 impl From<Truncated> for Unreadable {
     fn from(_: Truncated) -> Self {
-        Self("an event is shorter than its fields".into())
+        Self::event("an event is shorter than its fields")
     }
 }
 
 impl From<BadRow> for Unreadable {
     fn from(error: BadRow) -> Self {
-        Self(error.0)
+        Self::Event(error.0)
     }
 }
 
 impl From<std::io::Error> for Unreadable {
     fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
+        Self::Event(error.to_string())
     }
 }
 
@@ -115,26 +146,9 @@ pub fn file_name(bytes: &[u8]) -> String {
     }
 }
 
-/// Events carry the lower 32 bits of their end's offset; files grow past 4 GiB. Zero means unknown.
-pub fn unwrapped(before: u64, low: u32) -> u64 {
-    if low == 0 {
-        return before;
-    }
-    let candidate = before & !0xffff_ffff | u64::from(low);
-    if candidate < before { candidate + (1 << 32) } else { candidate }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn offsets_go_on_past_four_gibibytes() {
-        assert_eq!(unwrapped(4, 200), 200);
-        assert_eq!(unwrapped(0xffff_ff00, 0x10), 0x1_0000_0010);
-        assert_eq!(unwrapped(0x1_0000_0010, 0x20), 0x1_0000_0020);
-        assert_eq!(unwrapped(77, 0), 77);
-    }
 
     #[test]
     fn rotate_names_lose_a_checksum() {

@@ -12,6 +12,7 @@ use super::guard::Guard;
 use super::{ChunkReader, Fetched, TIMEOUT, chunk, json_types, marks, snapshot};
 use crate::change::Mark;
 use crate::error::{Error, OnSide, Result};
+use crate::planted::{Bug, is_planted};
 use crate::schema::Table;
 use crate::value::{Row, Value, row_weight};
 
@@ -171,7 +172,10 @@ impl ChunkReader for ServerReader {
         ] {
             self.execute("preparing to lock a chunk", &statement).await?;
         }
-        let query = chunk::locking_query(&self.tables[table], after, limit);
+        let query = match is_planted(Bug::LockingWithoutLock) {
+            true => chunk::query(&self.tables[table], after, limit),
+            false => chunk::locking_query(&self.tables[table], after, limit),
+        };
         self.fetch(table, query, limit).await
     }
 

@@ -46,6 +46,9 @@ fn refusal(message: &str, position: &str) -> Error {
     if says(&["could not find first log file", "purged", "too old", "could not find gtid state"]) {
         return Error::BinlogPurged { position, message };
     }
+    if says(&["truncated in the middle"]) {
+        return Error::TornLog { position, message };
+    }
     Error::Unreadable { position, why: message }
 }
 
@@ -57,6 +60,7 @@ mod tests {
         match refusal(message, "p") {
             Error::BinlogPurged { .. } => "purged",
             Error::SourceWentBack { .. } => "back",
+            Error::TornLog { .. } => "torn",
             Error::Unreadable { .. } => "unreadable",
             other if other.is_transient() => "lost",
             other => panic!("{other}"),
@@ -91,6 +95,10 @@ mod tests {
             (
                 "log event entry exceeded max_allowed_packet; Increase max_allowed_packet on source",
                 "unreadable",
+            ),
+            (
+                "binlog truncated in the middle of event; consider out of disk space on master; the first",
+                "torn",
             ),
             ("bogus data in log event; the first event 'binlog.000001' at 9", "unreadable"),
         ] {

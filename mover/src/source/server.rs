@@ -10,7 +10,7 @@ use mysql_async::{BinlogStreamRequest, Conn, Sid};
 use super::binlog::{ServerStream, heartbeat};
 use super::guard::Guard;
 use super::reader::IDLE;
-use super::{ChangeStream, ServerReader, Source, TIMEOUT, fence, marks, refused, snapshot};
+use super::{ChangeStream, ServerReader, Source, TIMEOUT, fence, marks, place, refused, snapshot};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
@@ -207,7 +207,8 @@ impl Source for ServerSource {
             }
             Position::MariaDbGtid(_) => conn.get_binlog_stream(request.with_pos(4u64)).await,
             Position::File(at) => {
-                conn.get_binlog_stream(request.with_filename(at.file.as_bytes()).with_pos(at.offset)).await
+                let offset = place::requested(at.offset);
+                conn.get_binlog_stream(request.with_filename(at.file.as_bytes()).with_pos(offset)).await
             }
         };
         let stream = stream.map_err(|e| refused::reason(e, &position.to_string()))?;

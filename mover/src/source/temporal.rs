@@ -4,16 +4,12 @@
 //! tables made with `mysql56_temporal_format=OFF`.
 
 use super::bytes::{Bytes, Truncated};
+use super::digits::{push_clock, push_date, push_fraction};
 
 type Result<T> = std::result::Result<T, Truncated>;
 
-/// `.` and `digits` digits of `micros`, or nothing for no digits.
-fn fraction(micros: u64, digits: u8) -> String {
-    if digits == 0 {
-        return String::new();
-    }
-    format!(".{:06}", micros)[..=usize::from(digits.min(6))].to_owned()
-}
+/// Characters of the longest text, so that none grows while it is made.
+const LONGEST: usize = 26;
 
 /// Reads the fraction behind a value: two digits a byte, big-endian; the result is microseconds.
 fn read_fraction(bytes: &mut Bytes<'_>, digits: u8) -> Result<u64> {
@@ -24,19 +20,36 @@ fn read_fraction(bytes: &mut Bytes<'_>, digits: u8) -> Result<u64> {
 /// DATE: three bytes, little-endian, 5 bits day, 4 bits month, the rest the year.
 pub fn date(bytes: &mut Bytes<'_>) -> Result<String> {
     let v = bytes.uint(3)?;
-    Ok(format!("{:04}-{:02}-{:02}", v >> 9, v >> 5 & 15, v & 31))
+    Ok(date_text(v >> 9, v >> 5 & 15, v & 31))
+}
+
+/// `2024-02-29`.
+pub fn date_text(year: u64, month: u64, day: u64) -> String {
+    let mut text = String::with_capacity(10);
+    push_date(&mut text, year, month, day);
+    text
 }
 
 /// DATETIME(digits): five bytes, big-endian, sign, 17 bits year*13+month, 5 day, 5 hour, 6 minute, 6 second.
 pub fn datetime(bytes: &mut Bytes<'_>, digits: u8) -> Result<String> {
     let v = bytes.uint_be(5)? & 0x7f_ffff_ffff;
     let micros = read_fraction(bytes, digits)?;
-    Ok(datetime_text(v, &fraction(micros, digits)))
+    Ok(packed_text(v, micros, digits))
 }
 
-fn datetime_text(v: u64, fraction: &str) -> String {
+fn packed_text(v: u64, micros: u64, digits: u8) -> String {
     let (months, day, hour, minute, second) = (v >> 22, v >> 17 & 31, v >> 12 & 31, v >> 6 & 63, v & 63);
-    format!("{:04}-{:02}-{day:02} {hour:02}:{minute:02}:{second:02}{fraction}", months / 13, months % 13)
+    datetime_text((months / 13, months % 13, day), (hour, minute, second), micros, digits)
+}
+
+/// `2024-02-29 23:59:59.999999` of year, month and day, hour, minute and second, and microseconds.
+pub fn datetime_text(date: (u64, u64, u64), clock: (u64, u64, u64), micros: u64, digits: u8) -> String {
+    let mut text = String::with_capacity(LONGEST);
+    push_date(&mut text, date.0, date.1, date.2);
+    text.push(' ');
+    push_clock(&mut text, clock.0, clock.1, clock.2);
+    push_fraction(&mut text, micros, digits);
+    text
 }
 
 /// TIMESTAMP(digits): four bytes, big-endian seconds since 1970; the text is in UTC. Zero is the zero date.
@@ -47,13 +60,11 @@ pub fn timestamp(bytes: &mut Bytes<'_>, digits: u8) -> Result<String> {
 }
 
 fn timestamp_text(seconds: u64, micros: u64, digits: u8) -> String {
-    let fraction = fraction(micros, digits);
     if seconds == 0 && micros == 0 {
-        return format!("0000-00-00 00:00:00{fraction}");
+        return datetime_text((0, 0, 0), (0, 0, 0), 0, digits);
     }
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}{fraction}")
+    let clock = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    datetime_text(civil(seconds / 86_400), clock, micros, digits)
 }
 
 /// Year, month and day of a day number since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date
@@ -77,13 +88,21 @@ pub fn time(bytes: &mut Bytes<'_>, digits: u8) -> Result<String> {
     let units = raw - (0x80_0000i64 << (8 * n));
     let magnitude = units.unsigned_abs();
     let micros = (magnitude & ((1 << (8 * n)) - 1)) * 10u64.pow(6 - 2 * n as u32);
-    Ok(time_text(units < 0, magnitude >> (8 * n), &fraction(micros, digits)))
+    Ok(packed_clock(units < 0, magnitude >> (8 * n), micros, digits))
 }
 
 /// `v`: 10 bits hour, 6 minute, 6 second.
-fn time_text(negative: bool, v: u64, fraction: &str) -> String {
-    let sign = if negative { "-" } else { "" };
-    format!("{sign}{:02}:{:02}:{:02}{fraction}", v >> 12 & 1023, v >> 6 & 63, v & 63)
+fn packed_clock(negative: bool, v: u64, micros: u64, digits: u8) -> String {
+    time_text(negative, (v >> 12 & 1023, v >> 6 & 63, v & 63), micros, digits)
+}
+
+/// `-838:59:59.000000` of hour, minute and second, and microseconds.
+pub fn time_text(negative: bool, clock: (u64, u64, u64), micros: u64, digits: u8) -> String {
+    let mut text = String::with_capacity(LONGEST);
+    text.push_str(if negative { "-" } else { "" });
+    push_clock(&mut text, clock.0, clock.1, clock.2);
+    push_fraction(&mut text, micros, digits);
+    text
 }
 
 /// The old four-byte TIMESTAMP without fraction.
@@ -95,13 +114,9 @@ pub fn old_timestamp(bytes: &mut Bytes<'_>) -> Result<String> {
 pub fn old_datetime(bytes: &mut Bytes<'_>) -> Result<String> {
     let v = bytes.u64()?;
     let (date, time) = (v / 1_000_000, v % 1_000_000);
-    let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
-    Ok(format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
-        time / 10_000,
-        time / 100 % 100,
-        time % 100
-    ))
+    let date = (date / 10_000, date / 100 % 100, date % 100);
+    let clock = (time / 10_000, time / 100 % 100, time % 100);
+    Ok(datetime_text(date, clock, 0, 0))
 }
 
 /// The old three-byte TIME: the signed number hhmmss.
@@ -109,14 +124,13 @@ pub fn old_time(bytes: &mut Bytes<'_>) -> Result<String> {
     let raw = bytes.uint(3)? as i64;
     let v = if raw >= 0x80_0000 { raw - 0x100_0000 } else { raw };
     let m = v.unsigned_abs();
-    let sign = if v < 0 { "-" } else { "" };
-    Ok(format!("{sign}{:02}:{:02}:{:02}", m / 10_000, m / 100 % 100, m % 100))
+    Ok(time_text(v < 0, (m / 10_000, m / 100 % 100, m % 100), 0, 0))
 }
 
 /// A DATETIME inside a JSON document: 24 bits of microseconds below the fields of DATETIME.
 pub fn packed_datetime(packed: i64) -> String {
     let v = packed.unsigned_abs();
-    datetime_text(v >> 24, &fraction(v & 0xff_ffff, 6))
+    packed_text(v >> 24, v & 0xff_ffff, 6)
 }
 
 /// A DATE inside a JSON document.
@@ -127,7 +141,7 @@ pub fn packed_date(packed: i64) -> String {
 /// A TIME inside a JSON document.
 pub fn packed_time(packed: i64) -> String {
     let v = packed.unsigned_abs();
-    time_text(packed < 0, v >> 24, &fraction(v & 0xff_ffff, 6))
+    packed_clock(packed < 0, v >> 24, v & 0xff_ffff, 6)
 }
 
 #[cfg(test)]
