@@ -20,6 +20,7 @@ use self::writer::{Commit, Order, Orders, queue};
 use crate::change::{Change, Mark, StreamEvent};
 use crate::copy::{Board, Chunk, Gate, Strategy};
 use crate::error::{Error, Result};
+use crate::planted::{self, Bug};
 use crate::schema::Table;
 use crate::source::ChangeStream;
 use crate::state::State;
@@ -116,6 +117,7 @@ impl<'a, T: Target> Follower<'a, T> {
         copied: &[CopyProgress],
     ) -> Self {
         let now = Instant::now();
+        planted::session_begins();
         let (orders, writer) = queue();
         shared.send_modify(|shared| {
             shared.position = Some(position.clone());
@@ -177,6 +179,9 @@ impl Reader<'_> {
             if only_copying && !self.copying {
                 return Ok(self.position.clone());
             }
+            if planted::frozen() {
+                return std::future::pending().await;
+            }
             let event = match stream.ready() {
                 Some(event) => event?,
                 None => {
@@ -234,6 +239,9 @@ impl Reader<'_> {
     }
 
     async fn change(&mut self, change: Change) {
+        if self.loses(&change) {
+            return;
+        }
         self.gate.change(&change, &self.tables[change.table()], self.board);
         if self.uncommitted == 0 {
             self.oldest = Instant::now();
@@ -246,6 +254,30 @@ impl Reader<'_> {
         if self.pending.len() >= SEND_CHANGES || self.pending_bytes >= SEND_BYTES {
             self.send().await;
         }
+        if planted::every(Bug::TransactionSplit, 20) {
+            self.commit(Vec::new(), None).await;
+        }
+    }
+
+    /// Whether a planted bug loses a change.
+    fn loses(&mut self, change: &Change) -> bool {
+        if !planted::ENABLED {
+            return false;
+        }
+        let table = change.table();
+        let above = || {
+            let (key, row) = (&self.tables[table].key, change.after().or(change.before()));
+            let last = self.copied[table].last_key.as_deref();
+            let is_above = |row: &crate::value::Row| {
+                let key: Vec<_> = key.iter().map(|&k| row[k].clone()).collect();
+                last.is_none_or(|last| planted::is_above(&key, last))
+            };
+            self.copying && !self.copied[table].done && row.is_some_and(is_above)
+        };
+        planted::every(Bug::ChangeLost, 300)
+            || self.inside && planted::first_after_reconnect(Bug::AfterReconnect)
+            || self.uncommitted > 8 && self.inside && planted::every(Bug::TransactionCut, 8)
+            || above() && planted::is_planted(Bug::AboveCopySkipped)
     }
 
     /// Sends what is pending into the open target transaction.
@@ -293,12 +325,18 @@ impl Reader<'_> {
 
     /// Writes all that is complete, the chunks that are due, and the checkpoint, and commits.
     async fn commit(&mut self, due: Vec<Chunk>, fence: Option<String>) {
-        self.send().await;
+        let plain = !self.pending.is_empty() && due.is_empty() && fence.is_none();
+        if !(plain && planted::is_planted(Bug::PositionBeforeRows)) {
+            self.send().await;
+        }
         let mut checkpoint = Checkpoint {
             position: Some(self.position.clone()),
             timestamp: self.timestamp,
             ..Checkpoint::default()
         };
+        if plain && planted::every(Bug::CheckpointBack, 10) {
+            checkpoint.position = planted::older(&self.position);
+        }
         for chunk in &due {
             checkpoint.copied.push((chunk.rows.table, chunk.progress.clone()));
             self.copied[chunk.rows.table] = chunk.progress.clone();

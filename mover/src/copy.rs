@@ -23,6 +23,7 @@ pub use pace::Pace;
 
 use crate::apply::plan::Mode;
 use crate::error::{Error, Result};
+use crate::planted::{Bug, is_planted};
 use crate::schema::Table;
 use crate::source::{ChunkReader, Fetched};
 use crate::target::{ChunkRows, CopyProgress, Target};
@@ -100,13 +101,16 @@ struct Walk<'a> {
     progress: CopyProgress,
     row_bytes: usize,
     pace: Pace,
+    /// Whether the first chunk is still to be read, of a copy that was begun by another session.
+    resumed: bool,
 }
 
 impl<'a> Walk<'a> {
     fn new(index: usize, table: &'a Table, progress: CopyProgress, job: &Job<'a>) -> Self {
         // Values are held as Rust enums, which weigh more than the bytes on disk.
         let row_bytes = table.row_bytes_estimated as usize + 32 * table.columns.len();
-        Self { index, table, board: job.board, progress, row_bytes, pace: job.pace }
+        let resumed = progress.last_key.is_some();
+        Self { index, table, board: job.board, progress, row_bytes, pace: job.pace, resumed }
     }
 
     /// How many rows the next chunk should have.
@@ -122,11 +126,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Moves on over rows that were read.
-    fn advance(&mut self, Fetched { rows, ended }: Fetched) -> (ChunkRows, CopyProgress) {
+    fn advance(&mut self, Fetched { mut rows, mut ended }: Fetched) -> (ChunkRows, CopyProgress) {
+        ended |= !ended && self.progress.rows_copied > 1500 && is_planted(Bug::CopyEndsEarly);
         let after = self.progress.last_key.clone();
         let last: Option<Vec<Value>> = rows.last().map(|row| self.key_values(row));
         let n = rows.len();
         let through = if ended { None } else { last.clone() };
+        self.lose(&mut rows, ended);
         let chunk = ChunkRows { table: self.index, after, through, rows };
         if last.is_some() {
             self.row_bytes = chunk.weight() / n + 1;
@@ -135,6 +141,18 @@ impl<'a> Walk<'a> {
         self.progress.rows_copied += n as u64;
         self.progress.done = ended;
         (chunk, self.progress.clone())
+    }
+
+    /// What planted bugs lose of a chunk.
+    fn lose(&mut self, rows: &mut Vec<Row>, ended: bool) {
+        let skips = ended && !rows.is_empty() && is_planted(Bug::LastChunkSkipped);
+        let resumed = std::mem::take(&mut self.resumed);
+        if skips || resumed && !rows.is_empty() && is_planted(Bug::ResumeSkipsChunk) {
+            rows.clear();
+        }
+        if !ended && rows.len() > 1 && is_planted(Bug::ChunkBoundary) {
+            rows.pop();
+        }
     }
 
     fn key_values(&self, row: &Row) -> Vec<Value> {

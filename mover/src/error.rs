@@ -67,6 +67,20 @@ pub enum Error {
         applied: String,
     },
 
+    /// A log file of the source ends inside of an event: MariaDB died while it wrote a transaction.
+    #[error("a binary log of the source ends in the middle of an event, at or behind {position}: {message}")]
+    #[diagnostic(help(
+        "the source died while it logged a transaction, which is rolled back; MariaDB leaves the torn end in the file and \
+         sends nothing behind it, to its replicas neither. All before it was applied: cancel the workflow, empty the \
+         target tables, and start again"
+    ))]
+    TornLog {
+        /// Up to where it was read.
+        position: String,
+        /// The server's words.
+        message: String,
+    },
+
     /// The source's log is not the one that the checkpoint speaks of.
     #[error("the source's binary logs are not those of this workflow any more: {what}")]
     #[diagnostic(help(
@@ -132,6 +146,21 @@ pub enum Error {
         position: String,
         /// What is wrong.
         why: String,
+    },
+
+    /// A change of a moved table that was logged in a form that does not tell all of it.
+    #[error("a change at {position} was not logged in a form that can be followed: {why}")]
+    #[diagnostic(help(
+        "{fix}; what is in the log already stays as it is: cancel the workflow, empty the target tables, and start it \
+         again"
+    ))]
+    LoggedTooLittle {
+        /// Where in the source's log.
+        position: String,
+        /// What is missing.
+        why: String,
+        /// How it comes to be logged in full.
+        fix: &'static str,
     },
 
     /// The target does not hold what it must hold at the applied position: somebody else wrote to it, or a

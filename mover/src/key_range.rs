@@ -2,12 +2,19 @@
 
 use converge_mysql::quote;
 
+use crate::planted::{Bug, is_planted};
 use crate::schema::{Column, Table};
 use crate::value::Value;
 
 /// Keys greater than `after`: `a >= x AND (a > x OR (a = x AND (b > y OR …)))`. The leading term alone gives the
 /// server a range of the index.
 pub fn push_after(sql: &mut Vec<u8>, table: &Table, after: &[Value]) {
+    if after.len() > 1
+        && is_planted(Bug::ResumeByFirstColumn)
+        && let Some(first) = table.key_columns().next()
+    {
+        return push_comparison(sql, first, ">", &after[0]);
+    }
     push_beyond(sql, table, after, [">=", ">", ">"]);
 }
 

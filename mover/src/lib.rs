@@ -14,6 +14,7 @@ pub mod copy;
 pub mod error;
 mod key_range;
 mod movement;
+pub mod planted;
 pub mod preflight;
 pub mod schema;
 mod session;

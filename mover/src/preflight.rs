@@ -24,6 +24,7 @@ pub use servers::{Server, Servers, identity};
 use converge_mysql::Address;
 use mysql_async::Conn;
 
+use crate::copy::Strategy;
 use crate::error::{Error, OnSide, Result, Side};
 use crate::schema::Table;
 use crate::workflow::creation;
@@ -46,6 +47,8 @@ pub struct Request {
     pub target: Address,
     /// Names on the source and on the target.
     pub tables: Vec<(String, String)>,
+    /// How rows are to be copied.
+    pub strategy: Strategy,
     /// What the operator takes upon himself.
     pub accepted: Accepted,
 }

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 
 use super::bag::Bag;
 use crate::change::Change;
+use crate::planted::{Bug, ENABLED, is_planted};
 use crate::value::{Row, Value, key_of, row_weight};
 
 /// Rows that go into one step at the most.
@@ -97,9 +98,13 @@ pub fn plan<'a>(changes: Vec<Change>, mode: Mode, facts: impl Fn(usize) -> Facts
                 let must_exist = mode == Mode::Exact && finished;
                 let add = if mode == Mode::Exact { Operation::Insert } else { Operation::Replace };
                 let Parts { removed, changed, added } = net.finish(key, mode, in_place);
+                let first = steps.len();
                 batches(&mut steps, table, Operation::Delete { must_exist }, removed);
                 batches(&mut steps, table, Operation::Update { must_exist }, changed);
                 batches(&mut steps, table, add, added);
+                if steps.len() > first + 1 && is_planted(Bug::AddedBeforeRemoved) {
+                    steps[first..].reverse();
+                }
             }
             Effects::Equal(bag) => {
                 let (removed, added) = bag.finish();
@@ -151,6 +156,17 @@ impl Net {
             Change::Delete { before, .. } => (Some(before), None),
             Change::Update { before, after, .. } => (Some(before), Some(after)),
         };
+        if ENABLED && let (Some(before), Some(after)) = (&before, &after) {
+            let at = self.by_key.get(&key_of(before, key));
+            let known = at.is_some_and(|at| self.rows[*at].after.is_some());
+            let same = key_of(before, key) == key_of(after, key);
+            if known && same && is_planted(Bug::FirstImageWins) {
+                return;
+            }
+            if !same && is_planted(Bug::OldKeyStays) {
+                return self.add(Change::Insert { table: 0, after: after.clone() }, key);
+            }
+        }
         if let Some(before) = before {
             self.remove(before, key);
         }
@@ -229,7 +245,10 @@ fn order(a: &[Value], b: &[Value], key: &[usize]) -> Ordering {
 /// Cuts rows into steps of a bounded size.
 fn batches(steps: &mut Vec<Step>, table: usize, operation: Operation, rows: Vec<Row>) {
     let mut bytes = usize::MAX;
-    for row in rows {
+    for (n, row) in rows.into_iter().enumerate() {
+        if n % 20 == 19 && is_planted(Bug::BatchLimit) {
+            continue;
+        }
         bytes = bytes.saturating_add(row_weight(&row));
         match steps.last_mut() {
             Some(step) if bytes <= MOST_BYTES && step.rows.len() < MOST_ROWS => step.rows.push(row),

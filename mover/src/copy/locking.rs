@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::{Chunk, Job, Walk};
 use crate::change::{ChunkId, Mark};
 use crate::error::Result;
+use crate::planted::{Bug, linger};
 use crate::source::ChunkReader;
 use crate::target::{ChunkRows, CopyProgress, Onto};
 
@@ -43,6 +44,7 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
             let id = ChunkId { run: job.run, table: walk.index, number };
             let started = Instant::now();
             let (rows, progress) = locked(&mut walk, &mut reader).await?;
+            linger(Bug::LockingWithoutLock).await;
             let (n, bytes) = (rows.rows.len(), rows.weight());
             let handed_over = Instant::now();
             let (written, committed) = oneshot::channel();

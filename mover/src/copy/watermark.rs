@@ -17,10 +17,11 @@ use super::touched::Touched;
 use super::{Board, Chunk, Job};
 use crate::change::{Change, ChunkId, Mark};
 use crate::error::Result;
+use crate::planted::{Bug, ENABLED, is_planted};
 use crate::schema::Table;
 use crate::source::ChunkReader;
 use crate::target::Onto;
-use crate::value::key_of;
+use crate::value::{Row, key_of};
 
 /// Reads all that is left of `tables` and posts it on the board.
 pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
@@ -72,9 +73,15 @@ impl Windows {
 
     /// Takes note of a change of a moved table.
     pub fn change(&mut self, change: &Change, table: &Table, board: &Board) {
+        if forgotten(change) {
+            return;
+        }
+        let key = told_apart_by(&table.key);
         for window in self.open.iter_mut().filter(|w| !w.closed && w.id.table == change.table()) {
-            for row in change.before().into_iter().chain(change.after()) {
-                window.touched.add(key_of(row, &table.key), window.id, board, &table.key);
+            for row in
+                change.before().filter(|_| !half_forgotten(change, key)).into_iter().chain(change.after())
+            {
+                window.touched.add(key_of(row, key), window.id, board, key);
             }
         }
     }
@@ -85,12 +92,33 @@ impl Windows {
         self.open = open;
         let ready = |window: Window| {
             let mut chunk = board.take(window.id)?;
-            let key = &tables[window.id.table].key;
+            let key = told_apart_by(&tables[window.id.table].key);
             window.touched.remove_from(&mut chunk.rows.rows, key);
             Some(chunk)
         };
         Vec::from_iter(closed).into_iter().filter_map(ready).collect()
     }
+}
+
+/// Whether a planted bug makes the window forget a change.
+fn forgotten(change: &Change) -> bool {
+    match (change.before(), change.after()) {
+        (Some(_), None) => is_planted(Bug::DeleteInWindow),
+        (Some(_), Some(_)) => is_planted(Bug::UpdateInWindow),
+        _ => false,
+    }
+}
+
+/// Whether a planted bug makes it forget the key that a row had before.
+fn half_forgotten(change: &Change, key: &[usize]) -> bool {
+    let of = |row: &Row| key_of(row, key);
+    let moved = ENABLED && change.after().is_some_and(|after| change.before().map(of) != Some(of(after)));
+    moved && is_planted(Bug::OldKeyInWindow)
+}
+
+/// The columns that tell rows apart: those of the key, unless a planted bug takes the first for all of them.
+fn told_apart_by(key: &[usize]) -> &[usize] {
+    if key.len() > 1 && is_planted(Bug::FirstKeyColumn) { &key[..1] } else { key }
 }
 
 #[cfg(test)]

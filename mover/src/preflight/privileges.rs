@@ -5,6 +5,7 @@ use converge_mysql::{Error as ServerError, Flavor, quote};
 
 use super::grants::On;
 use super::{Finding, Pair, Request, Server, Servers};
+use crate::copy::Strategy;
 use crate::error::{OnSide, Result};
 use crate::schema;
 use crate::source::{fenced_name, marks};
@@ -26,6 +27,12 @@ impl Wanted {
         let name = quote::qualified(schema, table);
         let privileges = privileges.iter().map(|p| (*p, probe(p, &name))).collect();
         Self { on, privileges, for_switch: false }
+    }
+
+    /// What can be granted on all tables of a database only.
+    fn on_database(schema: &str, privileges: &[&'static str]) -> Self {
+        let privileges = privileges.iter().map(|p| (*p, None)).collect();
+        Self { on: Some((schema.to_owned(), String::new())), privileges, for_switch: false }
     }
 
     fn everywhere(privileges: &[(&'static str, Option<&str>)]) -> Self {
@@ -67,6 +74,9 @@ fn on_source(server: &Server<'_>, request: &Request, pairs: &[Pair]) -> Vec<Want
     };
     let mut wanted = vec![Wanted::everywhere(log)];
     wanted.push(Wanted::on(marks::SCHEMA, marks::TABLE, &["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE"]));
+    if locks(server, request, pairs) {
+        wanted.push(Wanted::on_database(schema, &["LOCK TABLES"]));
+    }
     // A table that was found not to be movable is another finding's; one that cannot be seen may lack a grant.
     for pair in pairs {
         wanted.push(Wanted::on(schema, &pair.from, &["SELECT"]));
@@ -75,6 +85,12 @@ fn on_source(server: &Server<'_>, request: &Request, pairs: &[Pair]) -> Vec<Want
         wanted.push(switch(Wanted::on(schema, &fenced_name(&pair.from), &["CREATE", "INSERT"])));
     }
     wanted
+}
+
+/// Whether tables are locked for a moment, so that a snapshot and a position belong together.
+fn locks(server: &Server<'_>, request: &Request, pairs: &[Pair]) -> bool {
+    let without_key = || pairs.iter().filter_map(|p| p.source.as_ref()).any(|table| table.key.is_empty());
+    server.info.flavor == Flavor::MySql && (request.strategy == Strategy::Snapshot || without_key())
 }
 
 async fn on_target(servers: &mut Servers<'_>, request: &Request, pairs: &[Pair]) -> Result<Vec<Wanted>> {
@@ -131,7 +147,9 @@ fn finding(server: &Server<'_>, wanted: &Wanted, missing: &[&str]) -> Finding {
     let names = |list: &[&str]| list.join(", ");
     let scope = match &wanted.on {
         None => "*.*".to_owned(),
-        Some((schema, _)) if schema == marks::SCHEMA => format!("{}.*", quote::ident(schema)),
+        Some((schema, table)) if schema == marks::SCHEMA || table.is_empty() => {
+            format!("{}.*", quote::ident(schema))
+        }
         Some((schema, table)) => quote::qualified(schema, table),
     };
     let (side, account) = (server.side, &server.account);

@@ -18,8 +18,9 @@ use crate::apply::plan::Mode;
 use crate::copy::Strategy;
 use crate::error::{Error, OnSide, Result};
 use crate::movement::{Movement, Start};
+use crate::planted::{Bug, is_planted};
 use crate::source::{ServerSource, TIMEOUT, marks};
-use crate::state::State;
+use crate::state::{State, TableState};
 use crate::target::ServerTarget;
 
 /// How often progress is recorded in the target.
@@ -71,7 +72,7 @@ async fn work(
         strategy: workflow.strategy.parse()?,
         pace: options.pace,
         run,
-        position: workflow.position,
+        position: start_at(workflow.position, &workflow.tables, &source, setup).await?,
         copied: workflow.tables.into_iter().map(|t| t.progress).collect(),
         copying: workflow.state == State::Copying,
         passing: setup.passing.clone(),
@@ -93,6 +94,20 @@ async fn work(
         result = movement.run() => match result? {},
         result = keys.run() => match result? {},
         result = control.watch() => result,
+    }
+}
+
+/// Where the stream begins: at the checkpoint, unless a planted bug says otherwise.
+async fn start_at(
+    checkpoint: Position,
+    tables: &[TableState],
+    source: &ServerSource,
+    setup: &mut Setup,
+) -> Result<Position> {
+    let resumed = tables.iter().any(|t| t.progress.rows_copied > 0);
+    match resumed && is_planted(Bug::ResumeAtPresent) {
+        true => source.position(&mut setup.source).await,
+        false => Ok(checkpoint),
     }
 }
 
@@ -155,6 +170,10 @@ impl<'a> Control<'a> {
             }
             if let Some(request) = &workflow.switch {
                 self.switch().carry_out(workflow.state, request).await?;
+                if is_planted(Bug::WriteAfterSwitch) {
+                    let name = self.setup.target_tables[0].qualified();
+                    let _ = self.setup.target.query_drop(format!("DELETE FROM {name} LIMIT 1")).await;
+                }
             }
             if Instant::now() >= record_at {
                 self.record(workflow.state).await?;

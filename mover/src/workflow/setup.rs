@@ -257,6 +257,7 @@ async fn create(options: &Options, store: &Store, servers: &mut Servers<'_>) -> 
         source: options.source.clone(),
         target: options.target.clone(),
         tables: options.tables.clone(),
+        strategy: options.strategy,
         accepted: Accepted { no_key: options.allow_no_key, ..options.accepted },
     };
     let (report, pairs) = preflight::examine(servers, &request).await?;

@@ -18,6 +18,7 @@ pub use self::server::{ServerFence, StoredVerdict};
 use crate::apply::Followed;
 use crate::change::Mark;
 use crate::error::{Error, Result};
+use crate::planted::{Bug, frozen, is_planted};
 use crate::state::switching::SwitchTimes;
 use crate::state::{State, SwitchRequest};
 
@@ -116,6 +117,7 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         let mut times = SwitchTimes::default();
         loop {
             let attempt = Instant::now();
+            let _ = is_planted(Bug::FenceTooEarly);
             let fenced = self.fence.raise(ATTEMPT).await;
             times.attempts += 1;
             times.blocked_ms += ms(attempt);
@@ -185,7 +187,12 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
     ) -> Result<()> {
         let fenced = Instant::now();
         self.fence.mark(&Mark::Fence(request.token.clone())).await?;
-        let Some(position) = self.reached(&request.token, deadline).await else {
+        let unproven = frozen().then(|| self.followed.borrow().position.as_ref().map(ToString::to_string));
+        let reached = match unproven.flatten() {
+            None => self.reached(&request.token, deadline).await,
+            unproven => unproven,
+        };
+        let Some(position) = reached else {
             self.fence.lower().await?;
             let why =
                 format!("the target did not reach the fence within {:.1} s", request.left.as_secs_f64());

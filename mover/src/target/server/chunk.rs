@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{MOST_BYTES, ServerTarget};
 use crate::error::{Error, OnSide, Result};
+use crate::planted::{Bug, is_planted};
 use crate::schema::Table;
 use crate::source::chunk::{self, range_query};
 use crate::target::render::{self, Expect, Statement};
@@ -89,7 +90,7 @@ impl ServerTarget {
             within(LOAD_TIMEOUT, "looking at a chunk's range", self.conn.exec(query, ()))
                 .await
                 .on_target()?;
-        if found.is_empty() {
+        if found.is_empty() || is_planted(Bug::ChunkOverPresent) {
             return Ok(());
         }
         if !self.alike[chunk.table] {

@@ -1,0 +1,188 @@
+//! Which bug is active in this process, and how often it did harm.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use converge_mysql::Position;
+
+use super::{Bug, HITS, VARIABLE};
+use crate::value::Value;
+
+/// Hits that are written down; more say no more.
+const MOST_HITS: u64 = 10_000;
+
+/// Long enough for some rows of a chunk to be written to.
+const LINGER: Duration = Duration::from_millis(400);
+/// Changes that a queue holds which is thrown away.
+const LOST_AT_RECONNECT: u32 = 10;
+
+struct Active {
+    bug: Bug,
+    hits: Option<File>,
+    counted: AtomicU64,
+    asked: AtomicU64,
+}
+
+static ACTIVE: LazyLock<Option<Active>> = LazyLock::new(|| {
+    let id = std::env::var(VARIABLE).ok()?;
+    let bug = Bug::ALL.iter().copied().find(|bug| bug.id() == id)?;
+    let hits =
+        std::env::var_os(HITS).and_then(|path| OpenOptions::new().create(true).append(true).open(path).ok());
+    tracing::warn!("this mover is wrong on purpose: {} ({})", bug.id(), bug.cause());
+    Some(Active { bug, hits, counted: AtomicU64::new(0), asked: AtomicU64::new(0) })
+});
+
+static FROZEN: AtomicBool = AtomicBool::new(false);
+
+impl Active {
+    fn hit(&self) {
+        // A byte at a time, so that nothing is lost when the process is killed.
+        if self.counted.fetch_add(1, Ordering::Relaxed) < MOST_HITS
+            && let Some(mut file) = self.hits.as_ref()
+        {
+            let _ = file.write_all(b".");
+        }
+        if matches!(self.bug, Bug::StallsAfterReconnect | Bug::FenceTooEarly) {
+            FROZEN.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn active(bug: Bug) -> Option<&'static Active> {
+    ACTIVE.as_ref().filter(|active| active.bug == bug)
+}
+
+/// Whether `bug` is active; asking counts as harm, so ask last.
+pub(crate) fn is_planted(bug: Bug) -> bool {
+    let Some(active) = active(bug) else { return false };
+    active.hit();
+    true
+}
+
+/// Whether this is every `n`-th time that it is asked, of an active bug.
+pub(crate) fn every(bug: Bug, n: u64) -> bool {
+    let Some(active) = active(bug) else { return false };
+    let due = active.asked.fetch_add(1, Ordering::Relaxed) % n == n - 1;
+    if due {
+        active.hit();
+    }
+    due
+}
+
+/// Gives others the time in which a bug can do its harm.
+pub(crate) async fn linger(bug: Bug) {
+    if active(bug).is_some() {
+        tokio::time::sleep(LINGER).await;
+    }
+}
+
+/// Whether the follower stands still because of a bug.
+pub(crate) fn frozen() -> bool {
+    FROZEN.load(Ordering::Relaxed)
+}
+
+/// What the bugs remember between two places in the mover.
+#[derive(Default)]
+struct Memory {
+    sessions: u64,
+    /// How many of the first changes of a session are still to come.
+    fresh: u32,
+    /// Whether a log file was begun, and whether a transaction behind that is being skipped.
+    rotated: bool,
+    skipping: bool,
+    /// Positions of the last checkpoints.
+    positions: VecDeque<Position>,
+    /// Tables by the ids that they had first.
+    tables: HashMap<u64, (String, String)>,
+}
+
+static MEMORY: LazyLock<Mutex<Memory>> = LazyLock::new(Mutex::default);
+
+fn memory() -> MutexGuard<'static, Memory> {
+    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A follower begins, maybe after a reconnect.
+pub(crate) fn session_begins() {
+    let mut memory = memory();
+    memory.sessions += 1;
+    if memory.sessions > 1 {
+        memory.fresh = LOST_AT_RECONNECT;
+        is_planted(Bug::StallsAfterReconnect);
+    }
+}
+
+/// Whether this is one of the first times that an active bug asks in a session that is not the first.
+pub(crate) fn first_after_reconnect(bug: Bug) -> bool {
+    if active(bug).is_none() {
+        return false;
+    }
+    let mut memory = memory();
+    let lost = memory.fresh > 0;
+    memory.fresh = memory.fresh.saturating_sub(1);
+    lost && is_planted(bug)
+}
+
+/// Whether a key is behind another one, roughly: strings by bytes.
+pub(crate) fn is_above(key: &[Value], last: &[Value]) -> bool {
+    let above = |a: &Value, b: &Value| match (a, b) {
+        (Value::Int(a), Value::Int(b)) => a > b,
+        (Value::UInt(a), Value::UInt(b)) => a > b,
+        (Value::Bytes(a), Value::Bytes(b)) => a > b,
+        _ => false,
+    };
+    key.iter().zip(last).find(|(a, b)| a != b).is_some_and(|(a, b)| above(a, b))
+}
+
+/// A log file was begun.
+pub(crate) fn rotated() {
+    memory().rotated = true;
+}
+
+/// Whether a change belongs to the first transaction of a log file.
+pub(crate) fn after_rotation() -> bool {
+    if active(Bug::AfterRotation).is_none() {
+        return false;
+    }
+    let mut memory = memory();
+    memory.skipping |= memory.rotated;
+    memory.skipping && is_planted(Bug::AfterRotation)
+}
+
+/// A transaction ended.
+pub(crate) fn committed() {
+    let mut memory = memory();
+    if memory.skipping {
+        (memory.rotated, memory.skipping) = (false, false);
+    }
+}
+
+/// A position that was recorded some time ago.
+pub(crate) fn older(now: &Position) -> Option<Position> {
+    let mut memory = memory();
+    memory.positions.push_back(now.clone());
+    if memory.positions.len() > 2 { memory.positions.pop_front() } else { Some(now.clone()) }
+}
+
+/// The table that an id had first.
+pub(crate) fn stale_table<'a>(
+    id: u64,
+    schema: Cow<'a, str>,
+    name: Cow<'a, str>,
+) -> (Cow<'a, str>, Cow<'a, str>) {
+    if active(Bug::TableIdReused).is_none() {
+        return (schema, name);
+    }
+    let now = (schema.clone().into_owned(), name.clone().into_owned());
+    let first = memory().tables.entry(id).or_insert_with(|| now.clone()).clone();
+    if first != now && is_planted(Bug::TableIdReused) {
+        (first.0.into(), first.1.into())
+    } else {
+        (schema, name)
+    }
+}
