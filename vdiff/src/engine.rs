@@ -1,27 +1,86 @@
 //! Both engines: chunks are digested on both sides at once, by the servers (push-down) or by the client out of the rows
 //! (stream); where they differ, keys and digests of the rows are fetched.
 
+mod choice;
+mod chunk;
+mod confirm;
+mod cut;
 mod detail;
-mod rows;
+mod held;
+pub(crate) mod lookup;
+pub(crate) mod rows;
 mod settle;
+pub(crate) mod shards;
+mod state;
 mod stream;
+pub(crate) mod suspects;
 mod table;
+pub(crate) mod tally;
+mod throttle;
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::error::Error;
-use crate::plan::{self, Plan};
-use crate::report::{DIGEST, Report, ServerReport, TableReport, Verdict, rfc3339};
-use crate::request::{Progress, Request, Side, TablePair};
-use crate::schema;
-use crate::session::Session;
-use settle::Evidence;
-use table::TableRun;
+use converge_mysql::Address;
+use futures_util::future::try_join_all;
 
-/// Both sides' connections.
-pub struct Sessions {
-    pub source: Session,
-    pub target: Session,
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::proof::Standing;
+use crate::report::{DIGEST, Report, ServerReport, TableReport, Verdict, rfc3339};
+use crate::request::{Options, Progress, ProofSource, Request, TablePair};
+use choice::Preference;
+use lookup::plan_of;
+use settle::Evidence;
+use shards::{Sessions, Shards};
+use state::State;
+use table::{Memory, TableRun};
+use tally::{Room, Tally};
+use throttle::Throttle;
+
+/// All connections of a comparison, and what goes for all of its tables.
+struct Pool<'a> {
+    /// For looking up, cutting and confirming.
+    control: Sessions,
+    /// Those of the workers that digest chunks.
+    workers: Vec<Sessions>,
+    throttle: Throttle,
+    options: Arc<Options>,
+    request: &'a Request,
+    /// The engine that was the faster one for the tables so far.
+    preference: Option<Preference>,
+    /// What outlives this process.
+    state: Option<State>,
+    /// After it nothing is begun.
+    deadline: Option<tokio::time::Instant>,
+}
+
+impl<'a> Pool<'a> {
+    async fn open(request: &'a Request) -> Result<Self, Error> {
+        let deadline = request.options.max_duration.map(|most| tokio::time::Instant::now() + most);
+        // One set first, so that what is wrong with an address is said once.
+        let control = Sessions::open(request).await?;
+        let workers =
+            try_join_all((0..request.options.parallel.max(1)).map(|_| Sessions::open(request))).await?;
+        let throttle = Throttle::start(request).await?;
+        Ok(Self {
+            control,
+            workers,
+            throttle,
+            options: Arc::new(request.options.clone()),
+            request,
+            preference: None,
+            state: None,
+            deadline,
+        })
+    }
+
+    async fn close(self) {
+        self.control.close().await;
+        for sessions in self.workers {
+            sessions.close().await;
+        }
+    }
 }
 
 /// Compares tables between two servers.
@@ -34,111 +93,196 @@ pub struct Sessions {
 /// Whatever keeps a table from being read to its end, so that nothing can be said: see [`Error`].
 ///
 /// # Example
-/// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// ```
+/// # use converge_chaos::server::{LocalServer, ServerOptions, discover};
+/// # use mysql_async::prelude::Queryable as _;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # // Without a server nothing would be shown by this: that is an error, as in the project's other tests.
+/// # let binary = discover()?.into_iter().next().expect("a mysqld or mariadbd, on PATH or in CONVERGE_SERVERS");
+/// # let server = LocalServer::start(&binary, ServerOptions::named("example")).await?;
+/// # let mut conn = converge_mysql::Connector::new(server.address("")).connect().await?;
+/// # for (database, second) in [("shop", "b@example.org"), ("moved", "B@example.org")] {
+/// #     conn.query_drop(format!("CREATE DATABASE {database}")).await?;
+/// #     let table = "(id INT PRIMARY KEY, email VARCHAR(50))";
+/// #     conn.query_drop(format!("CREATE TABLE {database}.customer {table}")).await?;
+/// #     let rows = format!("(1, 'a@example.org'), (2, '{second}')");
+/// #     conn.query_drop(format!("INSERT INTO {database}.customer VALUES {rows}")).await?;
+/// # }
+/// # let (old, new) = (server.address("shop").to_url(), server.address("moved").to_url());
 /// use converge_vdiff::{Options, Request, TablePair, Verdict, compare};
 ///
 /// let request = Request {
-///     source: "mysql://root@127.0.0.1:3306/shop".parse()?,
-///     target: "mysql://root@127.0.0.1:3307/shop".parse()?,
+///     source: vec![old.parse()?], // as "mysql://reader@db1/shop?password-env=DB1_PASSWORD"
+///     target: vec![new.parse()?],
 ///     tables: vec![TablePair::same("customer")],
-///     options: Options::default(),
+///     options: Options { max_rows_reported: 10, ..Options::default() },
 /// };
-/// let report = compare(&request, &|_| {}).await?;
-/// assert_eq!(report.verdict, Verdict::Equal);
+/// let report = compare(&request, &|_progress| {}).await?;
+///
+/// assert_eq!(report.verdict, Verdict::Different);
+/// let row = &report.tables[0].rows[0];
+/// assert_eq!((row.key["id"].as_u64(), row.columns.join(",").as_str()), (Some(2), "email"));
+/// println!("{}", report.to_text());
 /// # Ok(()) }
 /// ```
 pub async fn compare(request: &Request, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report, Error> {
-    if request.tables.is_empty() {
-        return Err(Error::BadRequest("no table is named".into()));
-    }
+    compare_keeping(request, progress, &mut |_| {}).await
+}
+
+/// What a comparison of one table leaves behind for whoever repairs it.
+pub(crate) struct Found {
+    /// The tables' names.
+    pub pair: TablePair,
+    /// How they were compared.
+    pub plan: Arc<Plan>,
+    /// The differing rows that are held.
+    pub suspects: Vec<tally::Suspect>,
+    /// How many more there are.
+    pub uncounted: u64,
+    /// Whether the differences are proven.
+    pub confirmed: bool,
+}
+
+/// Like [`compare`], and hands over what was found in each table.
+pub(crate) async fn compare_keeping(
+    request: &Request,
+    progress: &(dyn Fn(Progress) + Sync),
+    keep: &mut (dyn FnMut(Found) + Send),
+) -> Result<Report, Error> {
+    check(request)?;
     let (started, clock) = (SystemTime::now(), Instant::now());
-    let timeout = request.options.statement_timeout;
-    let (source, target) = tokio::join!(
-        Session::open(Side::Source, &request.source, timeout),
-        Session::open(Side::Target, &request.target, timeout)
-    );
-    let mut sessions = Sessions { source: source?, target: target? };
+    let mut pool = Pool::open(request).await?;
+    let standing = Standing::open(request).await?;
+    let pairs = standing.as_ref().map_or(&request.tables, |standing| &standing.tables);
     // All tables are looked up before the first is compared: a typing error must not come out after hours.
-    for pair in &request.tables {
-        plan_of(&mut sessions, pair, request).await?;
+    let mut plans = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        plans.push(plan_of(&mut pool.control, pair, request).await?.0);
     }
-    let before = Evidence::read(&mut sessions).await?;
-    let mut tables = Vec::with_capacity(request.tables.len());
-    for pair in &request.tables {
-        tables.push(one_table(&mut sessions, pair, request, progress).await?);
+    lookup::check(&plans, &request.options)?;
+    if let Some(directory) = &request.options.state {
+        pool.state = Some(State::open(directory, request, &plans)?);
     }
-    let after = Evidence::read(&mut sessions).await?;
-    let server = |session: &Session, side: usize| ServerReport {
-        address: session.address.clone(),
-        version: session.info.to_string(),
-        position_before: before.positions[side].clone(),
-        position_after: after.positions[side].clone(),
+    let before = Evidence::read(&mut pool.control).await?;
+    let mut tables = Vec::with_capacity(pairs.len());
+    let resumed = pool.state.as_ref().map_or(0, State::finished_tables);
+    let mut complete = true;
+    for (number, pair) in pairs.iter().enumerate() {
+        let (table, whole) = one_table(&mut pool, (number, pair), standing.as_ref(), progress, keep).await?;
+        complete &= whole;
+        tables.push(table);
+    }
+    let after = Evidence::read(&mut pool.control).await?;
+    let server = |shards: &Shards, side: usize| ServerReport {
+        address: shards.told(|session| session.address.clone()),
+        version: shards.told(|session| session.info.to_string()),
+        position_before: before.position(side),
+        position_after: after.position(side),
         stood_still: before.stood_still(&after, side),
     };
     let mut report = Report {
         verdict: tables.iter().map(|t| t.verdict).max().unwrap_or(Verdict::NotProven),
         tables,
-        source: server(&sessions.source, 0),
-        target: server(&sessions.target, 1),
+        source: server(&pool.control.source, 0),
+        target: server(&pool.control.target, 1),
         digest: DIGEST.into(),
         started: rfc3339(started),
         elapsed_seconds: clock.elapsed().as_secs_f64(),
         notes: Vec::new(),
-        command: command(request),
+        command: request.command(),
+        repair: None,
     };
     note(&mut report, request);
-    let Sessions { source, target } = sessions;
-    tokio::join!(source.close(), target.close());
+    if resumed > 0 {
+        report
+            .notes
+            .push(format!("{resumed} tables were compared by an earlier run, as {} says", state_of(request)));
+    }
+    let waited = pool.throttle.waited().as_secs_f64();
+    if waited > 0.0 {
+        report
+            .notes
+            .push(format!("chunks were held back for {waited:.1} s in all by --max-load or --max-lag"));
+    }
+    if let Some(standing) = &standing {
+        report.notes.push(standing.note(request).await?);
+    }
+    if let Some(state) = pool.state.take().filter(|_| complete) {
+        state.remove()?;
+    }
+    pool.close().await;
     Ok(report)
 }
 
-async fn plan_of(sessions: &mut Sessions, pair: &TablePair, request: &Request) -> Result<(Plan, u64), Error> {
-    let (source, target) = tokio::join!(
-        schema::read(&mut sessions.source, &pair.source),
-        schema::read(&mut sessions.target, &pair.target)
-    );
-    let (source, target) = (source?, target?);
-    let flavors = [sessions.source.info.flavor, sessions.target.info.flavor];
-    let plan = plan::build([&source, &target], flavors, &request.options)?;
-    Ok((plan, source.rows_estimated))
-}
-
 async fn one_table(
-    sessions: &mut Sessions,
-    pair: &TablePair,
-    request: &Request,
+    pool: &mut Pool<'_>,
+    (number, pair): (usize, &TablePair),
+    standing: Option<&Standing>,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<TableReport, Error> {
+    keep: &mut (dyn FnMut(Found) + Send),
+) -> Result<(TableReport, bool), Error> {
+    if let Some(known) = pool.state.as_ref().and_then(|state| state.finished(number)) {
+        progress(Progress::Done { table: known.table.clone(), verdict: known.verdict });
+        return Ok((known, true));
+    }
     let clock = Instant::now();
-    let (plan, rows_estimated) = plan_of(sessions, pair, request).await?;
+    let (plan, rows_estimated) = plan_of(&mut pool.control, pair, pool.request).await?;
     let table = pair.source.clone();
     progress(Progress::Table { table: table.clone(), rows_estimated });
-    let mut run = TableRun::new(&plan, sessions, &request.options, progress, &pair.source);
+    let mut run = TableRun {
+        plan: &plan,
+        sessions: &mut pool.control,
+        workers: &mut pool.workers,
+        throttle: &mut pool.throttle,
+        memory: Memory { state: pool.state.as_mut(), table: number, deadline: pool.deadline },
+        cut_short: None,
+        resumed_rows: 0,
+        options: &pool.options,
+        progress,
+        name: &pair.source,
+        engine: pool.options.engine,
+        engine_reason: "asked for".into(),
+        preference: &mut pool.preference,
+        found: Tally::default(),
+        room: Room::of(pool.options.max_suspects),
+        witness: standing.map(|standing| (&standing.witness, pool.request)),
+    };
     let proof = run.run().await?;
     let rows = run.describe(proof.differences).await?;
     let counts = run.counts();
     let mut reasons = plan.unproven.clone();
     reasons.extend(proof.reasons);
-    let differs = plan.is_different || (proof.differences && counts.differing() > 0);
+    let found = if proof.differences { counts } else { run.proven() };
+    let unconfirmed = counts.differing() - found.differing();
+    let differs = plan.is_different || found.differing() > 0;
     let verdict = match (differs, reasons.is_empty()) {
         (true, _) => Verdict::Different,
         (false, false) => Verdict::NotProven,
         (false, true) => Verdict::Equal,
     };
-    let (found, unconfirmed) =
-        if proof.differences { (counts, 0) } else { (rows::Counts::default(), counts.differing()) };
     let mut schema_notes = plan.schema_notes.clone();
-    if run.source_rows + run.target_rows == 0 {
+    if run.resumed_rows > 0 {
+        schema_notes.push(format!("{} rows of the source were compared by an earlier run", run.resumed_rows));
+    }
+    let complete = run.cut_short.is_none();
+    if complete && run.found.source_rows + run.found.target_rows == 0 {
         schema_notes.push("the table is empty on both sides".into());
     }
     progress(Progress::Done { table: table.clone(), verdict });
-    Ok(TableReport {
+    keep(Found {
+        pair: pair.clone(),
+        plan: plan.clone(),
+        suspects: std::mem::take(&mut run.found.suspects),
+        uncounted: run.found.uncounted.differing(),
+        confirmed: unconfirmed == 0,
+    });
+    let report = TableReport {
         table,
         target_table: pair.target.clone(),
         verdict,
-        processed_rows: run.matching + counts.differing() + run.undigested,
-        matching_rows: run.matching,
+        processed_rows: run.found.matching + counts.differing() + run.found.undigested,
+        matching_rows: run.found.matching,
         mismatched_rows: found.mismatched,
         extra_rows_source: found.extra_source,
         extra_rows_target: found.extra_target,
@@ -146,21 +290,50 @@ async fn one_table(
         rows,
         not_verified: plan.not_verified.clone(),
         reasons,
+        schema: plan.schema.clone(),
         schema_notes,
-        source_rows: run.source_rows,
-        target_rows: run.target_rows,
+        source_rows: run.found.source_rows,
+        target_rows: run.found.target_rows,
         engine: run.engine.as_str().into(),
         engine_reason: run.engine_reason.clone(),
         key: plan.key().iter().map(|c| c.name.clone()).collect(),
-        chunks: run.chunks,
+        chunks: run.found.chunks,
         elapsed_seconds: clock.elapsed().as_secs_f64(),
-    })
+    };
+    if let Some(state) = pool.state.as_mut().filter(|_| complete) {
+        state.table(number, &report)?;
+    }
+    Ok((report, complete))
+}
+
+fn state_of(request: &Request) -> String {
+    request.options.state.as_ref().map(|directory| directory.display().to_string()).unwrap_or_default()
+}
+
+/// What tells one shard from another.
+fn place(address: &Address) -> (&str, u16, &str) {
+    (&address.host, address.port, &address.database)
+}
+
+/// What no server has to be asked about.
+fn check(request: &Request) -> Result<(), Error> {
+    if request.tables.is_empty() && !matches!(request.options.proof, ProofSource::Workflow(_)) {
+        return Err(Error::BadRequest("no table is named".into()));
+    }
+    for (side, shards) in [("source", &request.source), ("target", &request.target)] {
+        for (i, shard) in shards.iter().enumerate() {
+            // Its rows would count twice.
+            if shards[..i].iter().any(|other| place(other) == place(shard)) {
+                return Err(Error::BadRequest(format!("the {side} names {shard} twice")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn note(report: &mut Report, request: &Request) {
-    let place = |a: &converge_mysql::Address| (a.host.clone(), a.port, a.database.clone());
-    if place(&request.source) == place(&request.target) && request.tables.iter().any(|t| t.source == t.target)
-    {
+    let shared = request.source.iter().any(|a| request.target.iter().any(|b| place(a) == place(b)));
+    if shared && request.tables.iter().any(|t| t.source == t.target) {
         report.notes.push("source and target are the same: tables were compared with themselves".into());
     }
     for (side, server) in [("source", &report.source), ("target", &report.target)] {
@@ -172,32 +345,4 @@ fn note(report: &mut Report, request: &Request) {
             report.notes.push(what);
         }
     }
-}
-
-/// The command to run again, without passwords.
-fn command(request: &Request) -> String {
-    let bare = |address: &converge_mysql::Address| {
-        let mut address = address.clone();
-        address.password.clear();
-        address.to_string()
-    };
-    let tables: Vec<String> = request
-        .tables
-        .iter()
-        .map(|t| if t.source == t.target { t.source.clone() } else { format!("{}={}", t.source, t.target) })
-        .collect();
-    let mut command = format!(
-        "converge vdiff --source '{}' --target '{}' --tables '{}'",
-        bare(&request.source),
-        bare(&request.target),
-        tables.join(",").replace('\'', "'\\''")
-    );
-    if request.options.engine != crate::request::Engine::Auto {
-        command.push_str(&format!(" --engine {}", request.options.engine.as_str()));
-    }
-    if !request.options.ignore_columns.is_empty() {
-        let columns = request.options.ignore_columns.join(",").replace('\'', "'\\''");
-        command.push_str(&format!(" --ignore-columns '{columns}'"));
-    }
-    command
 }

@@ -77,10 +77,33 @@ pub enum Error {
     #[diagnostic(help("name tables as --tables a,b or --tables source_name=target_name"))]
     BadRequest(String),
 
+    /// What is said about the part to compare makes no sense.
+    #[error("{option}: {why}")]
+    #[diagnostic(help(
+        "--where takes an SQL expression or TABLE:SQL, --sample a share as 1%, --columns and --ignore-columns take COLUMN or \
+         TABLE.COLUMN, --rename-columns SRC=DST or TABLE.SRC=DST; tables go by their names on the source"
+    ))]
+    BadPart {
+        /// The option and its value.
+        option: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
     /// No column compares.
     #[error("`{0}` and its counterpart have no column that can be compared")]
-    #[diagnostic(help("check that the right tables are named, and --ignore-columns"))]
+    #[diagnostic(help("check that the right tables are named, and --columns and --ignore-columns"))]
     NothingToCompare(String),
+
+    /// Where the target stands, or how to ask, is not known.
+    #[error("{what}")]
+    Proof {
+        /// What is wrong.
+        what: String,
+        /// What the operator can do about it.
+        #[help]
+        help: String,
+    },
 
     /// A server answered something that it never should.
     #[error("unexpected answer from the {side} when {what}: {why}")]
@@ -93,6 +116,75 @@ pub enum Error {
         why: String,
     },
 
+    /// The shards of a side do not have the same table.
+    #[error("the shards of the {side} do not agree about `{table}`: {why}")]
+    #[diagnostic(help("shards that are compared as one table must have it with the same columns and keys"))]
+    ShardsDisagree {
+        /// Which of the two.
+        side: Side,
+        /// The table.
+        table: String,
+        /// Who has what.
+        why: String,
+    },
+
+    /// A limit of load was exceeded all the while.
+    #[error("gave up after {} s without a chunk: {why}", .after.as_secs())]
+    #[diagnostic(help("raise --max-load or --max-lag, or compare when there is less to do"))]
+    Busy {
+        /// The limit.
+        why: String,
+        /// For how long.
+        after: std::time::Duration,
+    },
+
+    /// The state of an earlier run is for something else.
+    #[error("the state in {0} is of a comparison of other tables, another schema or with other options")]
+    #[diagnostic(help(
+        "run the command as it was run then (only --parallel, --engine and --max-duration may change), or name another \
+         directory with --state"
+    ))]
+    OtherState(String),
+
+    /// The state cannot be read or written.
+    #[error("cannot keep the state in {path}: {why}")]
+    #[diagnostic(help(
+        "name a directory that may be written to with --state, or remove the file to begin anew"
+    ))]
+    State {
+        /// The file.
+        path: String,
+        /// What happened.
+        why: String,
+    },
+
+    /// A worker was ended from outside.
+    #[error("a worker of the comparison did not end by itself: {0}")]
+    Worker(String),
+
+    /// A repair's script could not be written.
+    #[error("cannot write the repair to {path}: {why}")]
+    #[diagnostic(help("nothing was changed on either server; do not run what the file holds"))]
+    RepairFile {
+        /// The file.
+        path: String,
+        /// The operating system's words, or what happened.
+        why: String,
+    },
+
+    /// The account may not write to the target.
+    #[error("{address} does not let the account repair: {why}")]
+    #[diagnostic(help(
+        "GRANT SELECT, INSERT, UPDATE, DELETE on the tables to the account in --target, or run the script of --repair-sql \
+         with another account; what was committed before is repaired, and a new comparison finds the rest"
+    ))]
+    RepairDenied {
+        /// The target's address, password hidden.
+        address: String,
+        /// The server's words.
+        why: String,
+    },
+
     /// The HTML report could not be rendered.
     #[error("cannot render the report: {0}")]
     Render(String),
@@ -102,6 +194,26 @@ impl Error {
     /// A connection's or statement's error, with the side it happened on.
     pub(crate) fn server(side: Side, address: &str, inner: converge_mysql::Error) -> Self {
         let help = Diagnostic::help(&inner).map(|help| help.to_string());
+        let help = help.or_else(|| way_out(inner.server_code()?).map(str::to_owned));
         Self::Server { side, address: address.into(), inner, help }
     }
+}
+
+/// What can be done about a server's error in the middle of a comparison.
+fn way_out(code: u16) -> Option<&'static str> {
+    Some(match code {
+        1054 | 1146 | 1412 => {
+            "the table was changed or dropped while it was compared: run again when no DDL runs"
+        }
+        1356 => {
+            "the view shows a table or column that is not there, or that its definer may not read: repair the view"
+        }
+        1969 | 3024 => {
+            "the statement took too long: raise --statement-timeout, or compare when there is less to do"
+        }
+        1317 | 1927 | 3169 => "somebody ended the statement or the connection: run again",
+        1153 | 1301 => "raise max_allowed_packet on the server",
+        1021 | 1030 | 1114 | 3675 => "see to the server's disk: it needs room for temporary tables",
+        _ => return None,
+    })
 }

@@ -4,8 +4,8 @@
 //! Never a form that maps two values of one column to one piece (rounded floats, collations, trimmed spaces), and never
 //! one that turns a value into NULL.
 
-mod kind;
-mod text;
+pub(crate) mod kind;
+pub(crate) mod text;
 
 use converge_mysql::{Flavor, quote};
 
@@ -24,6 +24,9 @@ pub struct Form {
     pub client_json: bool,
     /// What a literal of it looks like in a range predicate, where both sides are sure to order it alike.
     pub literal: Option<Literal>,
+    /// What a literal of it looks like that finds the value by equality on either side. What it finds may be more than
+    /// the value (a collation may call others equal), never less.
+    pub equality: Option<Literal>,
     /// How the value is shown.
     pub shown: ShownAs,
     /// What is different about the two columns although their values compare.
@@ -41,6 +44,8 @@ pub enum Literal {
     Bytes,
     /// Bytes in a character set, in hexadecimal.
     Text(String),
+    /// The bits of a double, in hexadecimal as they lie in memory.
+    Bits,
 }
 
 impl Literal {
@@ -52,8 +57,18 @@ impl Literal {
             Self::Quoted => quote::text(&plain()),
             Self::Bytes => quote::hex(piece),
             Self::Text(charset) => format!("_{charset} {}", quote::hex(piece)),
+            // A server reads the shortest text that stands for a double, with an exponent, as that double.
+            Self::Bits => real(&plain()).map_or("NULL".into(), |number| format!("{number:e}")),
         }
     }
+}
+
+/// The double whose little-endian bytes are given in hexadecimal.
+pub fn real(hex: &str) -> Option<f64> {
+    u64::from_str_radix(hex, 16)
+        .ok()
+        .filter(|_| hex.len() == 16)
+        .map(|bits| f64::from_bits(bits.swap_bytes()))
 }
 
 /// How a value is shown to people and in JSON.
@@ -88,7 +103,7 @@ impl Pairing<'_> {
             (Kind::Real, Kind::Real) => self.reals(),
             (Kind::Temporal(a), Kind::Temporal(b)) => self.temporals([a, b])?,
             (Kind::Enum, Kind::Enum) | (Kind::Set, Kind::Set) if self.same_members() => {
-                self.plain(ShownAs::Text, |c| format!("CAST(CAST({c} AS UNSIGNED) AS CHAR)"))
+                self.members_by_number()
             }
             (Kind::Set, Kind::Set) => self.sets(),
             (Kind::Json, Kind::Json) => self.json_pair(),
@@ -103,14 +118,22 @@ impl Pairing<'_> {
                 return Err(format!("{} and {} have no form in common", a.column_type, b.column_type));
             }
         };
-        form.notes.extend(self.declared_differently());
+        if form.literal.is_some() {
+            form.equality.clone_from(&form.literal);
+        }
         Ok(form)
     }
 
     fn plain(&self, shown: ShownAs, piece: impl Fn(&str) -> String) -> Form {
         let pieces = self.columns.map(|c| piece(&quote::ident(&c.name)));
-        let (framing, client_json, literal, notes) = (Framing::Plain, false, None, Vec::new());
-        Form { pieces, framing, client_json, literal, shown, notes }
+        let (framing, client_json, notes) = (Framing::Plain, false, Vec::new());
+        Form { pieces, framing, client_json, literal: None, equality: None, shown, notes }
+    }
+
+    fn members_by_number(&self) -> Form {
+        let mut form = self.plain(ShownAs::Text, |c| format!("CAST(CAST({c} AS UNSIGNED) AS CHAR)"));
+        form.equality = Some(Literal::Number);
+        form
     }
 
     fn integers(&self) -> Form {
@@ -148,7 +171,9 @@ impl Pairing<'_> {
     /// The eight bytes of the IEEE 754 double, out of the only function on both families that returns them: a point's
     /// internal form is SRID (4 bytes), byte order (1), type (4), x (8), y (8). A FLOAT widens exactly.
     fn reals(&self) -> Form {
-        self.plain(ShownAs::Real, |c| format!("HEX(SUBSTR(POINT({c}, 0), 10, 8))"))
+        let mut form = self.plain(ShownAs::Real, |c| format!("HEX(SUBSTR(POINT({c}, 0), 10, 8))"));
+        form.equality = Some(Literal::Bits);
+        form
     }
 
     fn temporals(&self, kinds: [kind::Temporal; 2]) -> Result<Form, String> {
@@ -205,9 +230,12 @@ impl Pairing<'_> {
     }
 
     fn json_pair(&self) -> Form {
-        let mut form = self.plain(ShownAs::Text, |c| format!("CAST({c} AS CHAR)"));
+        // 1.0 may be a DECIMAL or a DOUBLE, "2024-01-01" a DATE or a string: the text does not say. Of signedness
+        // nothing depends but the name.
+        let kind = |c: &str| format!("REPLACE(JSON_TYPE({c}), 'UNSIGNED ', '')");
+        let mut form =
+            self.plain(ShownAs::Text, |c| format!("CONCAT({}, ' ', NULLIF(CAST({c} AS CHAR), ''))", kind(c)));
         form.framing = Framing::Hashed;
-        self.never_cut_short(&mut form);
         form
     }
 
@@ -243,6 +271,7 @@ impl Pairing<'_> {
     fn addresses(&self) -> Form {
         let mut form = self.plain(ShownAs::Text, |c| format!("CAST({c} AS CHAR)"));
         form.framing = Framing::Sized;
+        form.equality = Some(Literal::Quoted);
         form
     }
 
@@ -255,44 +284,5 @@ impl Pairing<'_> {
         };
         let short = |c: &Column| in_row(c) || (1..=1024).contains(&c.octets);
         if self.columns.iter().all(|c| short(c)) { Framing::Sized } else { Framing::Hashed }
-    }
-
-    fn declared_differently(&self) -> Vec<String> {
-        let [a, b] = self.columns;
-        let mut notes = Vec::new();
-        let mut note = |what: &str, a: String, b: String| {
-            if a != b {
-                let shown = |t: String| if t.is_empty() { "(none)".to_owned() } else { t };
-                notes.push(format!("{what}: {} on the source, {} on the target", shown(a), shown(b)));
-            }
-        };
-        note("type", kind::declared_type(a), kind::declared_type(b));
-        note("character set", text::charset(a), text::charset(b));
-        if text::charset(a) == text::charset(b) {
-            note(
-                "collation",
-                a.collation.clone().unwrap_or_default(),
-                b.collation.clone().unwrap_or_default(),
-            );
-        }
-        let nullable = |c: &Column| if c.nullable { "NULL" } else { "NOT NULL" }.to_owned();
-        note("nullability", nullable(a), nullable(b));
-        let extra = |c: &Column| c.extra.to_uppercase().replace("DEFAULT_GENERATED", "").trim().to_owned();
-        if self.flavors[0] == self.flavors[1] {
-            note("default", a.default.clone().unwrap_or_default(), b.default.clone().unwrap_or_default());
-            note(
-                "expression",
-                a.generated.clone().unwrap_or_default(),
-                b.generated.clone().unwrap_or_default(),
-            );
-            note("attributes", extra(a), extra(b));
-        } else {
-            note("generated", kind::generated(a), kind::generated(b));
-            let visibility = |c: &Column| {
-                if c.extra.to_uppercase().contains("INVISIBLE") { "invisible" } else { "visible" }.to_owned()
-            };
-            note("visibility", visibility(a), visibility(b));
-        }
-        notes
     }
 }

@@ -1,14 +1,19 @@
 //! How a pair of tables is compared: which columns, in which form, by which key. Pure: from two schemas to a plan.
 
 mod build;
+pub mod part;
 pub mod range;
+mod raw;
 pub mod sql;
+
+use std::collections::BTreeSet;
 
 use converge_mysql::{Flavor, quote};
 
 use crate::digest::{Framing, pop_piece};
-use crate::form::{Form, Literal};
-use crate::request::Side;
+use crate::form::{Form, Literal, ShownAs};
+use crate::request::{Sample, Side};
+use crate::schema::SchemaFinding;
 
 pub use build::build;
 
@@ -19,6 +24,8 @@ pub struct PlannedColumn {
     pub name: String,
     /// Its name on each side.
     pub names: [String; 2],
+    /// Whether it can be NULL on each side, as far as the server says.
+    pub nullable: [bool; 2],
     /// How it is compared.
     pub form: Form,
 }
@@ -41,7 +48,7 @@ pub enum Identity {
 /// The plan of one table pair.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Qualified, quoted table name on each side.
+    /// Quoted table name on each side, in the connection's default database.
     pub tables: [String; 2],
     /// Index to read in order on each side.
     pub indexes: [Option<String>; 2],
@@ -51,7 +58,15 @@ pub struct Plan {
     pub columns: Vec<PlannedColumn>,
     /// How rows find their counterparts.
     pub identity: Identity,
-    /// Differences in the schema that are no difference of rows.
+    /// Conditions that rows must fulfil to be compared.
+    pub filters: Vec<String>,
+    /// Only some rows, chosen by their keys.
+    pub sample: Option<Sample>,
+    /// The entries of the request that mean something in these tables.
+    pub matched: BTreeSet<String>,
+    /// Differences between the schemas.
+    pub schema: Vec<SchemaFinding>,
+    /// Differences between the schemas in words, and how rows are matched.
     pub schema_notes: Vec<String>,
     /// What is not compared.
     pub not_verified: Vec<String>,
@@ -59,6 +74,8 @@ pub struct Plan {
     pub is_different: bool,
     /// Why equal rows would not prove equal tables.
     pub unproven: Vec<String>,
+    /// Why rows of the source cannot be held still one by one, if so.
+    pub unlockable: Option<String>,
 }
 
 /// A side as an index.
@@ -88,6 +105,11 @@ impl Plan {
         self.identity == Identity::Multiset
     }
 
+    /// Whether only some of the rows are compared.
+    pub fn is_filtered(&self) -> bool {
+        !self.filters.is_empty() || self.sample.is_some()
+    }
+
     /// The leading key columns that ranges may use, with their literal forms.
     pub fn ordered(&self) -> Vec<(&PlannedColumn, &Literal)> {
         let Identity::Key { ordered, .. } = self.identity else { return Vec::new() };
@@ -97,7 +119,39 @@ impl Plan {
     /// Whether each row can be looked up by literals of its whole key.
     pub fn is_addressable(&self) -> bool {
         let key = self.key();
-        !key.is_empty() && self.ordered().len() == key.len()
+        !key.is_empty() && key.iter().all(|c| c.form.equality.is_some())
+    }
+
+    /// The pieces of a whole key's image as literals that find its row by equality. `None` if one has no such literal.
+    pub fn address(&self, image: &[u8]) -> Option<Vec<String>> {
+        let mut rest = image;
+        let mut literals = Vec::new();
+        for column in self.key() {
+            let piece = pop_piece(&mut rest, column.form.framing)??;
+            let literal = column.form.equality.as_ref()?;
+            // Bytes that stand for no character are kept under a mark that is no text.
+            if matches!(literal, Literal::Text(set) if set == "utf8mb4" && std::str::from_utf8(piece).is_err())
+            {
+                return None;
+            }
+            literals.push(literal.sql(piece));
+        }
+        Some(literals)
+    }
+
+    /// Whether the key is one whole number, whose literals both sides order as numbers (as they do not those of BIT
+    /// and YEAR).
+    pub fn is_numbered(&self) -> bool {
+        let as_it_is = |column: &PlannedColumn, side: usize| {
+            column.form.pieces[side] == format!("CAST({} AS CHAR)", quote::ident(&column.names[side]))
+        };
+        match self.key().as_slice() {
+            [column] => {
+                let number = column.form.shown == ShownAs::Integer;
+                number && self.is_addressable() && as_it_is(column, 0) && as_it_is(column, 1)
+            }
+            _ => false,
+        }
     }
 
     /// Columns that the client has to digest.
@@ -121,12 +175,17 @@ impl Plan {
 pub fn framed(column: &PlannedColumn, side: usize) -> String {
     let name = quote::ident(&column.names[side]);
     let piece = &column.form.pieces[side];
+    // As many bytes, and nothing to build.
+    let length = if *piece == format!("CAST({name} AS BINARY)") { &name } else { piece };
     // A piece that cannot be built (over max_allowed_packet) must make the whole image NULL: never IFNULL here.
-    match column.form.framing {
-        Framing::Plain => format!("IF({name} IS NULL, 'N', {piece}), ','"),
-        Framing::Sized => format!("IF({name} IS NULL, 'N', CONCAT(LENGTH({piece}), ':', {piece})), ','"),
-        Framing::Hashed => {
-            format!("IF({name} IS NULL, 'N', CONCAT(LENGTH({piece}), ':', SHA2({piece}, 256))), ','")
-        }
+    let value = match column.form.framing {
+        Framing::Plain => piece.clone(),
+        Framing::Sized => format!("LENGTH({length}), ':', {piece}"),
+        Framing::Hashed => format!("LENGTH({length}), ':', SHA2({piece}, 256)"),
+    };
+    match (column.nullable[side], column.form.framing) {
+        (false, _) => format!("{value}, ','"),
+        (true, Framing::Plain) => format!("IF({name} IS NULL, 'N', {value}), ','"),
+        (true, _) => format!("IF({name} IS NULL, 'N', CONCAT({value})), ','"),
     }
 }

@@ -1,6 +1,9 @@
 //! What a comparison found, in the shape of its JSON form.
 
 mod html;
+mod junit;
+mod redact;
+pub mod show;
 mod text;
 
 use std::collections::BTreeMap;
@@ -8,12 +11,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::repair::RepairReport;
 use crate::request::Side;
+pub use crate::schema::{SchemaFinding, Severity};
 
 /// How digests are made, for readers of a report.
 pub const DIGEST: &str = "SHA-256 of each row's image (every compared column, key included, with its length, NULL \
-    distinct), folded per chunk into the row count and exact sums of its four 64-bit parts. Strings by bytes, \
-    FLOAT and DOUBLE by their bits, TIMESTAMP in UTC, JSON by its text (by types and values where only one side has a \
+    distinct), folded per chunk into the row count and exact sums of its first two 64-bit parts. Strings by bytes, \
+    FLOAT and DOUBLE by their bits, TIMESTAMP in UTC, JSON by its type and text (by types and values where only one side has a \
     JSON type). Tables compared by the stream engine: xxh3-128 of the same image, made by the client, folded into the \
     row count and exact sums of its two 64-bit parts.";
 
@@ -75,8 +80,12 @@ pub struct DifferingRow {
     pub values: BTreeMap<String, Values>,
     /// How many such rows there are (more than one only without a unique key).
     pub copies: u64,
-    /// Whether the difference is proven: both servers stood still while it was there.
+    /// Whether the difference is proven: the row was held still until the target had applied all that was done to it, or
+    /// both servers stood still while it was there.
     pub confirmed: bool,
+    /// The source's position at which it was proven; none where the servers stood still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
 }
 
 /// What was found in one table.
@@ -106,7 +115,11 @@ pub struct TableReport {
     pub not_verified: Vec<String>,
     /// Why the verdict is not `equal` although no difference was proven.
     pub reasons: Vec<String>,
-    /// Differences between the schemas that are no differences of rows, and how rows were matched.
+    /// Differences between the schemas, the gravest first. An error keeps the verdict from being `equal`; a warning does
+    /// not, but the target will behave differently; a note is harmless.
+    #[serde(default)]
+    pub schema: Vec<SchemaFinding>,
+    /// The same in words, and how rows were matched.
     pub schema_notes: Vec<String>,
     /// Rows read on the source.
     pub source_rows: u64,
@@ -124,6 +137,13 @@ pub struct TableReport {
     pub chunks: u64,
     /// Seconds it took.
     pub elapsed_seconds: f64,
+}
+
+impl TableReport {
+    /// Rows that have no equal, confirmed or not.
+    pub fn differing(&self) -> u64 {
+        self.mismatched_rows + self.extra_rows_source + self.extra_rows_target + self.unconfirmed_rows
+    }
 }
 
 /// A server as the comparison found it.
@@ -162,6 +182,9 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The command that runs the comparison again; passwords are left out.
     pub command: String,
+    /// What was done about differing rows, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<RepairReport>,
 }
 
 impl Report {
@@ -188,6 +211,21 @@ impl Report {
     pub fn to_html(&self) -> Result<String, crate::Error> {
         html::render(self)
     }
+
+    /// JUnit XML: one test case per table; different is a failure, not proven an error.
+    pub fn to_junit(&self) -> Result<String, crate::Error> {
+        junit::render(self)
+    }
+
+    /// Hides every value and key of the differing rows, for good.
+    pub fn redact(&mut self) {
+        redact::redact(self);
+    }
+}
+
+/// JUnit XML of a comparison that could not be done: one error per table.
+pub fn junit_of_failure(tables: &[String], why: &str) -> Result<String, crate::Error> {
+    junit::undone(tables, why)
 }
 
 /// A time as RFC 3339 in UTC, to the second.
@@ -211,6 +249,74 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+
+    pub fn hostile() -> String {
+        "<script>alert('x')</script>\u{1b}[2J\u{202e}".into()
+    }
+
+    fn server() -> ServerReport {
+        ServerReport {
+            address: "mysql://root@127.0.0.1:3306/shop".into(),
+            version: "MySQL 9.7.4".into(),
+            position_before: Some("gtid:1-9".into()),
+            position_after: None,
+            stood_still: true,
+        }
+    }
+
+    fn row(id: usize) -> DifferingRow {
+        let kind = [Kind::Mismatched, Kind::Mismatched, Kind::ExtraSource][id % 3];
+        let target = (kind == Kind::Mismatched).then(|| format!("old value {}", hostile()));
+        let values = Values { source: Some("old value <b>".into()), target };
+        DifferingRow {
+            key: Map::from_iter([("id".to_owned(), Value::from(format!("{id}{}", hostile())))]),
+            kind,
+            columns: if kind == Kind::Mismatched { vec!["email".into()] } else { vec![] },
+            values: [("email".to_owned(), values)].into(),
+            copies: 1,
+            confirmed: true,
+            position: None,
+        }
+    }
+
+    /// A report on one table with so many differing rows, full of what must not become markup.
+    pub fn report(rows: usize) -> Report {
+        let table = TableReport {
+            table: "customer".into(),
+            target_table: "customer".into(),
+            verdict: Verdict::Different,
+            processed_rows: rows as u64,
+            matching_rows: 0,
+            mismatched_rows: rows as u64,
+            extra_rows_source: 0,
+            extra_rows_target: 0,
+            unconfirmed_rows: 0,
+            rows: (0..rows).map(row).collect(),
+            not_verified: vec!["column secret: left out on request".into()],
+            reasons: vec![],
+            schema: vec![],
+            schema_notes: vec!["columns stand in another order".into()],
+            source_rows: rows as u64,
+            target_rows: rows as u64,
+            engine: "pushdown".into(),
+            engine_reason: "asked for".into(),
+            key: vec!["id".into()],
+            chunks: 1,
+            elapsed_seconds: 0.5,
+        };
+        Report {
+            verdict: Verdict::Different,
+            tables: vec![table],
+            source: server(),
+            target: server(),
+            digest: DIGEST.into(),
+            started: "2026-11-21T04:34:56Z".into(),
+            elapsed_seconds: 0.5,
+            notes: vec![],
+            command: "converge vdiff --source 'mysql://root@127.0.0.1:3306/shop'".into(),
+            repair: None,
+        }
+    }
 
     #[test]
     fn times_are_rendered() {

@@ -1,5 +1,9 @@
 //! What to compare, how, and what is told while it runs.
 
+mod command;
+mod pace;
+mod part;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,6 +12,9 @@ use converge_mysql::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+
+pub use pace::MaxLoad;
+pub use part::{Filter, Sample};
 
 /// One of the two servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,13 +89,36 @@ impl Engine {
     }
 }
 
+/// What proves that a row differs, rather than is late.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ProofSource {
+    /// Both servers stand still.
+    #[default]
+    Stillness,
+    /// The checkpoint of this workflow of `converge move`.
+    Workflow(String),
+    /// The target natively replicates the source.
+    Replica,
+}
+
 /// How to compare.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What proves that a row differs.
+    pub proof: ProofSource,
     /// Who digests rows.
     pub engine: Engine,
-    /// Columns left out, by name in any letter case; listed in the report as not verified.
+    /// Rows must fulfil these to be compared; listed in the report as what is not verified.
+    pub filters: Vec<Filter>,
+    /// Only some rows, chosen by their keys. Without a difference the verdict is then `not_proven`.
+    pub sample: Option<Sample>,
+    /// Only these columns and the key, as `column` or `table.column` in any letter case; all columns of a table that no
+    /// entry is about. The others are listed in the report as not verified.
+    pub columns: Vec<String>,
+    /// Columns left out, in the same form; listed in the report as not verified.
     pub ignore_columns: Vec<String>,
+    /// Columns that have another name on the target, as `source=target` or `table.source=target`.
+    pub rename_columns: Vec<String>,
     /// At most this many differing rows per table are named; they are all counted.
     pub max_rows_reported: usize,
     /// Rows in the first chunk.
@@ -107,13 +137,30 @@ pub struct Options {
     pub confirm_within: Duration,
     /// How long one statement may take.
     pub statement_timeout: Duration,
+    /// No chunk begins while a server shows more than this.
+    pub max_load: Vec<MaxLoad>,
+    /// No chunk begins while a server that is a replica lags by more than this.
+    pub max_lag: Option<Duration>,
+    /// Held back for so long without a break, the comparison gives up.
+    pub hold_at_most: Duration,
+    /// The directory that remembers what was compared, so that a comparison that was killed goes on where it was.
+    pub state: Option<std::path::PathBuf>,
+    /// No chunk is begun after this time; what was not compared then is in the report.
+    pub max_duration: Option<Duration>,
+    /// How many chunks are compared at once, each over a connection of its own to every shard.
+    pub parallel: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
+            proof: ProofSource::Stillness,
             engine: Engine::Auto,
+            filters: Vec::new(),
+            sample: None,
+            columns: Vec::new(),
             ignore_columns: Vec::new(),
+            rename_columns: Vec::new(),
             max_rows_reported: 100,
             first_chunk_rows: 10_000,
             max_chunk_rows: 2_000_000,
@@ -123,6 +170,12 @@ impl Default for Options {
             quiet_window: Duration::from_secs(2),
             confirm_within: Duration::from_secs(15),
             statement_timeout: Duration::from_secs(600),
+            state: None,
+            max_duration: None,
+            parallel: 2,
+            max_load: Vec::new(),
+            max_lag: None,
+            hold_at_most: Duration::from_secs(3600),
         }
     }
 }
@@ -130,10 +183,10 @@ impl Default for Options {
 /// Two databases and the tables to compare between them.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Where the rows come from; the database must be named.
-    pub source: Address,
-    /// Where they should be; the database must be named.
-    pub target: Address,
+    /// Where the rows come from, one address per shard; the databases must be named.
+    pub source: Vec<Address>,
+    /// Where they should be, one address per shard; the databases must be named.
+    pub target: Vec<Address>,
     /// The tables, at least one.
     pub tables: Vec<TablePair>,
     /// How to compare.
@@ -158,6 +211,13 @@ pub enum Progress {
         rows: u64,
         /// Rows seen to differ so far, not yet confirmed.
         suspects: u64,
+    },
+    /// No chunk begins for the moment.
+    Held {
+        /// The table's name on the source.
+        table: String,
+        /// Which limit is exceeded.
+        why: String,
     },
     /// Differing rows are read again, until they agree or are proven.
     Confirming {

@@ -1,7 +1,14 @@
 //! What a table looks like, read from `information_schema` by VDiff itself.
 
+pub mod compare;
+mod details;
+mod finding;
 mod read;
+mod spelling;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use finding::{SchemaFinding, Severity};
 pub use read::read;
 
 /// A column.
@@ -33,6 +40,8 @@ pub struct Column {
     pub fraction: u32,
     /// The most bytes that a string can have.
     pub octets: u64,
+    /// What people wrote about it.
+    pub comment: String,
 }
 
 impl Column {
@@ -69,6 +78,52 @@ pub struct UniqueIndex {
     pub ordered: bool,
 }
 
+/// Any index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Name; `PRIMARY` for the primary key.
+    pub name: String,
+    /// Columns or expressions in order, with the length of a prefix and `DESC`.
+    pub parts: Vec<String>,
+    /// Whether it refuses duplicates.
+    pub unique: bool,
+    /// `BTREE`, `FULLTEXT`, ….
+    pub kind: String,
+    /// Whether the optimizer is kept from using it.
+    pub hidden: bool,
+}
+
+/// What is compared of a schema although rows do not depend on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// The next number of an AUTO_INCREMENT column.
+    pub auto_increment: Option<u64>,
+    /// `Dynamic`, `Compact`, ….
+    pub row_format: String,
+    /// The collation that new columns take.
+    pub collation: String,
+    /// What people wrote about it.
+    pub comment: String,
+    /// Whether it has partitions.
+    pub partitioned: bool,
+    /// All indexes.
+    pub indexes: Vec<Index>,
+    /// Foreign keys by name, in words.
+    pub foreign_keys: BTreeMap<String, String>,
+    /// Clauses of CHECK constraints.
+    pub checks: Vec<String>,
+    /// Triggers by name, with moment and statement.
+    pub triggers: BTreeMap<String, String>,
+    /// The query, if this is a view.
+    pub view: Option<String>,
+    /// Views of the same database that read this table, by name, with their queries.
+    pub views: BTreeMap<String, String>,
+    /// Accounts and what they may do with this table, as far as granted on it or its columns.
+    pub grants: BTreeSet<(String, String)>,
+    /// What of this the account may not see.
+    pub hidden: Vec<&'static str>,
+}
+
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -88,6 +143,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Unique indexes over NOT NULL columns, the primary key first.
     pub keys: Vec<UniqueIndex>,
+    /// All else.
+    pub details: Details,
 }
 
 impl Table {

@@ -2,6 +2,8 @@
 //!
 //! Nothing here writes; the session is read-only.
 
+mod wire;
+
 use std::time::Duration;
 
 use converge_mysql::{Address, Connector, Flavor, ServerInfo, within};
@@ -10,6 +12,9 @@ use mysql_async::{Conn, Row, Value};
 
 use crate::error::Error;
 use crate::request::Side;
+use wire::Wire;
+
+pub use wire::cell;
 
 /// One row as the text protocol gives it: bytes, or `None` for NULL.
 pub type Cells = Vec<Option<Vec<u8>>>;
@@ -25,7 +30,14 @@ pub struct Session {
     pub address: String,
     /// The default database.
     pub database: String,
+    /// The most bytes that the server puts into one value.
+    pub longest: u64,
     timeout: Duration,
+    /// The address, to open a [`Wire`] to.
+    origin: Address,
+    wire: Option<Wire>,
+    /// Whether the address is one for the driver only.
+    no_wire: bool,
 }
 
 impl Session {
@@ -36,16 +48,29 @@ impl Session {
         let database = address.require_database().map_err(fail)?.to_owned();
         let mut conn = Connector::new(address.clone()).connect().await.map_err(fail)?;
         let info = ServerInfo::read(&mut conn).await.map_err(fail)?;
-        let mut session = Self { conn, side, info, address: address.to_string(), database, timeout };
+        let mut session = Self {
+            conn,
+            side,
+            info,
+            address: address.to_string(),
+            database,
+            longest: 0,
+            timeout,
+            origin: address.clone(),
+            wire: None,
+            no_wire: false,
+        };
         let pins = session.pins();
         session.query("setting up the session", &pins).await?;
+        let longest = session.one("reading the server's limits", "SELECT @@max_allowed_packet").await?;
+        session.longest = longest.first().and_then(number).unwrap_or(0);
         Ok(session)
     }
 
     /// The statement that makes results independent of the server's defaults.
     fn pins(&self) -> String {
         let common = "SET SESSION sql_mode = '', sql_select_limit = 18446744073709551615, sql_big_selects = 1, \
-                      sql_auto_is_null = 0, net_write_timeout = 3600, wait_timeout = 86400";
+                      sql_auto_is_null = 0, character_set_results = NULL, net_write_timeout = 3600, wait_timeout = 86400";
         // The server's own limit is a little longer, so that the error is ours and tells what to do.
         let limit = self.timeout + Duration::from_secs(5);
         match self.info.flavor {
@@ -86,6 +111,42 @@ impl Session {
         within(self.timeout, what, read).await.map_err(|inner| self.failed(inner))
     }
 
+    /// Opens a [`Wire`], if this is an address for one and none is open.
+    pub async fn make_ready(&mut self) {
+        if self.wire.is_none() && !self.no_wire {
+            let pins = self.pins();
+            let setup = ["SET NAMES utf8mb4, time_zone = '+00:00'", &pins];
+            let opened = tokio::time::timeout(WIRE_BOUND, Wire::open(&self.origin, &setup)).await;
+            self.wire = opened.unwrap_or(None);
+            self.no_wire = self.wire.is_none();
+        }
+    }
+
+    /// Runs a statement and hands out the payload of each row as it arrives, cells with their lengths in front: the
+    /// same bytes whether the driver reads them or not.
+    pub async fn packets(
+        &mut self,
+        what: &str,
+        sql: &str,
+        mut take: impl FnMut(&[u8]) + Send,
+    ) -> Result<(), Error> {
+        self.make_ready().await;
+        // Taken out, so that one that broke off in the middle is not used again.
+        let Some(mut wire) = self.wire.take() else {
+            let mut packet = Vec::new();
+            return self
+                .each(what, sql, |row| {
+                    wire::encode(&mut packet, (0..row.len()).map(|at| raw(row, at)));
+                    take(&packet);
+                })
+                .await;
+        };
+        tracing::trace!(side = %self.side, sql);
+        within(self.timeout, what, wire.rows(sql, take)).await.map_err(|inner| self.failed(inner))?;
+        self.wire = Some(wire);
+        Ok(())
+    }
+
     /// Like [`Session::query`], for statements that give exactly one row.
     pub async fn one(&mut self, what: &str, sql: &str) -> Result<Cells, Error> {
         let rows = self.query(what, sql).await?;
@@ -113,6 +174,17 @@ impl Session {
     /// Ends the connection politely.
     pub async fn close(self) {
         converge_mysql::connect::close(self.conn).await;
+    }
+}
+
+/// How long opening a connection beside the driver's may take.
+const WIRE_BOUND: Duration = Duration::from_secs(10);
+
+/// A cell's bytes; `None` for NULL.
+fn raw(row: &Row, at: usize) -> Option<&[u8]> {
+    match row.as_ref(at) {
+        Some(Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
     }
 }
 

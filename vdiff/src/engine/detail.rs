@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::rows::{Parsed, row};
-use super::settle::Lookup;
-use super::table::{Suspect, TableRun};
+use super::rows::{Differing, Parsed, row};
+use super::suspects::{Lookup, batches};
+use super::table::TableRun;
+use super::tally::Suspect;
 use crate::canonical_json::canonical;
 use crate::error::Error;
-use crate::form::ShownAs;
-use crate::plan::PlannedColumn;
+use crate::form::{ShownAs, real};
 use crate::plan::sql::SHOWN;
+use crate::plan::{Plan, PlannedColumn};
 use crate::report::{DifferingRow, Kind, Values};
 use crate::session::{Cells, number};
 
@@ -23,7 +24,7 @@ const EXACT_IN_JSON: i128 = 1 << 53;
 
 /// One column of one row.
 #[derive(Debug, Clone, PartialEq)]
-struct Field {
+pub struct Field {
     /// What is compared.
     piece: Option<Vec<u8>>,
     /// What is shown.
@@ -32,107 +33,115 @@ struct Field {
     length: u64,
 }
 
-type Fields = Vec<Field>;
+/// The compared columns of one row, in their order.
+pub type Fields = Vec<Field>;
 
 impl TableRun<'_> {
-    /// The first differing rows, as many as the report may name.
-    pub async fn describe(&mut self, confirmed: bool) -> Result<Vec<DifferingRow>, Error> {
+    /// The first differing rows, as many as the report may name. `proven`: those that are not proven by themselves are.
+    pub async fn describe(&mut self, proven: bool) -> Result<Vec<DifferingRow>, Error> {
         let mut rows = Vec::new();
         let wanted: Vec<Suspect> =
-            self.suspects.iter().take(self.options.max_rows_reported).cloned().collect();
-        let addressable = self.plan.is_addressable();
-        let mut rest = wanted.as_slice();
-        while let Some(first) = rest.first() {
-            let same = |s: &&Suspect| addressable || s.scope == first.scope;
-            let batch = &rest[..rest.iter().take(BATCH).take_while(same).count()];
-            rest = &rest[batch.len()..];
-            let source = self.fields(batch, 0).await?;
-            let target = self.fields(batch, 1).await?;
+            self.found.suspects.iter().take(self.options.max_rows_reported).cloned().collect();
+        for batch in batches(self.plan, &wanted, BATCH) {
+            let unseen: Vec<&Suspect> = batch.iter().filter(|s| s.seen().is_empty()).collect();
+            let (mut source, mut target) = (HashMap::new(), HashMap::new());
+            if !unseen.is_empty() {
+                source = self.fields(&unseen, 0).await?;
+                target = self.fields(&unseen, 1).await?;
+            }
             for suspect in batch {
                 let key = suspect.row.key.as_slice();
                 let sides = [source.get(key), target.get(key)];
-                self.rows_of(suspect, sides, confirmed, &mut rows);
+                let confirmed = proven || suspect.proof.is_some();
+                match suspect.seen() {
+                    [] => rows.extend(rows_of(self.plan, &suspect.row, sides, confirmed)),
+                    seen => rows.extend(seen.iter().cloned()),
+                }
             }
         }
         rows.truncate(self.options.max_rows_reported);
         Ok(rows)
     }
 
-    async fn fields(&mut self, batch: &[Suspect], side: usize) -> Result<HashMap<Vec<u8>, Fields>, Error> {
-        let lookup = Lookup::of(self, batch)?;
+    async fn fields(&mut self, batch: &[&Suspect], side: usize) -> Result<HashMap<Vec<u8>, Fields>, Error> {
+        let lookup = Lookup::of(self.plan, batch.iter().copied());
         let plan = self.plan;
         let sql = plan.details(&lookup.scope, lookup.pick(), side);
-        let session = self.session(side);
-        let mut found = HashMap::new();
-        for cells in session.query("reading differing rows", &sql).await? {
-            match row(plan, &cells) {
-                Some(Parsed::Row(row)) => {
-                    let fields = fields_of(&plan.columns, &cells[3 + plan.client_columns().len()..]);
-                    found.entry(row.key).or_insert(fields);
-                }
-                Some(Parsed::Undigested { .. }) => {}
-                None => {
-                    return Err(
-                        session.unexpected("reading differing rows", "a row is not in the form asked for")
-                    );
-                }
-            }
-        }
-        Ok(found)
+        let shards = self.sessions.side(side);
+        let cells = shards.query(WHAT, &sql).await?;
+        fields_by_key(plan, &cells)
+            .ok_or_else(|| shards.unexpected(WHAT, "a row is not in the form asked for"))
     }
+}
 
-    fn rows_of(
-        &self,
-        suspect: &Suspect,
-        sides: [Option<&Fields>; 2],
-        confirmed: bool,
-        rows: &mut Vec<DifferingRow>,
-    ) {
-        let counts = suspect.row.counts();
-        let kinds = [
-            (Kind::Mismatched, counts.mismatched, [sides[0], sides[1]]),
-            (Kind::ExtraSource, counts.extra_source, [sides[0], None]),
-            (Kind::ExtraTarget, counts.extra_target, [None, sides[1]]),
-        ];
-        for (kind, copies, sides) in kinds.into_iter().filter(|(_, copies, _)| *copies > 0) {
-            let Some(any) = sides[0].or(sides[1]) else { continue };
-            let mut row = DifferingRow {
-                key: self.key_of(any),
-                kind,
-                columns: Vec::new(),
-                values: Default::default(),
-                copies,
-                confirmed,
+const WHAT: &str = "reading differing rows";
+
+/// Columns by key image, out of the answer to [`Plan::details`]. `None`: not the form asked for.
+pub fn fields_by_key(plan: &Plan, answer: &[Cells]) -> Option<HashMap<Vec<u8>, Fields>> {
+    let mut found = HashMap::new();
+    for cells in answer {
+        if let Parsed::Row(row) = row(plan, cells)? {
+            let fields = fields_of(&plan.columns, &cells[3 + plan.client_columns().len()..]);
+            found.entry(row.key).or_insert(fields);
+        }
+    }
+    Some(found)
+}
+
+/// How a key's rows differ, out of its columns on the source and on the target.
+pub fn rows_of(
+    plan: &Plan,
+    row: &Differing,
+    sides: [Option<&Fields>; 2],
+    confirmed: bool,
+) -> Vec<DifferingRow> {
+    let counts = row.counts();
+    let kinds = [
+        (Kind::Mismatched, counts.mismatched, [sides[0], sides[1]]),
+        (Kind::ExtraSource, counts.extra_source, [sides[0], None]),
+        (Kind::ExtraTarget, counts.extra_target, [None, sides[1]]),
+    ];
+    let mut rows = Vec::new();
+    for (kind, copies, sides) in kinds.into_iter().filter(|(_, copies, _)| *copies > 0) {
+        let Some(any) = sides[0].or(sides[1]) else { continue };
+        let mut row = DifferingRow {
+            key: key_of(plan, any),
+            kind,
+            columns: Vec::new(),
+            values: Default::default(),
+            copies,
+            confirmed,
+            position: None,
+        };
+        for (i, column) in plan.columns.iter().enumerate() {
+            let fields = sides.map(|side| side.and_then(|fields| fields.get(i)));
+            let differs = match fields {
+                [Some(a), Some(b)] => a.piece != b.piece,
+                _ => false,
             };
-            for (i, column) in self.plan.columns.iter().enumerate() {
-                let fields = sides.map(|side| side.and_then(|fields| fields.get(i)));
-                let differs = match fields {
-                    [Some(a), Some(b)] => a.piece != b.piece,
-                    _ => false,
-                };
-                if differs {
-                    row.columns.push(column.name.clone());
-                }
-                if differs || kind != Kind::Mismatched {
-                    row.values.insert(column.name.clone(), values(fields));
-                }
+            if differs {
+                row.columns.push(column.name.clone());
             }
-            rows.push(row);
+            if differs || kind != Kind::Mismatched {
+                row.values.insert(column.name.clone(), values(fields));
+            }
         }
+        rows.push(row);
     }
+    rows
+}
 
-    /// The key as JSON; the whole row where there is none.
-    fn key_of(&self, fields: &Fields) -> Map<String, Value> {
-        let all: Vec<usize> = (0..self.plan.columns.len()).collect();
-        let positions = if self.plan.is_multiset() { all.as_slice() } else { self.plan.key_positions() };
-        positions
-            .iter()
-            .filter_map(|i| {
-                let (column, field) = (&self.plan.columns[*i], fields.get(*i)?);
-                Some((column.name.clone(), json(column.form.shown, field.shown.as_deref())))
-            })
-            .collect()
-    }
+/// The key as JSON; the whole row where there is none.
+fn key_of(plan: &Plan, fields: &Fields) -> Map<String, Value> {
+    let all: Vec<usize> = (0..plan.columns.len()).collect();
+    let positions = if plan.is_multiset() { all.as_slice() } else { plan.key_positions() };
+    positions
+        .iter()
+        .filter_map(|i| {
+            let (column, field) = (&plan.columns[*i], fields.get(*i)?);
+            Some((column.name.clone(), json(column.form.shown, field.shown.as_deref())))
+        })
+        .collect()
 }
 
 /// A shown value in JSON: numbers only where no reader loses digits.
@@ -175,14 +184,6 @@ fn show(shown: ShownAs, bytes: &[u8], length: u64) -> String {
         ShownAs::Text if text.chars().count() >= SHOWN && (text.len() as u64) < length => format!("{text}…"),
         _ => text,
     }
-}
-
-/// The double whose little-endian bytes are given in hexadecimal.
-fn real(hex: &str) -> Option<f64> {
-    u64::from_str_radix(hex, 16)
-        .ok()
-        .filter(|_| hex.len() == 16)
-        .map(|bits| f64::from_bits(bits.swap_bytes()))
 }
 
 /// Both values; where they look the same although they are not, with what tells them apart.

@@ -3,13 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use converge_mysql::quote;
+use serde::{Deserialize, Serialize};
 
 use crate::canonical_json::canonical;
 use crate::digest::{Framing, RowDigest, parse_digest, push_piece, row_digest};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::sql::{Pick, Scope};
-use crate::session::{Cells, Session, number};
+use crate::session::{Cells, number};
+
+use super::shards::Shards;
 
 /// A row (or, without a key, equal rows) of one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,30 +38,40 @@ pub struct Fetched {
     pub lost: HashSet<Vec<u8>>,
 }
 
-/// Fetches the rows of a scope.
+impl Fetched {
+    /// How many rows there are.
+    pub fn count(&self) -> u64 {
+        self.rows.iter().map(|row| row.copies).sum::<u64>() + self.undigested
+    }
+}
+
+/// Fetches the rows of a scope from all shards of a side.
 pub async fn fetch(
-    session: &mut Session,
+    shards: &mut Shards,
     plan: &Plan,
     scope: &Scope,
     pick: Pick<'_>,
 ) -> Result<Fetched, Error> {
-    let side = crate::plan::at(session.side);
+    let side = crate::plan::at(shards.first().side);
+    let cells = shards.query(WHAT, &plan.rows(scope, pick, side)).await?;
+    parse(plan, &cells).ok_or_else(|| shards.unexpected(WHAT, "a row is not in the form asked for"))
+}
+
+const WHAT: &str = "reading keys and digests";
+
+/// Rows out of the answer to [`Plan::rows`]. `None`: not the form asked for.
+pub fn parse(plan: &Plan, answer: &[Cells]) -> Option<Fetched> {
     let mut fetched = Fetched::default();
-    for cells in session.query("reading keys and digests", &plan.rows(scope, pick, side)).await? {
-        match row(plan, &cells) {
-            Some(Parsed::Row(row)) => fetched.rows.push(row),
-            Some(Parsed::Undigested { key, copies }) => {
+    for cells in answer {
+        match row(plan, cells)? {
+            Parsed::Row(row) => fetched.rows.push(row),
+            Parsed::Undigested { key, copies } => {
                 fetched.undigested += copies;
                 fetched.lost.extend(key);
             }
-            None => {
-                return Err(
-                    session.unexpected("reading keys and digests", "a row is not in the form asked for")
-                );
-            }
         }
     }
-    Ok(fetched)
+    Some(fetched)
 }
 
 /// What the first columns of a row answer say.
@@ -98,7 +111,7 @@ pub fn row(plan: &Plan, cells: &Cells) -> Option<Parsed> {
 }
 
 /// How many rows differ in which way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// On both sides with different contents.
     pub mismatched: u64,
@@ -123,7 +136,7 @@ impl Counts {
 }
 
 /// A key whose rows differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Differing {
     /// The key's image, or the row's digest.
     pub key: Vec<u8>,
@@ -133,6 +146,8 @@ pub struct Differing {
     pub left: [u64; 2],
     /// Rows with this key that have an equal (there are some only where the key is not unique).
     pub matching: u64,
+    /// The contents of those without an equal, and how many each side has more than the other.
+    pub rest: Vec<(RowDigest, [u64; 2])>,
 }
 
 impl Differing {
@@ -172,16 +187,20 @@ pub fn matched(source: Vec<Row>, target: Vec<Row>) -> (u64, Vec<Differing>) {
     }
     let (mut matching, mut differing) = (0, Vec::new());
     for (key, group) in groups {
-        let (mut left, mut here) = ([0, 0], 0);
-        for (_, [source, target]) in &group.balance {
+        let (mut left, mut here, mut rest) = ([0, 0], 0, Vec::new());
+        for (digest, [source, target]) in group.balance {
             let both = source.min(target);
             here += both;
             left[0] += source - both;
             left[1] += target - both;
+            if source != target {
+                rest.push((digest, [source - both, target - both]));
+            }
         }
         matching += here;
         if left != [0, 0] {
-            differing.push(Differing { key, identity: group.identity, left, matching: here });
+            rest.sort_unstable();
+            differing.push(Differing { key, identity: group.identity, left, matching: here, rest });
         }
     }
     (matching, differing)

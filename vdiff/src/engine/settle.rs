@@ -6,41 +6,49 @@
 use std::time::Duration;
 
 use converge_mysql::{Flavor, Position};
+use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::Sessions;
-use super::rows::{Counts, Differing, fetch, matched};
-use super::table::{Suspect, TableRun};
+use super::held::Holder;
+use super::rows::Counts;
+use super::shards::{Sessions, Shards};
+use super::table::TableRun;
 use crate::error::Error;
-use crate::plan::sql::{Pick, Scope};
 use crate::request::Progress;
 use crate::session::{Session, text};
 
-/// Rows looked up by one statement.
-const BATCH: usize = 200;
-
-/// What both servers had written at one moment.
+/// What the servers of both sides had written at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// Binary log positions of source and target, where they can be read.
-    pub positions: [Option<String>; 2],
-    counters: [String; 2],
+    sides: [Vec<Written>; 2],
+}
+
+/// What one server had written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Written {
+    /// Its binary log position, where it can be read.
+    position: Option<String>,
+    counters: String,
 }
 
 impl Evidence {
-    /// Asks both servers.
+    /// Asks all servers.
     pub async fn read(sessions: &mut Sessions) -> Result<Self, Error> {
-        let (source, target) = tokio::join!(of_one(&mut sessions.source), of_one(&mut sessions.target));
-        let ((a, b), (c, d)) = (source?, target?);
-        Ok(Self { positions: [a, c], counters: [b, d] })
+        let (source, target) = tokio::join!(of_side(&mut sessions.source), of_side(&mut sessions.target));
+        Ok(Self { sides: [source?, target?] })
+    }
+
+    /// The binary log position of a side (0: source), or those of its shards in their order.
+    pub fn position(&self, side: usize) -> Option<String> {
+        let positions: Option<Vec<&str>> = self.sides[side].iter().map(|w| w.position.as_deref()).collect();
+        positions.map(|positions| positions.join("; "))
     }
 
     /// Whether nothing was written to a side (0: source) between this and a later reading.
     pub fn stood_still(&self, later: &Self, side: usize) -> bool {
+        let (before, after) = (&self.sides[side], &later.sides[side]);
         // Without a position or a counter nothing is known.
-        (self.positions[side].is_some() || !self.counters[side].is_empty())
-            && self.positions[side] == later.positions[side]
-            && self.counters[side] == later.counters[side]
+        before == after && before.iter().all(|w| w.position.is_some() || !w.counters.is_empty())
     }
 
     /// Whether nothing was written to either side.
@@ -49,7 +57,11 @@ impl Evidence {
     }
 }
 
-async fn of_one(session: &mut Session) -> Result<(Option<String>, String), Error> {
+async fn of_side(shards: &mut Shards) -> Result<Vec<Written>, Error> {
+    try_join_all(shards.each_mut().map(of_one)).await
+}
+
+async fn of_one(session: &mut Session) -> Result<Written, Error> {
     let info = session.info;
     let position = match Position::current(session.conn(), &info).await {
         Ok(position) => Some(position.to_string()),
@@ -75,123 +87,83 @@ async fn of_one(session: &mut Session) -> Result<(Option<String>, String), Error
         let applied = session.query("reading the replica position", "SELECT @@gtid_slave_pos").await?;
         counters.extend(applied.iter().flatten().map(text));
     }
-    Ok((position, counters.join(" ")))
+    Ok(Written { position, counters: counters.join(" ") })
 }
 
 /// What is proven about a table.
 #[derive(Debug, Default)]
 pub struct Proof {
-    /// Whether the differences left are proven.
+    /// Whether the differences left are proven, also those that are not by themselves.
     pub differences: bool,
     /// Why the table is not proven equal although no difference may be.
     pub reasons: Vec<String>,
 }
 
 impl TableRun<'_> {
-    /// Waits for suspects to become equal or for both servers to stand still, within the request's bounds.
+    /// Waits for suspects to become equal or to be proven, within the request's bounds.
     pub async fn settle(&mut self, start: Evidence, started: Instant) -> Result<Proof, Error> {
-        let mut proof = Proof::default();
         if self.counts().differing() == 0 {
-            return Ok(proof);
+            return Ok(Proof::default());
         }
+        let Some((witness, request)) = self.witness.filter(|(witness, _)| witness.follows()) else {
+            return self.settle_at_rest(start, started, None).await;
+        };
+        let mut holder = Holder::open(witness, request).await?;
+        let reason = self.settle_held(&mut holder).await?;
+        let mut proof = Proof::default();
+        if self.proven() != self.counts() {
+            proof = self.settle_at_rest(start, started, Some(&mut holder)).await?;
+            if !proof.differences && self.proven() != self.counts() {
+                proof.reasons.extend(reason);
+            }
+        }
+        holder.close().await;
+        Ok(proof)
+    }
+
+    /// By both servers standing still; with a witness, while the target had all that the source has.
+    async fn settle_at_rest(
+        &mut self,
+        start: Evidence,
+        started: Instant,
+        mut holder: Option<&mut Holder<'_>>,
+    ) -> Result<Proof, Error> {
+        let mut proof = Proof::default();
         let deadline = Instant::now() + self.options.confirm_within;
         let (mut since, mut since_when) = (start.clone(), started);
+        // Of the first reading it is not known what the target had then.
+        let mut complete = holder.is_none();
         loop {
             tokio::time::sleep_until(since_when + self.options.quiet_window).await;
             let suspects = self.counts().differing();
             (self.progress)(Progress::Confirming { table: self.name.to_owned(), suspects });
             self.read_again().await?;
             let now = Evidence::read(self.sessions).await?;
-            if self.suspects.is_empty() && self.uncounted == Counts::default() {
+            if self.proven() == self.counts() {
                 return Ok(proof);
             }
             // Those that are counted only cannot be read again: they need stillness since they were first read.
-            let uncounted_proven = self.uncounted == Counts::default() || start.both_stood_still(&now);
-            if since.both_stood_still(&now) && uncounted_proven {
+            let uncounted_proven = self.found.uncounted == Counts::default() || start.both_stood_still(&now);
+            if complete && since.both_stood_still(&now) && uncounted_proven {
                 proof.differences = true;
                 return Ok(proof);
             }
             if Instant::now() >= deadline {
-                proof.reasons.push(format!(
-                    "{} rows differed each time they were read, but the servers were written to all the while, so that the \
-                     difference may be one of timing: stop the writes (or wait until they are applied) and run again",
-                    self.counts().differing()
-                ));
+                proof.reasons.push(self.unsettled());
                 return Ok(proof);
             }
             (since, since_when) = (now, Instant::now());
-        }
-    }
-
-    /// Reads all suspects again and drops those whose rows now agree.
-    async fn read_again(&mut self) -> Result<(), Error> {
-        let suspects = std::mem::take(&mut self.suspects);
-        let mut left = Vec::new();
-        let addressable = self.plan.is_addressable();
-        let mut rest = suspects.as_slice();
-        while let Some(first) = rest.first() {
-            // A batch shares one scope, as its statement does; with whole keys as literals none is needed.
-            let same = |s: &&Suspect| addressable || s.scope == first.scope;
-            let batch = &rest[..rest.iter().take(BATCH).take_while(same).count()];
-            rest = &rest[batch.len()..];
-            left.extend(self.read_batch(batch).await?);
-        }
-        self.suspects = left;
-        Ok(())
-    }
-
-    async fn read_batch(&mut self, batch: &[Suspect]) -> Result<Vec<Suspect>, Error> {
-        let lookup = Lookup::of(self, batch)?;
-        let (source, target) = tokio::join!(
-            fetch(&mut self.sessions.source, self.plan, &lookup.scope, lookup.pick()),
-            fetch(&mut self.sessions.target, self.plan, &lookup.scope, lookup.pick())
-        );
-        let wanted: std::collections::HashSet<&[u8]> = batch.iter().map(|s| s.row.key.as_slice()).collect();
-        // A collation may call other keys equal to those asked for.
-        let only = |mut rows: Vec<super::rows::Row>| {
-            rows.retain(|row| wanted.contains(row.key.as_slice()));
-            rows
-        };
-        let (matching, differing) = matched(only(source?.rows), only(target?.rows));
-        let before: u64 = batch.iter().map(|s| s.row.matching).sum();
-        self.matching = (self.matching + matching).saturating_sub(before);
-        let mut again: std::collections::HashMap<Vec<u8>, Differing> =
-            differing.into_iter().map(|d| (d.key.clone(), d)).collect();
-        Ok(batch
-            .iter()
-            .filter_map(|s| again.remove(&s.row.key).map(|row| Suspect { row, scope: s.scope.clone() }))
-            .collect())
-    }
-}
-
-/// How a batch of suspects is looked up.
-pub struct Lookup {
-    /// Where to look.
-    pub scope: Scope,
-    keys: Vec<Vec<String>>,
-    hashes: Vec<String>,
-}
-
-impl Lookup {
-    /// By whole keys where they can be written as literals, else by hash within the scope that the batch shares.
-    pub fn of(run: &TableRun<'_>, batch: &[Suspect]) -> Result<Self, Error> {
-        let mut lookup = Self { scope: Scope::default(), keys: Vec::new(), hashes: Vec::new() };
-        if run.plan.is_addressable() {
-            for suspect in batch {
-                lookup.keys.push(run.literals(&suspect.row.key)?);
+            if let Some(holder) = &mut holder {
+                complete = holder.catch_up(Duration::ZERO).await?;
             }
-        } else {
-            lookup.scope = batch.first().map(|s| Scope::clone(&s.scope)).unwrap_or_default();
-            lookup.hashes = batch.iter().map(|s| s.row.identity.clone()).collect();
         }
-        Ok(lookup)
     }
 
-    /// The condition.
-    pub fn pick(&self) -> Pick<'_> {
-        if self.hashes.is_empty() { Pick::Keys(&self.keys) } else { Pick::Hashes(&self.hashes) }
+    fn unsettled(&self) -> String {
+        let left = self.counts().differing() - self.proven().differing();
+        format!(
+            "{left} rows differed each time they were read, but the servers were written to all the while, so that the \
+             difference may be one of timing: stop the writes (or wait until they are applied) and run again"
+        )
     }
 }
-
-/// The shortest time worth measuring, in seconds; keeps a chunk's growth finite.
-pub const LEAST_CHUNK_TIME: Duration = Duration::from_millis(1);

@@ -66,6 +66,10 @@ impl Pairing<'_> {
         }
         form.framing = self.string_framing();
         form.literal = self.same_order(kinds, &sets).map(Literal::Text);
+        if kinds == [Kind::Text; 2] && form.framing == Framing::Sized {
+            let set = if sets[0] == sets[1] { sets[0].clone() } else { "utf8mb4".into() };
+            form.equality = Some(Literal::Text(set));
+        }
         form
     }
 

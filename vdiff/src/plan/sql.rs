@@ -1,16 +1,18 @@
 //! The statements of a comparison, as text. Pure.
 
-use converge_mysql::quote;
+use converge_mysql::{Flavor, quote};
+use serde::{Deserialize, Serialize};
 
 use super::range::{Operator, bound, equal};
 use super::{Identity, Plan, PlannedColumn, framed};
+use crate::request::Sample;
 
 /// Keeps a derived table from being merged into its outer query, which would compute each row's SHA-256 once per
 /// mention instead of once.
 const MATERIALISE: &str = "LIMIT 18446744073709551615";
 
 /// A part of a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Literals of the first key of it; unbounded below without.
     pub lower: Option<Vec<String>>,
@@ -21,7 +23,7 @@ pub struct Scope {
 }
 
 /// Some of the buckets into which the hash of their key (of the row, without a key) puts rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buckets {
     /// How many there are.
     pub of: u64,
@@ -34,7 +36,7 @@ pub struct Buckets {
 pub enum Pick<'a> {
     /// All in the scope.
     All,
-    /// Those with these keys, as literals.
+    /// Those with these whole keys, as literals (see [`Plan::address`]).
     Keys(&'a [Vec<String>]),
     /// Those in the scope whose identity hash (see [`Plan::identity_hash`]) is one of these, in hexadecimal.
     Hashes(&'a [String]),
@@ -85,7 +87,8 @@ impl Plan {
         self.ordered().iter().map(|(c, _)| quote::ident(&c.names[side])).collect()
     }
 
-    fn from(&self, side: usize) -> String {
+    /// The table to read from, with its FROM.
+    pub fn from(&self, side: usize) -> String {
         let force = match &self.indexes[side] {
             Some(index) if !self.ordered().is_empty() => format!(" FORCE INDEX ({})", quote::ident(index)),
             _ => String::new(),
@@ -93,7 +96,7 @@ impl Plan {
         format!("FROM {}{force}", self.tables[side])
     }
 
-    fn conditions(&self, scope: &Scope, side: usize) -> Vec<String> {
+    pub(super) fn conditions(&self, scope: &Scope, side: usize) -> Vec<String> {
         let names = self.ordered_names(side);
         let mut parts = Vec::new();
         if let Some(lower) = &scope.lower {
@@ -110,15 +113,38 @@ impl Plan {
                 chosen.join(", ")
             ));
         }
+        parts.extend(self.part(side));
         parts
     }
 
-    fn picked(&self, scope: &Scope, pick: Pick<'_>, side: usize) -> String {
+    /// What every compared row fulfils.
+    fn part(&self, side: usize) -> Vec<String> {
+        // The line's end keeps whatever the expression ends in from reaching further.
+        let mut parts: Vec<String> = self.filters.iter().map(|sql| format!("({sql}\n)")).collect();
+        parts.extend(self.sample.map(|sample| self.sampled(sample, side)));
+        parts
+    }
+
+    /// Chooses rows by their keys (by their contents, without a key): both sides choose the same. What has no image is
+    /// chosen, so that it is noticed.
+    fn sampled(&self, sample: Sample, side: usize) -> String {
+        let image = if self.is_multiset() { self.row_image(side) } else { self.key_image(side) };
+        let most = (u64::from(sample.per_million) << 32) / 1_000_000;
+        format!("IFNULL(CRC32(CONCAT('{}/', {image})), 0) < {most}", sample.seed)
+    }
+
+    /// Whether the server takes the conditions: no row comes back.
+    pub fn probe(&self, side: usize) -> String {
+        format!("SELECT 1 FROM {}{} LIMIT 0", self.tables[side], wherever(self.part(side)))
+    }
+
+    /// The condition on the rows of a scope, with its WHERE.
+    pub fn picked(&self, scope: &Scope, pick: Pick<'_>, side: usize) -> String {
         let mut parts = self.conditions(scope, side);
         match pick {
             Pick::All => {}
             Pick::Keys(keys) => {
-                let names = self.ordered_names(side);
+                let names: Vec<String> = self.key().iter().map(|c| quote::ident(&c.names[side])).collect();
                 let keys: Vec<String> = keys.iter().map(|key| equal(key).sql(&names)).collect();
                 parts.push(format!("({})", keys.join(" OR ")));
             }
@@ -130,7 +156,7 @@ impl Plan {
         wherever(parts)
     }
 
-    /// Columns: rows, rows with a digest, the four sums.
+    /// Columns: rows, rows with a digest, the sums.
     pub fn digest(&self, scope: &Scope, side: usize) -> String {
         let rows = format!(
             "SELECT {} AS h {}{} {MATERIALISE}",
@@ -141,7 +167,7 @@ impl Plan {
         format!("SELECT COUNT(*), COUNT(h), {} FROM ({rows}) AS d", sums("h"))
     }
 
-    /// Columns: bucket, rows, rows with a digest, the four sums; a NULL bucket holds rows without a digest.
+    /// Columns: bucket, rows, rows with a digest, the sums; a NULL bucket holds rows without a digest.
     pub fn bucket_digests(&self, scope: &Scope, of: u64, side: usize) -> String {
         let identity = match self.identity {
             Identity::Key { .. } => format!("{} AS k, ", self.identity_hash(side)),
@@ -178,6 +204,16 @@ impl Plan {
             self.row_hash(side),
             self.from(side)
         )
+    }
+
+    /// Like [`Plan::rows`], with shared locks on the rows and on the gaps of missing ones until the transaction ends. Unless
+    /// `wait`, it fails at once where another transaction holds one of them.
+    pub fn locked_rows(&self, scope: &Scope, pick: Pick<'_>, side: usize, wait: bool) -> String {
+        let lock = match self.flavors[side] {
+            Flavor::MySql => "FOR SHARE",
+            Flavor::MariaDb => "LOCK IN SHARE MODE",
+        };
+        format!("{} {lock}{}", self.rows(scope, pick, side), if wait { "" } else { " NOWAIT" })
     }
 
     /// Columns: like [`Plan::rows`], then for each compared column its piece, how it is shown, and its length.
@@ -236,9 +272,21 @@ impl Plan {
         )
     }
 
-    /// How many rows the whole table has.
+    /// The smallest and the largest key, of a table with [`Plan::is_numbered`].
+    pub fn bounds(&self, side: usize) -> String {
+        let names = self.ordered_names(side).join(", ");
+        format!("SELECT MIN({names}), MAX({names}) {}", self.from(side))
+    }
+
+    /// A statement whose plan says how many rows a scope has; never run itself. It names no index: told which one to
+    /// use, MySQL does not look into it and expects one row.
+    pub fn reach(&self, scope: &Scope, side: usize) -> String {
+        format!("SELECT 1 FROM {}{}", self.tables[side], wherever(self.conditions(scope, side)))
+    }
+
+    /// How many rows there are to compare.
     pub fn count(&self, side: usize) -> String {
-        format!("SELECT COUNT(*) FROM {}", self.tables[side])
+        format!("SELECT COUNT(*) FROM {}{}", self.tables[side], wherever(self.part(side)))
     }
 }
 
@@ -268,7 +316,7 @@ fn shown(column: &PlannedColumn, side: usize, most: usize) -> String {
     }
 }
 
-fn wherever(parts: Vec<String>) -> String {
+pub(super) fn wherever(parts: Vec<String>) -> String {
     if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
 }
 
@@ -282,5 +330,5 @@ fn bucket(hash: &str, of: u64) -> String {
 }
 
 fn sums(hash: &str) -> String {
-    [1, 17, 33, 49].map(|from| format!("SUM({})", part(hash, from))).join(", ")
+    [1, 17].map(|from| format!("SUM({})", part(hash, from))).join(", ")
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::show::{grouped, line, visible};
 use super::{DifferingRow, Kind, Report, TableReport};
 
 /// Differing rows per table that text shows; the JSON and HTML forms have them all.
@@ -12,39 +13,82 @@ const SHOWN_CHARACTERS: usize = 60;
 
 pub fn render(report: &Report) -> String {
     let mut out = String::new();
-    for table in &report.tables {
-        differences(&mut out, table);
+    for table in report.tables.iter().filter(|t| !t.rows.is_empty()) {
+        let _ = writeln!(out, "differing rows of {}:", line(&table.table));
+        differences(&mut out, table, SHOWN_ROWS);
+        out.push('\n');
     }
     summary(&mut out, report);
+    let about = |of: fn(&TableReport) -> &Vec<String>| -> Vec<String> {
+        let lines = |t| of(t).iter().map(|text| format!("{}: {}", line(&t.table), line(text)));
+        report.tables.iter().flat_map(lines).collect()
+    };
+    section(&mut out, "NOT proven", &about(|t| &t.reasons));
+    section(&mut out, "NOT verified", &about(|t| &t.not_verified));
+    if let Some(repair) = &report.repair {
+        section(&mut out, "repair", &repair.lines());
+    }
+    section(&mut out, "schema", &schema(report));
+    section(&mut out, "notes", &report.notes);
+    out.push('\n');
     for table in &report.tables {
-        remarks(&mut out, "not verified", table, &table.not_verified);
-        remarks(&mut out, "engine", table, &[format!("{}: {}", table.engine, table.engine_reason)]);
-        remarks(&mut out, "schema", table, &table.schema_notes);
-        if table.verdict == super::Verdict::NotProven {
-            remarks(&mut out, "not proven", table, &table.reasons);
-        }
+        let _ = writeln!(out, "engine: {}: {}: {}", line(&table.table), table.engine, table.engine_reason);
     }
-    for note in &report.notes {
-        let _ = writeln!(out, "note: {note}");
+    for (side, server) in [("source", &report.source), ("target", &report.target)] {
+        let _ = writeln!(out, "{side}: {} ({})", line(&server.address), server.version);
     }
-    let _ = writeln!(out, "source: {} ({})", report.source.address, report.source.version);
-    let _ = writeln!(out, "target: {} ({})", report.target.address, report.target.version);
     let _ = writeln!(out, "verdict: {}", report.verdict.as_str());
     out
 }
 
-fn remarks(out: &mut String, what: &str, table: &TableReport, lines: &[String]) {
-    for line in lines {
-        let _ = writeln!(out, "{what}: {}: {line}", table.table);
+/// Findings with their severity, then what is no finding: how rows were matched.
+fn schema(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for table in &report.tables {
+        let name = line(&table.table);
+        for finding in &table.schema {
+            lines.push(format!("{}: {name}: {}", finding.severity.as_str(), line(&finding.message)));
+        }
+        let told = |note: &&String| !table.schema.iter().any(|finding| finding.message == **note);
+        lines.extend(table.schema_notes.iter().filter(told).map(|note| format!("{name}: {}", line(note))));
+    }
+    lines
+}
+
+fn section(out: &mut String, title: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        let _ = writeln!(out, "\n{title}");
+    }
+    for text in lines {
+        let _ = writeln!(out, "  - {}", line(text));
     }
 }
 
-fn differences(out: &mut String, table: &TableReport) {
-    if table.rows.is_empty() {
-        return;
+/// A table's name, and that on the target where it has another.
+pub fn name(table: &TableReport) -> String {
+    match table.table == table.target_table {
+        true => line(&table.table),
+        false => format!("{} = {}", line(&table.table), line(&table.target_table)),
     }
-    let _ = writeln!(out, "differing rows of {}:", table.table);
-    for row in table.rows.iter().take(SHOWN_ROWS) {
+}
+
+/// What was counted, in one line.
+pub fn counts(table: &TableReport) -> String {
+    let n = |n| grouped(n);
+    format!(
+        "{} of {} rows match, {} differ, {} on the source only, {} on the target only, {} unconfirmed",
+        n(table.matching_rows),
+        n(table.processed_rows),
+        n(table.mismatched_rows),
+        n(table.extra_rows_source),
+        n(table.extra_rows_target),
+        n(table.unconfirmed_rows)
+    )
+}
+
+/// The first `most` differing rows.
+pub fn differences(out: &mut String, table: &TableReport, most: usize) {
+    for row in table.rows.iter().take(most) {
         let kind = match row.kind {
             Kind::Mismatched => "mismatched",
             Kind::ExtraSource => "on the source only",
@@ -56,17 +100,14 @@ fn differences(out: &mut String, table: &TableReport) {
         for column in &row.columns {
             if let Some(values) = row.values.get(column) {
                 let (source, target) = (value(&values.source), value(&values.target));
-                let _ = writeln!(out, "      {column}: {source} → {target}");
+                let _ = writeln!(out, "      {}: {source} → {target}", line(column));
             }
         }
     }
-    let all =
-        table.mismatched_rows + table.extra_rows_source + table.extra_rows_target + table.unconfirmed_rows;
-    let shown: u64 = table.rows.iter().take(SHOWN_ROWS).map(|r| r.copies).sum();
-    if all > shown {
-        let _ = writeln!(out, "  … and {} more", all - shown);
+    let shown: u64 = table.rows.iter().take(most).map(|r| r.copies).sum();
+    if table.differing() > shown {
+        let _ = writeln!(out, "  … and {} more", grouped(table.differing() - shown));
     }
-    out.push('\n');
 }
 
 fn key(row: &DifferingRow) -> String {
@@ -74,8 +115,8 @@ fn key(row: &DifferingRow) -> String {
         .key
         .iter()
         .map(|(name, value)| match value {
-            serde_json::Value::String(text) => format!("{name}={}", shortened(text)),
-            other => format!("{name}={other}"),
+            serde_json::Value::String(text) => format!("{}={}", line(name), shortened(text)),
+            other => format!("{}={other}", line(name)),
         })
         .collect();
     parts.join(", ")
@@ -85,12 +126,12 @@ fn value(value: &Option<String>) -> String {
     value.as_deref().map_or_else(|| "NULL".into(), shortened)
 }
 
-/// In quotes, control characters escaped, cut to a readable length.
+/// In quotes, control characters made visible, cut to a readable length.
 fn shortened(text: &str) -> String {
     let mut letters = text.chars();
     let start: String = letters.by_ref().take(SHOWN_CHARACTERS).collect();
     let more = if letters.next().is_some() { "…" } else { "" };
-    format!("{start:?}{more}")
+    format!("\"{}\"{more}", visible(&start))
 }
 
 fn summary(out: &mut String, report: &Report) {
@@ -98,11 +139,6 @@ fn summary(out: &mut String, report: &Report) {
         ["table", "verdict", "rows", "matching", "mismatched", "extra source", "extra target", "seconds"];
     let mut lines: Vec<Vec<String>> = vec![head.map(String::from).to_vec()];
     for table in &report.tables {
-        let name = if table.table == table.target_table {
-            table.table.clone()
-        } else {
-            format!("{} = {}", table.table, table.target_table)
-        };
         let numbers = [
             table.processed_rows,
             table.matching_rows,
@@ -110,10 +146,10 @@ fn summary(out: &mut String, report: &Report) {
             table.extra_rows_source,
             table.extra_rows_target,
         ];
-        let mut line = vec![name, table.verdict.as_str().to_owned()];
-        line.extend(numbers.map(|n| n.to_string()));
-        line.push(format!("{:.1}", table.elapsed_seconds));
-        lines.push(line);
+        let mut cells = vec![name(table), table.verdict.as_str().to_owned()];
+        cells.extend(numbers.map(grouped));
+        cells.push(format!("{:.1}", table.elapsed_seconds));
+        lines.push(cells);
     }
     let width = |column: usize| lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();

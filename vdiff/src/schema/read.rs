@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use converge_mysql::{Error as ServerError, Flavor, quote};
 
 use crate::error::Error;
-use crate::schema::{Column, Table, UniqueIndex};
+use crate::schema::{Column, Details, Index, Table, UniqueIndex, details};
 use crate::session::{Cells, Session, number, text};
 
 /// Reads the schema of `table` in the session's database, and proves that the account sees all of it.
@@ -16,7 +16,8 @@ pub async fn read(session: &mut Session, table: &str) -> Result<Table, Error> {
         .query(
             "looking for the table",
             &format!(
-                "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS FROM information_schema.TABLES WHERE {named}"
+                "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, AUTO_INCREMENT, ROW_FORMAT, TABLE_COLLATION, TABLE_COMMENT, \
+                 CREATE_OPTIONS FROM information_schema.TABLES WHERE {named}"
             ),
         )
         .await?;
@@ -30,13 +31,19 @@ pub async fn read(session: &mut Session, table: &str) -> Result<Table, Error> {
         return Err(absent(session, &schema, table).await);
     }
     let kind = text(&row[1]);
-    let only = format!(
-        "{} AND TABLE_NAME = {n} AND CAST(TABLE_NAME AS BINARY) = CAST({n} AS BINARY)",
-        in_schema(&schema),
-        n = quote::text(&name)
-    );
+    let only = named_exactly("", ["TABLE_SCHEMA", "TABLE_NAME"], [&schema, &name]);
     let columns = columns(session, &only).await?;
-    let keys = keys(session, &only, &columns).await?;
+    let (indexes, keys) = indexes(session, &only, &columns).await?;
+    let options = Details {
+        auto_increment: number(&row[4]),
+        row_format: text(&row[5]),
+        collation: text(&row[6]),
+        comment: text(&row[7]),
+        partitioned: text(&row[8]).contains("partitioned"),
+        indexes,
+        ..Details::default()
+    };
+    let details = details::read(session, &name, options).await?;
     let table = Table {
         is_view: kind.contains("VIEW"),
         is_versioned: kind == "SYSTEM VERSIONED",
@@ -46,9 +53,19 @@ pub async fn read(session: &mut Session, table: &str) -> Result<Table, Error> {
         name,
         columns,
         keys,
+        details,
     };
     prove_readable(session, &table).await?;
     Ok(table)
+}
+
+/// A condition for one table, in letter case too, on a catalogue's columns for database and table.
+pub(super) fn named_exactly(alias: &str, columns: [&str; 2], names: [&str; 2]) -> String {
+    let [schema, name] = names.map(quote::text);
+    let [in_schema, named] = columns.map(|c| format!("{alias}{c}"));
+    format!(
+        "{in_schema} = {schema} AND {named} = {name} AND CAST({named} AS BINARY) = CAST({name} AS BINARY)"
+    )
 }
 
 fn in_schema(schema: &str) -> String {
@@ -92,12 +109,13 @@ fn denied(session: &Session, schema: &str, table: &str, error: Error) -> Error {
 /// `information_schema` silently leaves out what the account has no privilege on; a SELECT does not.
 async fn prove_readable(session: &mut Session, table: &Table) -> Result<(), Error> {
     let names: Vec<String> = table.columns.iter().map(|c| quote::ident(&c.name)).collect();
-    if names.is_empty() {
-        return Err(missing(session, &table.schema, &table.name));
-    }
     select_nothing(session, &table.schema, &table.name)
         .await
         .map_err(|e| denied(session, &table.schema, &table.name, e))?;
+    // After the statement above: a view that shows nothing any more is listed without columns.
+    if names.is_empty() {
+        return Err(missing(session, &table.schema, &table.name));
+    }
     let sql = format!("SELECT {} FROM {} LIMIT 0", names.join(", "), table.sql());
     session.query("reading all columns", &sql).await.map_err(|e| match e {
         Error::Server { inner: ServerError::Server { code: 1054, .. }, .. } => Error::HiddenColumns {
@@ -114,7 +132,8 @@ async fn prove_readable(session: &mut Session, table: &Table) -> Result<(), Erro
 async fn columns(session: &mut Session, only: &str) -> Result<Vec<Column>, Error> {
     let sql = format!(
         "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME, IS_NULLABLE, COLUMN_DEFAULT, \
-         EXTRA, GENERATION_EXPRESSION, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, CHARACTER_OCTET_LENGTH \
+         EXTRA, GENERATION_EXPRESSION, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, CHARACTER_OCTET_LENGTH, \
+         COLUMN_COMMENT \
          FROM information_schema.COLUMNS WHERE {only} ORDER BY ORDINAL_POSITION"
     );
     let rows = session.query("reading the columns", &sql).await?;
@@ -135,36 +154,61 @@ async fn columns(session: &mut Session, only: &str) -> Result<Vec<Column>, Error
             scale: number(&row[10]).unwrap_or(0),
             fraction: number(&row[11]).unwrap_or(0),
             octets: number(&row[12]).unwrap_or(0),
+            comment: text(&row[13]),
         })
         .collect())
 }
 
-async fn keys(session: &mut Session, only: &str, columns: &[Column]) -> Result<Vec<UniqueIndex>, Error> {
+/// All indexes, and those of them that hold each row exactly once, the primary key first.
+async fn indexes(
+    session: &mut Session,
+    only: &str,
+    columns: &[Column],
+) -> Result<(Vec<Index>, Vec<UniqueIndex>), Error> {
     let (hidden, expression) = match session.info.flavor {
         Flavor::MySql => ("IS_VISIBLE = 'NO'", "EXPRESSION"),
         Flavor::MariaDb => ("IGNORED = 'YES'", "NULL"),
     };
     let sql = format!(
-        "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART, INDEX_TYPE, {hidden}, {expression} FROM information_schema.STATISTICS \
-         WHERE {only} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX"
+        "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART, INDEX_TYPE, {hidden}, {expression}, NON_UNIQUE, COLLATION \
+         FROM information_schema.STATISTICS WHERE {only} ORDER BY INDEX_NAME, SEQ_IN_INDEX"
     );
-    let mut found: BTreeMap<(bool, String), UniqueIndex> = BTreeMap::new();
+    let mut all: BTreeMap<String, Index> = BTreeMap::new();
+    let mut keys: BTreeMap<(bool, String), UniqueIndex> = BTreeMap::new();
     let mut unusable = HashSet::new();
     for row in session.query("reading the keys", &sql).await? {
-        let (name, column) = (text(&row[0]), text(&row[1]));
-        let primary = name == "PRIMARY";
-        let ordered = row[2].is_none() && text(&row[3]) == "BTREE" && text(&row[4]) != "1";
+        let (name, column, kind) = (text(&row[0]), text(&row[1]), text(&row[3]));
+        let (hidden, unique) = (text(&row[4]) == "1", text(&row[6]) == "0");
+        let empty = Index { name: name.clone(), parts: Vec::new(), unique, kind: kind.clone(), hidden };
+        all.entry(name.clone()).or_insert(empty).parts.push(part(&row, &column, &kind));
         let nullable = columns.iter().find(|c| c.name == column).is_none_or(|c| c.nullable);
-        if nullable || row[5].is_some() {
+        if nullable || row[5].is_some() || !unique {
             unusable.insert(name.clone());
         }
-        let index = found.entry((!primary, name.clone())).or_insert_with(|| UniqueIndex {
+        let index = keys.entry((name != "PRIMARY", name.clone())).or_insert_with(|| UniqueIndex {
             name,
             columns: Vec::new(),
             ordered: true,
         });
-        index.ordered &= ordered;
+        index.ordered &= row[2].is_none() && kind == "BTREE" && !hidden;
         index.columns.push(column);
     }
-    Ok(found.into_values().filter(|index| !unusable.contains(&index.name)).collect())
+    let keys = keys.into_values().filter(|index| !unusable.contains(&index.name)).collect();
+    Ok((all.into_values().collect(), keys))
+}
+
+/// A part of an index, in words.
+fn part(row: &Cells, column: &str, kind: &str) -> String {
+    let mut part = match &row[5] {
+        Some(expression) => format!("({})", String::from_utf8_lossy(expression)),
+        None => column.to_owned(),
+    };
+    // Of other kinds the families show lengths that nobody gave.
+    if kind == "BTREE" && row[2].is_some() {
+        part.push_str(&format!("({})", text(&row[2])));
+    }
+    if text(&row[7]) == "D" {
+        part.push_str(" desc");
+    }
+    part
 }

@@ -1,0 +1,332 @@
+//! What a worker does with a chunk: it compares digests, and where they differ narrows down to rows.
+//!
+//! Nothing here is left out of a tally: each row of the chunk is counted as matching, as a suspect or as undigested.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+
+use super::cut::{Cut, cut};
+use super::rows::{Differing, fetch, matched};
+use super::shards::{Sessions, Shards};
+use super::stream::{self, Streamed};
+use super::tally::{Answer, Room, Suspect, Tally};
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::sql::{Buckets, Pick, Scope};
+use crate::request::{Engine, Options};
+use crate::session::{Cells, Session, number};
+
+/// Rows per bucket that hash buckets aim at.
+const BUCKET_ROWS: u64 = 1_000;
+
+/// The most buckets of one statement.
+const MOST_BUCKETS: u64 = 100_000;
+
+/// Keys looked up by one statement.
+const KEYS_AT_ONCE: usize = 200;
+
+/// What workers have in common.
+#[derive(Clone)]
+pub struct Work {
+    pub plan: Arc<Plan>,
+    pub options: Arc<Options>,
+    /// Who digests rows; never [`Engine::Auto`].
+    pub engine: Engine,
+    pub room: Room,
+}
+
+/// A chunk that was compared.
+pub struct Compared {
+    /// Its number in the table's order.
+    pub number: u64,
+    /// Where it is.
+    pub scope: Scope,
+    /// What was found.
+    pub tally: Tally,
+    /// Its rows on the side that has more.
+    pub rows: u64,
+    /// How long its digests took.
+    pub took: Duration,
+}
+
+impl Work {
+    /// Compares a range; where it differs, its parts, down to rows.
+    pub async fn range(&self, sessions: &mut Sessions, whole: Scope, number: u64) -> Result<Compared, Error> {
+        let begun = Instant::now();
+        if self.engine == Engine::Stream {
+            let streamed = self.stream(sessions, &whole).await?;
+            let (rows, took) = (most(&streamed.each_ref().map(|s| s.answer)), begun.elapsed());
+            let mut part = Part { work: self, sessions, number, tally: Tally::default() };
+            part.after_stream(whole.clone(), &streamed).await?;
+            return Ok(Compared { number, scope: whole, tally: part.tally, rows, took });
+        }
+        let first = self.digests(sessions, &whole).await?;
+        let (rows, took) = (most(&first), begun.elapsed());
+        let mut part = Part { work: self, sessions, number, tally: Tally::default() };
+        part.narrow(whole.clone(), Some(first)).await?;
+        Ok(Compared { number, scope: whole, tally: part.tally, rows, took })
+    }
+
+    /// Compares a whole table without an order that both sides share: one scan per side digests all buckets, further
+    /// ones read the rows of those that differ.
+    pub async fn in_buckets(&self, sessions: &mut Sessions, rows: u64) -> Result<Tally, Error> {
+        let mut part = Part { work: self, sessions, number: 0, tally: Tally::default() };
+        part.narrow_buckets(Scope::default(), rows).await?;
+        Ok(part.tally)
+    }
+
+    /// The servers' digests of a scope on both sides, each over all of its shards.
+    async fn digests(&self, sessions: &mut Sessions, scope: &Scope) -> Result<[Answer; 2], Error> {
+        let sql = [0, 1].map(|side| self.plan.digest(scope, side));
+        let one = async |shards: &mut Shards, sql: &str| {
+            let each = shards.each_mut().map(|session| digest(session, sql));
+            Ok::<_, Error>(sum(try_join_all(each).await?))
+        };
+        let (source, target) =
+            tokio::join!(one(&mut sessions.source, &sql[0]), one(&mut sessions.target, &sql[1]));
+        Ok([source?, target?])
+    }
+
+    /// The rows of a scope on both sides, digested here.
+    async fn stream(&self, sessions: &mut Sessions, scope: &Scope) -> Result<[Streamed; 2], Error> {
+        let (source, target) = tokio::join!(
+            self.stream_side(&mut sessions.source, scope, 0),
+            self.stream_side(&mut sessions.target, scope, 1)
+        );
+        Ok([source?, target?])
+    }
+
+    async fn stream_side(&self, shards: &mut Shards, scope: &Scope, side: usize) -> Result<Streamed, Error> {
+        let plan = &self.plan;
+        let parts = match plan.raw_rows(scope, side) {
+            Some(sql) => try_join_all(shards.each_mut().map(|s| stream::raw(s, plan, &sql))).await?,
+            None => {
+                let sql = plan.images(scope, side);
+                try_join_all(shards.each_mut().map(|session| stream::images(session, &sql))).await?
+            }
+        };
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().unwrap_or_default();
+        parts.for_each(|part| all.merge(part));
+        Ok(all)
+    }
+}
+
+/// Rows on the side that has more.
+fn most(answers: &[Answer; 2]) -> u64 {
+    answers[0].rows().max(answers[1].rows())
+}
+
+fn sum(answers: Vec<Answer>) -> Answer {
+    answers.iter().fold(Answer::default(), |mut all, answer| {
+        all.merge(answer);
+        all
+    })
+}
+
+/// A chunk at work.
+struct Part<'a> {
+    work: &'a Work,
+    sessions: &'a mut Sessions,
+    number: u64,
+    tally: Tally,
+}
+
+impl Part<'_> {
+    /// Counts what is equal in a chunk that was streamed, and has the servers look at the rest.
+    async fn after_stream(&mut self, whole: Scope, streamed: &[Streamed; 2]) -> Result<(), Error> {
+        let [source, target] = streamed;
+        if source.answer.equals(&target.answer) {
+            self.tally.add_equal(source.answer.rows());
+            self.tally.chunks += 1;
+            return Ok(());
+        }
+        let plan = &self.work.plan;
+        let few = self.work.options.fetch_rows.max(1) as usize;
+        if plan.is_addressable()
+            && let Some((keys, same)) = source.differing(target)
+            && keys.len() <= few
+        {
+            let images: Option<Vec<Vec<u8>>> = keys.iter().map(|key| stream::key_image(plan, key)).collect();
+            if let Some(images) = images
+                && self.compare_keys(&whole, &images, same).await?
+            {
+                return Ok(());
+            }
+        }
+        self.narrow(whole, None).await
+    }
+
+    /// Matches the rows with the given keys, beside `same` that are equal. Returns whether each key was found on one
+    /// side at least; otherwise nothing was counted.
+    async fn compare_keys(&mut self, scope: &Scope, images: &[Vec<u8>], same: u64) -> Result<bool, Error> {
+        let plan = &self.work.plan;
+        let (mut tally, mut differing) = (Tally { chunks: 1, ..Tally::default() }, Vec::new());
+        tally.add_equal(same);
+        for batch in images.chunks(KEYS_AT_ONCE) {
+            let Some(literals) = batch.iter().map(|image| plan.literals(image)).collect::<Option<Vec<_>>>()
+            else {
+                return Ok(false);
+            };
+            let (anywhere, pick) = (Scope::default(), Pick::Keys(&literals));
+            let (source, target) = tokio::join!(
+                fetch(&mut self.sessions.source, plan, &anywhere, pick),
+                fetch(&mut self.sessions.target, plan, &anywhere, pick)
+            );
+            let (source, target) = (source?, target?);
+            let wanted: HashSet<&[u8]> = batch.iter().map(Vec::as_slice).collect();
+            let found: HashSet<&[u8]> =
+                source.rows.iter().chain(&target.rows).map(|row| row.key.as_slice()).collect();
+            // A collation may call other keys equal to those asked for; and a key that the servers write in another
+            // way than it was read here would be looked for in vain.
+            if found != wanted || source.undigested + target.undigested > 0 {
+                return Ok(false);
+            }
+            tally.source_rows += source.count();
+            tally.target_rows += target.count();
+            let (matching, rows) = matched(source.rows, target.rows);
+            tally.matching += matching;
+            differing.extend(rows);
+        }
+        self.tally.merge(tally);
+        self.hold(scope.clone(), differing);
+        Ok(true)
+    }
+
+    fn hold(&mut self, scope: Scope, differing: Vec<Differing>) {
+        let (scope, chunk) = (Arc::new(scope), self.number);
+        for row in differing {
+            self.tally.hold(Suspect { row, scope: scope.clone(), chunk, proof: None }, &self.work.room);
+        }
+    }
+
+    async fn narrow(&mut self, whole: Scope, mut known: Option<[Answer; 2]>) -> Result<(), Error> {
+        let (plan, fetch_rows) = (&self.work.plan, self.work.options.fetch_rows.max(1));
+        // What only the client can digest is not in the servers' digests.
+        let client = !plan.client_columns().is_empty();
+        let mut todo = vec![whole];
+        while let Some(scope) = todo.pop() {
+            let [source, target] = match known.take() {
+                Some(answers) => answers,
+                None => self.work.digests(self.sessions, &scope).await?,
+            };
+            if source.equals(&target) && (!client || source.rows() == 0) {
+                self.tally.add_equal(source.rows());
+                self.tally.chunks += 1;
+                continue;
+            }
+            let most = most(&[source, target]);
+            if most <= fetch_rows {
+                self.compare_rows(scope).await?;
+                continue;
+            }
+            let side = usize::from(target.rows() > source.rows());
+            match self.middle(&scope, most, side).await? {
+                Some(middle) => {
+                    let upper = Scope { lower: Some(middle.clone()), ..scope.clone() };
+                    let lower = Scope { upper: Some(middle), ..scope };
+                    todo.extend([upper, lower]);
+                }
+                // Too many rows share one value of the key's ordered part.
+                None => self.narrow_buckets(scope, most).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A key in the middle of the scope's rows on a side, or of those of one of its shards.
+    async fn middle(&mut self, scope: &Scope, rows: u64, side: usize) -> Result<Option<Cut>, Error> {
+        let plan = &self.work.plan;
+        let shards = self.sessions.side(side);
+        let offset = rows / 2 / shards.count() as u64;
+        for session in shards.each_mut() {
+            if let Some(key) = cut(plan, session, scope, offset).await? {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn narrow_buckets(&mut self, scope: Scope, rows: u64) -> Result<(), Error> {
+        let fetch_rows = self.work.options.fetch_rows.max(1);
+        let of = (rows / BUCKET_ROWS.min(fetch_rows)).clamp(1, MOST_BUCKETS);
+        let plan = &self.work.plan;
+        let sql = [0, 1].map(|side| plan.bucket_digests(&scope, of, side));
+        let (source, target) = tokio::join!(
+            buckets(&mut self.sessions.source, &sql[0], of),
+            buckets(&mut self.sessions.target, &sql[1], of)
+        );
+        let ((source, lost_source), (target, lost_target)) = (source?, target?);
+        self.tally.source_rows += lost_source;
+        self.tally.target_rows += lost_target;
+        self.tally.undigested += lost_source.max(lost_target);
+        let client = !plan.client_columns().is_empty();
+        let (mut chosen, mut chosen_rows) = (Vec::new(), 0);
+        for (bucket, (a, b)) in source.iter().zip(&target).enumerate() {
+            if a.equals(b) && (!client || a.rows() == 0) {
+                self.tally.add_equal(a.rows());
+                continue;
+            }
+            let most = a.rows().max(b.rows());
+            if !chosen.is_empty() && chosen_rows + most > fetch_rows {
+                let chosen = std::mem::take(&mut chosen);
+                self.compare_rows(Scope { buckets: Some(Buckets { of, chosen }), ..scope.clone() }).await?;
+                chosen_rows = 0;
+            }
+            chosen.push(bucket as u64);
+            chosen_rows += most;
+        }
+        if !chosen.is_empty() {
+            self.compare_rows(Scope { buckets: Some(Buckets { of, chosen }), ..scope }).await?;
+        }
+        self.tally.chunks += 1;
+        Ok(())
+    }
+
+    /// Matches a scope's rows one by one.
+    async fn compare_rows(&mut self, scope: Scope) -> Result<(), Error> {
+        let plan = &self.work.plan;
+        let (source, target) = tokio::join!(
+            fetch(&mut self.sessions.source, plan, &scope, Pick::All),
+            fetch(&mut self.sessions.target, plan, &scope, Pick::All)
+        );
+        let (source, target) = (source?, target?);
+        let tally = &mut self.tally;
+        tally.source_rows += source.count();
+        tally.target_rows += target.count();
+        tally.undigested += source.undigested.max(target.undigested);
+        tally.chunks += 1;
+        let torn = plan.is_multiset() && source.undigested + target.undigested > 0;
+        let (matching, mut differing) = matched(source.rows, target.rows);
+        tally.matching += matching;
+        // What stands against a row without a digest is not known to differ; without keys it may be any row.
+        differing.retain(|row| !torn && !source.lost.contains(&row.key) && !target.lost.contains(&row.key));
+        self.hold(scope, differing);
+        Ok(())
+    }
+}
+
+async fn digest(session: &mut Session, sql: &str) -> Result<Answer, Error> {
+    let row = session.one("digesting a chunk", sql).await?;
+    Answer::parse(&row).ok_or_else(|| session.unexpected("digesting a chunk", "the sums are no numbers"))
+}
+
+/// The digest of each bucket, and how many rows are in none because they have no hash.
+async fn buckets(shards: &mut Shards, sql: &str, of: u64) -> Result<(Vec<Answer>, u64), Error> {
+    const WHAT: &str = "digesting the table in buckets";
+    let rows: Vec<Cells> = shards.query(WHAT, sql).await?;
+    let (mut answers, mut lost) = (vec![Answer::default(); of as usize], 0);
+    for row in &rows {
+        let bucket: Option<usize> = row.first().and_then(number);
+        let found = row.get(1..).and_then(Answer::parse);
+        match (bucket, found) {
+            (Some(bucket), Some(found)) if bucket < answers.len() => answers[bucket].merge(&found),
+            (None, Some(found)) if row[0].is_none() => lost += found.rows(),
+            _ => return Err(shards.unexpected(WHAT, "a row is not in the form asked for")),
+        }
+    }
+    Ok((answers, lost))
+}

@@ -1,0 +1,127 @@
+//! Cutting along a key of one whole number: by arithmetic, so that no server has to walk over rows to find the next
+//! cut. The optimizer's estimates say how many rows a range has; being wrong costs time, never a row, because ranges
+//! tile the numbers whatever is in them.
+
+use futures_util::future::try_join_all;
+
+use super::ChunkSize;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::sql::Scope;
+use crate::session::{Session, number};
+
+use super::super::shards::{Sessions, Shards};
+use super::{Chunks, Cut};
+use converge_mysql::Flavor;
+
+/// A range is made smaller so many times at the most before it is taken as it is.
+const ATTEMPTS: usize = 8;
+
+/// Cuts from `lower` on.
+pub async fn ranges(
+    plan: &Plan,
+    sessions: &mut Sessions,
+    lower: Option<Cut>,
+    size: &ChunkSize,
+    chunks: &Chunks,
+) -> Result<(), Error> {
+    let mut lower = lower;
+    if let Some((least, most)) = bounds(plan, sessions).await? {
+        let from = |cut: &Option<Cut>| cut.as_ref().and_then(|c| c.first()?.parse::<i128>().ok());
+        let mut start = from(&lower).unwrap_or(least);
+        let mut width = None;
+        while start <= most {
+            let step = fitting(plan, sessions, start, most, width, size).await?;
+            width = Some(step);
+            let Some(upper) = start.checked_add(step).filter(|upper| *upper <= most) else { break };
+            let cut = vec![upper.to_string()];
+            let chunk = Scope { lower: lower.replace(cut.clone()), upper: Some(cut), buckets: None };
+            if chunks.send(chunk).await.is_err() {
+                return Ok(());
+            }
+            start = upper;
+        }
+    }
+    let _ = chunks.send(Scope { lower, ..Scope::default() }).await;
+    Ok(())
+}
+
+/// How many numbers from `start` on have about as many rows as a chunk should; `last` is how many the chunk before had.
+async fn fitting(
+    plan: &Plan,
+    sessions: &mut Sessions,
+    start: i128,
+    most: i128,
+    last: Option<i128>,
+    size: &ChunkSize,
+) -> Result<i128, Error> {
+    let (wanted, left) = (i128::from(size.rows()), most - start + 1);
+    let mut width = last.unwrap_or(left).clamp(1, left);
+    let mut grown = false;
+    for _ in 0..ATTEMPTS {
+        let range = Scope {
+            lower: Some(vec![start.to_string()]),
+            upper: (width < left).then(|| vec![(start + width).to_string()]),
+            buckets: None,
+        };
+        let rows = i128::from(estimate(plan, sessions, &range).await?);
+        if rows > wanted * 2 && width > 1 {
+            width = (width.saturating_mul(wanted) / rows).max(1);
+        } else if rows * 2 < wanted && width < left && !grown {
+            // At most eight times as wide: what lies behind a gap may be dense.
+            width = (width.saturating_mul(wanted) / rows.max(1)).min(width.saturating_mul(8)).clamp(1, left);
+            grown = true;
+        } else {
+            break;
+        }
+    }
+    Ok(width)
+}
+
+/// The smallest and the largest key of all shards of both sides.
+async fn bounds(plan: &Plan, sessions: &mut Sessions) -> Result<Option<(i128, i128)>, Error> {
+    const WHAT: &str = "reading the smallest and the largest key";
+    let sql = [0, 1].map(|side| plan.bounds(side));
+    let (source, target) =
+        tokio::join!(sessions.source.query(WHAT, &sql[0]), sessions.target.query(WHAT, &sql[1]));
+    let mut all: Option<(i128, i128)> = None;
+    for row in source?.iter().chain(&target?) {
+        if let [Some(_), Some(_)] = row.as_slice() {
+            let (Some(least), Some(most)) = (number::<i128>(&row[0]), number::<i128>(&row[1])) else {
+                return Err(sessions.source.unexpected(WHAT, "a key is no whole number"));
+            };
+            all = Some(all.map_or((least, most), |(a, b)| (a.min(least), b.max(most))));
+        }
+    }
+    Ok(all)
+}
+
+/// The rows that the optimizers expect in a range, on the side with more.
+async fn estimate(plan: &Plan, sessions: &mut Sessions, range: &Scope) -> Result<u64, Error> {
+    let sql = [0, 1].map(|side| plan.reach(range, side));
+    let (source, target) =
+        tokio::join!(of_side(&mut sessions.source, &sql[0]), of_side(&mut sessions.target, &sql[1]));
+    Ok(source?.max(target?))
+}
+
+async fn of_side(shards: &mut Shards, sql: &str) -> Result<u64, Error> {
+    let each = try_join_all(shards.each_mut().map(|session| of_shard(session, sql))).await?;
+    Ok(each.iter().fold(0, |sum, rows| sum.saturating_add(*rows)))
+}
+
+async fn of_shard(session: &mut Session, sql: &str) -> Result<u64, Error> {
+    // The number of rows stands before the last columns, of which MySQL has one more.
+    let (format, from_end) = match session.info.flavor {
+        Flavor::MySql => ("FORMAT=TRADITIONAL ", 3),
+        Flavor::MariaDb => ("", 2),
+    };
+    let found = session.query("estimating a chunk", &format!("EXPLAIN {format}{sql}")).await;
+    let rows = match found {
+        Ok(rows) => rows,
+        // A view's plan is not for everybody: then there is no estimate.
+        Err(Error::Server { inner, .. }) if inner.is_refusal() => return Ok(0),
+        Err(e) => return Err(e),
+    };
+    let row = rows.first().and_then(|row| row.get(row.len().checked_sub(from_end)?));
+    Ok(row.and_then(number).unwrap_or(0))
+}

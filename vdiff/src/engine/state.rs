@@ -1,0 +1,375 @@
+//! What a comparison has done so far, on disk, so that one that was killed goes on where it was: one JSON line per
+//! compared chunk and per finished table, only ever appended.
+//!
+//! A chunk's line holds all that was found in it. Never a chunk that was not compared to its end; never a state that was
+//! made for other tables, another schema or other options.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use converge_mysql::quote;
+use serde::{Deserialize, Serialize};
+
+use super::cut::Cut;
+use super::rows::{Counts, Differing};
+use super::tally::{Room, Suspect, Tally};
+use crate::digest::row_digest;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::sql::Scope;
+use crate::report::{TableReport, Verdict};
+use crate::request::{Engine, Options, Request};
+
+/// The file in the directory.
+const FILE: &str = "vdiff-state.jsonl";
+
+/// Between two chunks' numbers, so that there is room for those of a gap.
+pub const STRIDE: u64 = 1 << 20;
+
+/// What a line says must reach the disk within this time.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// A line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// The first: what the state is for.
+    Comparison {
+        fingerprint: String,
+    },
+    Chunk(Box<Chunk>),
+    Table {
+        table: usize,
+        report: Box<TableReport>,
+    },
+}
+
+/// A chunk that was compared.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Chunk {
+    table: usize,
+    /// Chunks' order in the table.
+    number: u64,
+    from: Option<Cut>,
+    to: Option<Cut>,
+    engine: Engine,
+    matching: u64,
+    undigested: u64,
+    source_rows: u64,
+    target_rows: u64,
+    chunks: u64,
+    suspects: Vec<(Differing, Scope)>,
+    uncounted: Counts,
+}
+
+/// The state of a comparison.
+pub struct State {
+    path: PathBuf,
+    file: File,
+    synced: Instant,
+    chunks: Vec<Chunk>,
+    tables: Vec<(usize, TableReport)>,
+}
+
+/// What is left of a table that was begun before.
+pub struct Resumed {
+    /// What was found.
+    pub found: Tally,
+    /// By which engine.
+    pub engine: Engine,
+    /// Ranges between those that were compared, with their numbers.
+    pub gaps: Vec<(u64, Scope)>,
+    /// What follows, with the next number; `None` when the end was compared.
+    pub rest: Option<(u64, Option<Cut>)>,
+}
+
+impl State {
+    /// Opens the state of this comparison, or begins one.
+    pub fn open(directory: &Path, request: &Request, plans: &[Arc<Plan>]) -> Result<Self, Error> {
+        let path = directory.join(FILE);
+        let failed =
+            |e: std::io::Error| Error::State { path: path.display().to_string(), why: e.to_string() };
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        let fingerprint = fingerprint(request, plans);
+        let (lines, end) = read(&file).map_err(failed)?;
+        // A line that was being written when the process died was not reported to anybody.
+        file.set_len(end).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
+        let (chunks, tables) = (Vec::new(), Vec::new());
+        let mut state = Self { path: path.clone(), file, synced: Instant::now(), chunks, tables };
+        let begun = !lines.is_empty();
+        for (at, line) in lines.into_iter().enumerate() {
+            match line {
+                Line::Comparison { fingerprint: theirs } if at == 0 && theirs == fingerprint => {}
+                Line::Chunk(chunk) if at > 0 => state.chunks.push(*chunk),
+                Line::Table { table, report } if at > 0 => state.tables.push((table, *report)),
+                _ => return Err(Error::OtherState(path.display().to_string())),
+            }
+        }
+        if !begun {
+            state.append(&Line::Comparison { fingerprint })?;
+        }
+        Ok(state)
+    }
+
+    /// The report of a table that was found equal. What was found in the chunks of any other is looked at again.
+    pub fn finished(&self, table: usize) -> Option<TableReport> {
+        self.equal().find(|(number, _)| *number == table).map(|(_, report)| report.clone())
+    }
+
+    /// How many tables were found equal.
+    pub fn finished_tables(&self) -> usize {
+        self.equal().count()
+    }
+
+    fn equal(&self) -> impl Iterator<Item = &(usize, TableReport)> {
+        self.tables.iter().filter(|(_, report)| report.verdict == Verdict::Equal)
+    }
+
+    /// What is left of a table, if it was begun.
+    pub fn resume(&mut self, table: usize, room: &Room) -> Option<Resumed> {
+        let mut chunks: Vec<Chunk> = self.chunks.extract_if(.., |chunk| chunk.table == table).collect();
+        chunks.sort_by_key(|chunk| chunk.number);
+        let engine = chunks.last()?.engine;
+        let (mut found, mut gaps) = (Tally::default(), Vec::new());
+        let (mut before, mut reached) = (0, Some(None));
+        for chunk in chunks {
+            if let Some(lower) = reached.filter(|lower| *lower != chunk.from) {
+                gaps.push((
+                    before + (chunk.number - before) / 2,
+                    Scope { lower, upper: chunk.from.clone(), buckets: None },
+                ));
+            }
+            (before, reached) = (chunk.number, chunk.to.clone().map(Some));
+            found.merge(chunk.tally(room));
+        }
+        let rest = reached.map(|lower| (before + STRIDE, lower));
+        Some(Resumed { found, engine, gaps, rest })
+    }
+
+    /// Adds a chunk.
+    pub fn chunk(
+        &mut self,
+        table: usize,
+        number: u64,
+        scope: &Scope,
+        engine: Engine,
+        tally: &Tally,
+    ) -> Result<(), Error> {
+        let suspects = tally.suspects.iter().map(|s| (s.row.clone(), Scope::clone(&s.scope))).collect();
+        self.append(&Line::Chunk(Box::new(Chunk {
+            table,
+            number,
+            from: scope.lower.clone(),
+            to: scope.upper.clone(),
+            engine,
+            matching: tally.matching,
+            undigested: tally.undigested,
+            source_rows: tally.source_rows,
+            target_rows: tally.target_rows,
+            chunks: tally.chunks,
+            suspects,
+            uncounted: tally.uncounted,
+        })))
+    }
+
+    /// Adds a table that is finished.
+    pub fn table(&mut self, table: usize, report: &TableReport) -> Result<(), Error> {
+        self.append(&Line::Table { table, report: Box::new(report.clone()) })
+    }
+
+    /// Removes the state of a comparison that has its verdict.
+    pub fn remove(self) -> Result<(), Error> {
+        std::fs::remove_file(&self.path).map_err(|e| self.failed(e))
+    }
+
+    fn append(&mut self, line: &Line) -> Result<(), Error> {
+        let write = |file: &mut File| {
+            let mut text = serde_json::to_vec(line).map_err(std::io::Error::other)?;
+            text.push(b'\n');
+            file.write_all(&text)
+        };
+        write(&mut self.file).map_err(|e| self.failed(e))?;
+        if self.synced.elapsed() >= SYNC_EVERY || !matches!(line, Line::Chunk(_)) {
+            self.file.sync_data().map_err(|e| self.failed(e))?;
+            self.synced = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn failed(&self, e: std::io::Error) -> Error {
+        Error::State { path: self.path.display().to_string(), why: e.to_string() }
+    }
+}
+
+impl Chunk {
+    fn tally(self, room: &Room) -> Tally {
+        let mut tally = Tally {
+            matching: self.matching,
+            undigested: self.undigested,
+            source_rows: self.source_rows,
+            target_rows: self.target_rows,
+            chunks: self.chunks,
+            suspects: Vec::new(),
+            uncounted: self.uncounted,
+        };
+        for (row, scope) in self.suspects {
+            tally.hold(Suspect { row, scope: Arc::new(scope), chunk: self.number, proof: None }, room);
+        }
+        tally
+    }
+}
+
+/// The lines, and where the last whole one ends.
+fn read(file: &File) -> std::io::Result<(Vec<Line>, u64)> {
+    let mut reader = BufReader::new(file);
+    let (mut lines, mut end, mut text) = (Vec::new(), 0, Vec::new());
+    loop {
+        text.clear();
+        let length = reader.read_until(b'\n', &mut text)?;
+        if length == 0 || !text.ends_with(b"\n") {
+            return Ok((lines, end));
+        }
+        let line = serde_json::from_slice(&text);
+        lines.push(line.map_err(|e| std::io::Error::other(format!("line {}: {e}", lines.len() + 1)))?);
+        end += length as u64;
+    }
+}
+
+/// What a state is for. How fast, and for how long, may change.
+fn fingerprint(request: &Request, plans: &[Arc<Plan>]) -> String {
+    let options = Options {
+        state: None,
+        max_duration: None,
+        parallel: 1,
+        engine: Engine::Auto,
+        ..request.options.clone()
+    };
+    let place = |a: &converge_mysql::Address| format!("{}:{}/{}", a.host, a.port, a.database);
+    let sides = [&request.source, &request.target].map(|side| side.iter().map(place).collect::<Vec<_>>());
+    let all = format!("{sides:?} {:?} {options:?} {plans:?}", request.tables);
+    quote::hex_digits(&row_digest(all.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            source: vec!["mysql://u:secret@h/a".parse().unwrap()],
+            target: vec!["mysql://u@h/b".parse().unwrap()],
+            tables: Vec::new(),
+            options: Options::default(),
+        }
+    }
+
+    fn scope(from: Option<&str>, to: Option<&str>) -> Scope {
+        let cut = |key: Option<&str>| key.map(|key| vec![key.to_owned()]);
+        Scope { lower: cut(from), upper: cut(to), buckets: None }
+    }
+
+    fn rows(rows: u64) -> Tally {
+        let mut tally = Tally { chunks: 1, ..Tally::default() };
+        tally.add_equal(rows);
+        tally
+    }
+
+    #[test]
+    fn what_was_compared_is_known_again_and_gaps_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut state = State::open(directory.path(), &request(), &[]).unwrap();
+        let mut damaged = rows(5);
+        let row = Differing {
+            key: b"7,".to_vec(),
+            rest: Vec::new(),
+            identity: "i".into(),
+            left: [1, 0],
+            matching: 0,
+        };
+        let within = Arc::new(scope(Some("7"), Some("8")));
+        damaged.hold(Suspect { row, scope: within, chunk: STRIDE, proof: None }, &Room::of(9));
+        for (number, scope, tally) in [
+            (4 * STRIDE, scope(Some("40"), Some("50")), rows(10)),
+            (0, scope(None, Some("5")), rows(3)),
+            (STRIDE, scope(Some("5"), Some("20")), damaged),
+        ] {
+            state.chunk(1, number, &scope, Engine::Stream, &tally).unwrap();
+        }
+        drop(state);
+        let mut state = State::open(directory.path(), &request(), &[]).unwrap();
+        assert!(state.resume(0, &Room::of(9)).is_none());
+        let resumed = state.resume(1, &Room::of(9)).unwrap();
+        assert_eq!(
+            (resumed.engine, resumed.found.matching, resumed.found.suspects.len()),
+            (Engine::Stream, 18, 1)
+        );
+        assert_eq!(*resumed.found.suspects[0].scope, scope(Some("7"), Some("8")));
+        assert_eq!(resumed.gaps.len(), 1);
+        let (number, gap) = &resumed.gaps[0];
+        assert!((STRIDE..4 * STRIDE).contains(number) && *gap == scope(Some("20"), Some("40")));
+        assert_eq!(resumed.rest, Some((5 * STRIDE, Some(vec!["50".to_owned()]))));
+    }
+
+    #[test]
+    fn a_begin_that_is_missing_is_a_gap_and_an_end_is_an_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut state = State::open(directory.path(), &request(), &[]).unwrap();
+        state.chunk(0, STRIDE, &scope(Some("5"), None), Engine::PushDown, &rows(1)).unwrap();
+        drop(state);
+        let mut state = State::open(directory.path(), &request(), &[]).unwrap();
+        let resumed = state.resume(0, &Room::of(9)).unwrap();
+        assert_eq!(resumed.gaps.len(), 1);
+        assert_eq!(resumed.gaps[0].1, scope(None, Some("5")));
+        assert!(resumed.rest.is_none());
+    }
+
+    #[test]
+    fn a_torn_last_line_is_forgotten_and_any_other_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        let mut state = State::open(directory.path(), &request(), &[]).unwrap();
+        state.chunk(0, 0, &scope(None, Some("5")), Engine::PushDown, &rows(1)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        state.chunk(0, 1, &scope(Some("5"), Some("9")), Engine::PushDown, &rows(1)).unwrap();
+        let longer = std::fs::read(&path).unwrap();
+        for cut in whole.len()..longer.len() {
+            std::fs::write(&path, &longer[..cut]).unwrap();
+            let mut state = State::open(directory.path(), &request(), &[]).unwrap();
+            assert_eq!(state.resume(0, &Room::of(9)).unwrap().found.matching, 1);
+            assert_eq!(std::fs::read(&path).unwrap(), whole);
+        }
+        std::fs::write(&path, [b"nonsense\n", whole.as_slice()].concat()).unwrap();
+        assert!(State::open(directory.path(), &request(), &[]).is_err());
+    }
+
+    #[test]
+    fn a_state_for_something_else_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(State::open(directory.path(), &request(), &[]).unwrap());
+        let faster = Request {
+            options: Options { parallel: 9, max_duration: Some(Duration::ZERO), ..Options::default() },
+            ..request()
+        };
+        drop(State::open(directory.path(), &faster, &[]).unwrap());
+        let other = Request {
+            options: Options { ignore_columns: vec!["v".into()], ..Options::default() },
+            ..request()
+        };
+        assert!(matches!(State::open(directory.path(), &other, &[]), Err(Error::OtherState(_))));
+        let elsewhere = Request { target: vec!["mysql://u@h/c".parse().unwrap()], ..request() };
+        assert!(matches!(State::open(directory.path(), &elsewhere, &[]), Err(Error::OtherState(_))));
+        let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+    }
+}

@@ -1,0 +1,243 @@
+//! Proving a difference while rows are being written: where the target stands is known, by a workflow's checkpoint or
+//! by native replication, so that a row that differs can be told from one that is only late.
+//!
+//! Few keys at a time are held still, for a second at the most:
+//!
+//! 1. On the source, a transaction in REPEATABLE READ reads the keys with shared locks. From then on no row of them can
+//!    be changed or removed, and, as the gaps of missing keys are locked too, none can be added.
+//! 2. While they are held, the source's position `b` is read, such that it covers every transaction whose row locks were
+//!    released before ([`frontier`] says why each form does).
+//! 3. The target is waited for until it has applied `b`. If that takes too long, the locks are released and nothing is
+//!    said.
+//! 4. The target's rows are read, in a snapshot no older than that.
+//! 5. The source's rows are read again under the same locks: they must be what they were, and the transaction must
+//!    still be there. A server that had taken the locks away would show it here.
+//!
+//! Why what differs then is different: let `t` be the moment when the last lock was granted. Each change of these keys
+//! before `t` was made by a transaction that had released its exclusive locks by `t`. Servers release them in the
+//! engine's commit, which comes after the binary log was written; so all of them lie at or before `b`, and the target
+//! has applied them. After `t` there is no change of these keys until the locks are released, so nothing that the target
+//! applies beyond `b` touches them either, in whatever order it applies. The target's rows therefore are the source's,
+//! unless something else changed them. The applier need not be stopped for this, and writers of other keys go on.
+//!
+//! What follows a locking read is never a wait for a second lock: the locks of several keys are asked for with NOWAIT, so
+//! that no writer can meet this transaction in a deadlock, and only a single key is ever waited for.
+//!
+//! Nothing here writes. Nothing here concludes from time: a wait that ends without the position is no proof.
+
+mod frontier;
+mod replica;
+mod workflow;
+
+use std::time::Duration;
+
+use converge_mysql::Position;
+
+use crate::error::Error;
+use crate::request::{ProofSource, Request, Side, TablePair};
+use crate::session::Session;
+use replica::Replica;
+use workflow::Workflow;
+
+/// Who knows how far the target is.
+#[derive(Debug)]
+pub enum Witness {
+    /// A workflow of `converge move`, by its checkpoint in the target.
+    Workflow(Workflow),
+    /// The target's own replication.
+    Replica(Replica),
+}
+
+impl Witness {
+    /// Finds the witness that the request names, and refuses one that cannot speak of these two servers.
+    pub async fn open(
+        wanted: &ProofSource,
+        source: &mut Session,
+        target: &mut Session,
+    ) -> Result<Option<Self>, Error> {
+        Ok(match wanted {
+            ProofSource::Stillness => None,
+            ProofSource::Workflow(name) => Some(Self::Workflow(Workflow::open(name, source, target).await?)),
+            ProofSource::Replica => Some(Self::Replica(Replica::open(source, target).await?)),
+        })
+    }
+
+    /// The tables to compare, under the names that they have now: a workflow knows its tables' names on the target, and
+    /// renames them on the source when it switches traffic.
+    pub async fn tables(&self, wanted: &[TablePair], source: &mut Session) -> Result<Vec<TablePair>, Error> {
+        match self {
+            Self::Workflow(workflow) => workflow.tables(wanted, source).await,
+            Self::Replica(_) => Ok(wanted.to_vec()),
+        }
+    }
+
+    /// Whether the target still follows the source. If not, only stillness proves anything.
+    pub fn follows(&self) -> bool {
+        match self {
+            Self::Workflow(workflow) => workflow.follows(),
+            Self::Replica(_) => true,
+        }
+    }
+
+    /// A position of the source that covers every transaction whose row locks were released before this was called.
+    pub async fn frontier(&self, source: &mut Session) -> Result<Position, Error> {
+        frontier::read(source, self.form()).await
+    }
+
+    fn form(&self) -> frontier::Form {
+        match self {
+            Self::Workflow(workflow) => workflow.form,
+            Self::Replica(replica) => replica.form,
+        }
+    }
+
+    /// Waits until the target has applied `position`, for `bound` at the most. If it has, a transaction with a snapshot
+    /// that has it too is open on `target`, else none.
+    pub async fn snapshot_at(
+        &self,
+        target: &mut Session,
+        position: &Position,
+        bound: Duration,
+    ) -> Result<bool, Error> {
+        match self {
+            Self::Workflow(workflow) => workflow.snapshot_at(target, position, bound).await,
+            Self::Replica(replica) => replica.snapshot_at(target, position, bound).await,
+        }
+    }
+
+    /// Waits like [`Witness::snapshot_at`], but leaves no transaction open.
+    pub async fn reached(
+        &self,
+        target: &mut Session,
+        position: &Position,
+        bound: Duration,
+    ) -> Result<bool, Error> {
+        let reached = self.snapshot_at(target, position, bound).await?;
+        if reached {
+            target.query("ending a snapshot", "ROLLBACK").await?;
+        }
+        Ok(reached)
+    }
+
+    /// What the target has applied now, for reports.
+    pub async fn applied(&self, target: &mut Session) -> Result<String, Error> {
+        match self {
+            Self::Workflow(workflow) => Ok(workflow.position(target).await?.to_string()),
+            Self::Replica(replica) => replica.applied(target).await,
+        }
+    }
+
+    /// Why the target does not come to where the source is, as far as it says.
+    pub async fn trouble(&self, target: &mut Session) -> Result<String, Error> {
+        match self {
+            Self::Workflow(workflow) => workflow.trouble(target).await,
+            Self::Replica(replica) => replica.trouble(target).await,
+        }
+    }
+
+    /// What a reader of the report should know of it; `applied`: positions before and after.
+    pub fn note(&self, applied: [&str; 2]) -> String {
+        let name = match self {
+            Self::Workflow(workflow) => format!("the workflow {}", workflow.name),
+            Self::Replica(_) => "the target's replication".into(),
+        };
+        if !self.follows() {
+            return format!(
+                "{name} has switched traffic: the target is where applications write now, so that differences were proven \
+                 only by both servers standing still"
+            );
+        }
+        let [before, after] = applied;
+        format!(
+            "positions by {name}: the target had applied {before} when the comparison began, and {after} when it ended; \
+             equal means that each row was the same on both sides when it was read in between, or when it was read again; \
+             different, that it was not at the position named"
+        )
+    }
+}
+
+/// The witness of one comparison, and what it said when that began.
+#[derive(Debug)]
+pub struct Standing {
+    /// Who knows where the target stands.
+    pub witness: Witness,
+    /// The tables to compare, under the names that they have now.
+    pub tables: Vec<TablePair>,
+    applied: String,
+}
+
+impl Standing {
+    /// Finds the witness that the request names, if it names one.
+    pub async fn open(request: &Request) -> Result<Option<Self>, Error> {
+        if request.options.proof == ProofSource::Stillness {
+            return Ok(None);
+        }
+        let mut ends = Ends::open(request).await?;
+        let found = Self::find(&mut ends, request).await;
+        ends.close().await;
+        found
+    }
+
+    async fn find(ends: &mut Ends, request: &Request) -> Result<Option<Self>, Error> {
+        let Ends { source, target } = ends;
+        let Some(witness) = Witness::open(&request.options.proof, source, target).await? else {
+            return Ok(None);
+        };
+        let tables = witness.tables(&request.tables, source).await?;
+        let applied = witness.applied(target).await?;
+        Ok(Some(Self { witness, tables, applied }))
+    }
+
+    /// What a reader of the report should know of it, now that the comparison is done.
+    pub async fn note(&self, request: &Request) -> Result<String, Error> {
+        let mut ends = Ends::open(request).await?;
+        let applied = self.witness.applied(&mut ends.target).await;
+        ends.close().await;
+        Ok(self.witness.note([&self.applied, &applied?]))
+    }
+}
+
+/// Connections of their own to the only server of each side.
+pub struct Ends {
+    /// To the source.
+    pub source: Session,
+    /// To the target.
+    pub target: Session,
+}
+
+impl Ends {
+    /// Connects. Where a side has several servers, no position speaks of all of them.
+    pub async fn open(request: &Request) -> Result<Self, Error> {
+        let ([source], [target]) = (request.source.as_slice(), request.target.as_slice()) else {
+            return Err(Error::Proof {
+                what: "a workflow or a replica has one source and one target, and the request names more"
+                    .into(),
+                help: "compare each pair of servers by itself, or leave --workflow and --replica out".into(),
+            });
+        };
+        let timeout = request.options.statement_timeout;
+        let (source, target) = tokio::join!(
+            Session::open(Side::Source, source, timeout),
+            Session::open(Side::Target, target, timeout)
+        );
+        Ok(Self { source: source?, target: target? })
+    }
+
+    /// Ends the connections politely.
+    pub async fn close(self) {
+        tokio::join!(self.source.close(), self.target.close());
+    }
+}
+
+/// A refused privilege, with the statement that gives it.
+fn needs(error: Error, grant: &str, why: &str) -> Error {
+    match error {
+        Error::Server { side, address, inner: converge_mysql::Error::Denied { why: words, .. }, .. } => {
+            Error::Proof {
+                what: format!("on the {side}, {address}, the account may not {why}: {words}"),
+                help: format!("{grant} to the account in the URL, or compare without this proof"),
+            }
+        }
+        other => other,
+    }
+}

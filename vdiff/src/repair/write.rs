@@ -1,0 +1,432 @@
+//! From differing rows to statements, in an order in which no unique value is taken before it is free: first rows that
+//! have no counterpart go, then rows are changed, then rows that exchange unique values are taken out and put back as
+//! one, then missing rows come.
+//!
+//! The undo is the same with the sides' parts exchanged.
+
+use std::collections::HashSet;
+
+use super::rows::{Held, Lone, Place, Slices, batches, is_true, named, read};
+use super::sink::{Load, Missed, Sink};
+use super::target::Target;
+use super::value::{Value, same_numbers};
+use crate::engine::Found;
+use crate::engine::rows::Differing;
+use crate::engine::shards::Sessions;
+use crate::engine::tally::Suspect;
+use crate::error::Error;
+
+/// Which side's contents the target gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The source's: the repair.
+    Repair,
+    /// Its own former ones: the undo of the repair.
+    Undo,
+}
+
+impl Direction {
+    /// The side whose rows are wanted.
+    fn wanted(self) -> usize {
+        match self {
+            Self::Repair => 0,
+            Self::Undo => 1,
+        }
+    }
+
+    /// The side whose rows are there.
+    fn present(self) -> usize {
+        1 - self.wanted()
+    }
+}
+
+/// What became of the rows.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Rows that statements were made for.
+    pub rows: u64,
+    /// Rows that were left as they are, and why.
+    pub missed: Vec<(String, Missed)>,
+    /// What identifies those rows.
+    pub left_out: HashSet<Vec<u8>>,
+}
+
+/// Writes what repairs one table.
+pub struct Writer<'a> {
+    /// What was found in the table.
+    pub found: &'a Found,
+    /// The table.
+    pub target: &'a Target,
+    /// To read both sides.
+    pub sessions: &'a mut Sessions,
+    /// Which way.
+    pub direction: Direction,
+    /// Where statements go.
+    pub sink: &'a mut Sink,
+    /// Rows to pass over, by what identifies them.
+    pub skip: HashSet<Vec<u8>>,
+    /// What became of the rows so far.
+    pub outcome: Outcome,
+    /// What is in the open transaction.
+    pub load: Load,
+}
+
+/// What is to be done with a row, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Delete,
+    Change,
+    Insert,
+}
+
+/// Why a row is passed over.
+const CHANGED: &str = "it has changed since it was compared";
+
+/// What became of a statement.
+type Done = Result<(), Missed>;
+
+impl Writer<'_> {
+    /// All of it.
+    pub async fn write(mut self) -> Result<Outcome, Error> {
+        let mut swaps = Vec::new();
+        for step in [Step::Delete, Step::Change, Step::Insert] {
+            if step == Step::Insert && !swaps.is_empty() {
+                let swaps = std::mem::take(&mut swaps);
+                self.swap(&swaps).await?;
+            }
+            let found = self.found;
+            let (wanted, present) = (self.direction.wanted(), self.direction.present());
+            let due = |row: &Differing| match step {
+                Step::Delete => row.left[wanted] == 0,
+                Step::Change => row.left[wanted] > 0 && row.left[present] > 0,
+                Step::Insert => row.left[present] == 0,
+            };
+            let suspects: Vec<&Suspect> =
+                (found.suspects.iter()).filter(|s| due(&s.row) && !self.skip.contains(&s.row.key)).collect();
+            for batch in batches(&found.plan, suspects) {
+                let rows = read(self.sessions, &found.plan, self.target, &batch).await?;
+                for (suspect, lone) in batch.into_iter().zip(rows) {
+                    let Some(lone) = lone else {
+                        self.miss(suspect, "a row".into(), CHANGED.into());
+                        continue;
+                    };
+                    if let Some(why) = self.unwritable(&lone) {
+                        self.miss(suspect, named(self.target, &lone), why);
+                        continue;
+                    }
+                    if step == Step::Change && self.is_swap(&lone).await? {
+                        swaps.push(suspect);
+                        continue;
+                    }
+                    self.row(suspect, &lone).await?;
+                }
+            }
+        }
+        self.sink.commit().await?;
+        Ok(self.outcome)
+    }
+
+    fn miss(&mut self, suspect: &Suspect, row: String, why: Missed) {
+        self.outcome.missed.push((row, why));
+        self.outcome.left_out.insert(suspect.row.key.clone());
+    }
+
+    /// What keeps rows from being written, known before the first statement on them is.
+    fn unwritable(&self, lone: &Lone) -> Option<Missed> {
+        let (wanted, present) = (&lone[self.direction.wanted()], &lone[self.direction.present()]);
+        if let ([new], [old]) = (&wanted[..], &present[..])
+            && self.changed(new, old).is_empty()
+        {
+            return Some(
+                "only generated columns differ: their expressions do, or what they are made from".into(),
+            );
+        }
+        let formless = |row: &Held| {
+            let columns = self.target.columns.iter().zip(&row.values);
+            let mut formless = columns.filter(|(column, value)| match value {
+                Some(Value::Whole(piece)) => column.writes.literal(piece).is_none(),
+                Some(Value::Long(_)) => column.writes.variable("").is_none(),
+                _ => false,
+            });
+            formless.next().map(|(column, _)| column.column.name.clone())
+        };
+        let column = wanted.iter().find_map(formless)?;
+        Some(format!("column {column} holds what its counterpart has no form for"))
+    }
+
+    /// Whether MySQL would take the change of a document for none: it holds 1 and 1.0 for the same, and keeps the former.
+    fn looks_unchanged(&self, new: &Held, old: &Held) -> bool {
+        self.changed(new, old).iter().any(|i| {
+            let is_json = self.target.columns[*i].column.data_type == "json";
+            is_json
+                && match (&new.values[*i], &old.values[*i]) {
+                    (Some(Value::Whole(a)), Some(Value::Whole(b))) => same_numbers(a, b),
+                    (Some(Value::Long(_)), Some(Value::Long(_))) => true,
+                    _ => false,
+                }
+        })
+    }
+
+    /// The statements of one suspect's rows, which stand or fall together.
+    async fn row(&mut self, suspect: &Suspect, lone: &Lone) -> Result<(), Error> {
+        self.sink.begin().await?;
+        let (wanted, present) = (&lone[self.direction.wanted()], &lone[self.direction.present()]);
+        let done = match (&wanted[..], &present[..]) {
+            ([new], [old]) if !self.looks_unchanged(new, old) => self.update(suspect, new, old).await?,
+            ([_], [_]) => match self.delete_all(&self.with_uncompared(lone, self.direction.present())).await?
+            {
+                Ok(()) => {
+                    self.insert_all(suspect, &self.with_uncompared(lone, self.direction.wanted())).await?
+                }
+                missed => missed,
+            },
+            _ => match self.delete_all(present).await? {
+                Ok(()) => self.insert_all(suspect, wanted).await?,
+                missed => missed,
+            },
+        };
+        match done {
+            Ok(()) => self.outcome.rows += wanted.len().max(present.len()) as u64,
+            Err(why) => self.miss(suspect, named(self.target, lone), why),
+        }
+        if self.load.is_full() {
+            self.sink.commit().await?;
+            self.load = Load::default();
+        }
+        Ok(())
+    }
+
+    /// Rows that hold each other's unique values: all are taken out before the first is put back.
+    async fn swap(&mut self, suspects: &[&Suspect]) -> Result<(), Error> {
+        self.sink.commit().await?;
+        self.load = Load::default();
+        self.sink.begin().await?;
+        let mut done: Done = Ok(());
+        for out in [true, false] {
+            for batch in batches(&self.found.plan, suspects.to_vec()) {
+                let rows = read(self.sessions, &self.found.plan, self.target, &batch).await?;
+                for (suspect, lone) in batch.into_iter().zip(rows) {
+                    if done.is_err() {
+                        continue;
+                    }
+                    let Some(lone) = lone else {
+                        self.sink.abandon(CHANGED).await?;
+                        done = Err(CHANGED.into());
+                        continue;
+                    };
+                    let (wanted, present) = (self.direction.wanted(), self.direction.present());
+                    done = match out {
+                        true => self.delete_all(&self.with_uncompared(&lone, present)).await?,
+                        false => self.insert_all(suspect, &self.with_uncompared(&lone, wanted)).await?,
+                    };
+                }
+            }
+        }
+        match done {
+            Ok(()) => self.outcome.rows += suspects.len() as u64,
+            Err(why) => {
+                for suspect in suspects {
+                    let why = format!("rows that exchange unique values stand or fall together: {why}");
+                    self.miss(suspect, "a row".into(), why);
+                }
+            }
+        }
+        self.sink.commit().await
+    }
+
+    /// A side's row, with what was not compared as the target has it: a change leaves that alone.
+    fn with_uncompared(&self, lone: &Lone, side: usize) -> Vec<Held> {
+        let mut kept = lone[side].clone();
+        // The target's own row is side 1, whichever way it goes.
+        if let ([row], [own]) = (&mut kept[..], &lone[1][..]) {
+            for i in (0..self.target.columns.len()).filter(|i| !self.target.columns[*i].compared) {
+                row.values[i] = own.values[i].clone();
+            }
+        }
+        kept
+    }
+
+    /// Whether a change would take a unique value that another row holds.
+    async fn is_swap(&mut self, lone: &Lone) -> Result<bool, Error> {
+        let (wanted, present) = (&lone[self.direction.wanted()], &lone[self.direction.present()]);
+        let ([new], [old]) = (&wanted[..], &present[..]) else { return Ok(false) };
+        let changed = self.changed(new, old);
+        let mut holders = Vec::new();
+        for unique in &self.target.uniques {
+            let Some(columns) = &unique.columns else { return Ok(true) };
+            if !columns.iter().any(|i| changed.contains(i)) {
+                continue;
+            }
+            let null = |i: &usize| matches!(new.values[*i], None | Some(Value::Null));
+            if columns.iter().any(null) {
+                continue;
+            }
+            let finds = |i: &usize| self.target.finds(*i, new.values[*i].as_ref()?);
+            let Some(finds) = columns.iter().map(finds).collect::<Option<Vec<_>>>() else { return Ok(true) };
+            holders.push(format!(
+                "EXISTS (SELECT 1 FROM {} WHERE {})",
+                self.target.tables[1],
+                finds.join(" AND ")
+            ));
+        }
+        // Who holds a value after the repair is known from the source, whose names may be others: no way to ask there.
+        if holders.is_empty() || self.direction == Direction::Undo {
+            return Ok(!holders.is_empty());
+        }
+        let sql = format!("SELECT {}", holders.join(" OR "));
+        let answer = self.sessions.side(1).query("looking who holds a unique value", &sql).await?;
+        Ok(is_true(&answer))
+    }
+
+    /// The compared columns whose values differ.
+    fn changed(&self, new: &Held, old: &Held) -> Vec<usize> {
+        let differs = |i: &usize| self.target.columns[*i].compared && new.values[*i] != old.values[*i];
+        (0..self.target.columns.len()).filter(differs).collect()
+    }
+
+    async fn update(&mut self, suspect: &Suspect, new: &Held, old: &Held) -> Result<Done, Error> {
+        let changed = self.changed(new, old);
+        let mut lax = false;
+        let mut sets = Vec::new();
+        for i in &changed {
+            match self.literal(suspect, new, self.direction.wanted(), *i).await? {
+                Ok((sql, more)) => {
+                    lax |= more;
+                    sets.push(format!("{} = {sql}", self.target.columns[*i].name));
+                }
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        // The server would set them to the present moment.
+        let itself = |i: &usize| self.target.columns[*i].on_update && !changed.contains(i);
+        for i in (0..self.target.columns.len()).filter(itself) {
+            let name = &self.target.columns[i].name;
+            sets.push(format!("{name} = {name}"));
+        }
+        let (table, guard, one) = (&self.target.tables[1], self.guard(old, false), self.limit(1));
+        let sql = format!("UPDATE {table} SET {} WHERE {guard}{one}", sets.join(", "));
+        self.change(&sql, 1, lax).await
+    }
+
+    async fn delete_all(&mut self, rows: &[Held]) -> Result<Done, Error> {
+        let mut rest = rows;
+        while let Some(first) = rest.first() {
+            let copies = rest
+                .iter()
+                .take_while(|row| row.digest == first.digest && row.values == first.values)
+                .count();
+            rest = &rest[copies..];
+            let (table, guard) = (&self.target.tables[1], self.guard(first, true));
+            let sql = format!("DELETE FROM {table} WHERE {guard}{}", self.limit(copies));
+            if let Err(missed) = self.change(&sql, copies as u64, false).await? {
+                return Ok(Err(missed));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn insert_all(&mut self, suspect: &Suspect, rows: &[Held]) -> Result<Done, Error> {
+        for row in rows {
+            let (mut names, mut values, mut lax) = (Vec::new(), Vec::new(), false);
+            for (i, column) in self.target.columns.iter().enumerate() {
+                if row.values[i].is_none() {
+                    continue;
+                }
+                // What was not compared stays as the target has it where there is one row on either side.
+                let side = match column.compared || suspect.row.left != [1, 1] {
+                    true => self.direction.wanted(),
+                    false => 1,
+                };
+                match self.literal(suspect, row, side, i).await? {
+                    Ok((sql, more)) => {
+                        lax |= more;
+                        names.push(column.name.clone());
+                        values.push(sql);
+                    }
+                    Err(why) => return Ok(Err(why)),
+                }
+            }
+            let (table, names, values) = (&self.target.tables[1], names.join(", "), values.join(", "));
+            let done =
+                self.change(&format!("INSERT INTO {table} ({names}) VALUES ({values})"), 1, lax).await?;
+            if done.is_err() {
+                return Ok(done);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// SQL for a value, after the statements that put a long one into a variable.
+    async fn literal(
+        &mut self,
+        suspect: &Suspect,
+        row: &Held,
+        side: usize,
+        i: usize,
+    ) -> Result<Result<(String, bool), Missed>, Error> {
+        let column = &self.target.columns[i];
+        let none = || format!("column {} holds what its counterpart has no form for", column.column.name);
+        match &row.values[i] {
+            None | Some(Value::Null) => Ok(Ok(("NULL".into(), false))),
+            Some(Value::Whole(piece)) => {
+                Ok(column.writes.literal(piece).map(|written| (written.sql, written.lax)).ok_or_else(none))
+            }
+            Some(Value::Long(sha256)) => {
+                let name = format!("@converge_value_{i}");
+                let Some(sql) = column.writes.variable(&name) else { return Ok(Err(none())) };
+                let digest = self.digest_on(suspect, row, side);
+                let place = Place { suspect, digest, side, column: i, sha256 };
+                let mut slices = Slices::of(place);
+                let mut first = true;
+                while let Some(slice) = slices.next(self.sessions, &self.found.plan, self.target).await? {
+                    let bytes = super::value::string("binary", &slice);
+                    let value = if first { bytes } else { format!("CONCAT({name}, {bytes})") };
+                    self.sink.run(&format!("SET {name} = {value}")).await?;
+                    self.load.add(0, &value);
+                    first = false;
+                }
+                Ok(Ok((sql, false)))
+            }
+        }
+    }
+
+    /// By what the row that holds a value is told from others: what was not compared may stand in the other side's row.
+    fn digest_on(&self, suspect: &Suspect, row: &Held, side: usize) -> crate::digest::RowDigest {
+        let there = |(_, more): &&(_, [u64; 2])| more[side] > 0;
+        match side == self.direction.wanted() {
+            true => row.digest,
+            false => suspect.row.rest.iter().find(there).map_or(row.digest, |(digest, _)| *digest),
+        }
+    }
+
+    /// The condition on a row as it stands in the target: its key, by index, and every value of it, by bytes. Of a row
+    /// that stays, what was not compared may be anything.
+    fn guard(&self, row: &Held, whole: bool) -> String {
+        let mut parts = Vec::new();
+        let side = self.direction.present();
+        for (i, value) in row.values.iter().enumerate().filter(|(i, _)| self.target.columns[*i].key) {
+            parts.extend(value.as_ref().and_then(|value| self.target.finds(i, value)));
+        }
+        for (i, value) in row.values.iter().enumerate() {
+            let Some(value) = value.as_ref().filter(|_| whole || self.target.columns[i].compared) else {
+                continue;
+            };
+            let holds = self.target.holds(i, value, side);
+            // Numbers are found by what they are recognised by.
+            if !parts.contains(&holds.replacen(" <=> ", " = ", 1)) {
+                parts.push(holds);
+            }
+        }
+        parts.join(" AND ")
+    }
+
+    /// Where a condition may find more rows than are meant.
+    fn limit(&self, rows: usize) -> String {
+        if self.target.key_is_unique { String::new() } else { format!(" LIMIT {rows}") }
+    }
+
+    async fn change(&mut self, sql: &str, rows: u64, lax: bool) -> Result<Done, Error> {
+        self.load.add(rows, sql);
+        self.sink.change(sql, rows, lax).await
+    }
+}

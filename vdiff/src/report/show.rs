@@ -1,0 +1,150 @@
+//! Hostile text made harmless for readers: nothing that moves a cursor, hides letters or turns their direction around
+//! is shown as itself. For all reports on rows.
+
+/// Whether a character would be seen as what it is.
+fn is_plain(c: char) -> bool {
+    // Zero-width and direction marks, direction overrides and isolates, the BOM; what is no character at all (XML cannot
+    // hold it); spaces that are none.
+    let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    c == ' ' || !c.is_control() && !c.is_whitespace() && !hidden
+}
+
+/// One line in which every character can be seen: control characters as their pictures, such as `␊`, other hidden ones
+/// as escapes.
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if is_plain(c) => out.push(c),
+            '\u{7f}' => out.push('␡'),
+            c if c.is_ascii_control() => out.extend(char::from_u32(0x2400 + u32::from(c))),
+            c => out.extend(c.escape_unicode()),
+        }
+    }
+    out
+}
+
+/// A sentence on one line: runs of white space become one space.
+pub fn line(text: &str) -> String {
+    visible(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// At most `most` characters of a value from the `from`th on, with marks where something was left out. Spaces at its
+/// ends are shown as `␣`.
+pub fn window(text: &str, from: usize, most: usize) -> String {
+    let inner = text.trim_matches(' ');
+    let leading = if inner.is_empty() { 0 } else { text.len() - text.trim_start_matches(' ').len() };
+    let trailing = text.len() - inner.len() - leading;
+    let marked = format!("{}{inner}{}", "␣".repeat(leading), "␣".repeat(trailing));
+    let length = marked.chars().count();
+    let shown: String = marked.chars().skip(from).take(most).collect();
+    let before = if from > 0 { "…" } else { "" };
+    match length.saturating_sub(from + most) {
+        0 => format!("{before}{}", visible(&shown)),
+        _ => format!("{before}{}… ({length} characters)", visible(&shown)),
+    }
+}
+
+/// Where to begin showing two texts so that their first difference is seen.
+pub fn first_difference(a: &str, b: &str, context: usize) -> usize {
+    let same = a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count();
+    if same > 2 * context { same - context } else { 0 }
+}
+
+/// A text beside the one that it is compared with, cut so that what differs can be seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Marked {
+    /// What both have in front, its end.
+    pub before: String,
+    /// What only this one has.
+    pub differing: String,
+    /// What both have behind, its beginning.
+    pub after: String,
+}
+
+/// Two texts, what differs between them set apart: at most `context` characters of what they share on either side, and
+/// `most` of what they do not.
+pub fn marked(a: &str, b: &str, context: usize, most: usize) -> [Marked; 2] {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let front = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let shorter = a.len().min(b.len()) - front;
+    let back = a.iter().rev().zip(b.iter().rev()).take(shorter).take_while(|(x, y)| x == y).count();
+    [a, b].map(|letters| {
+        let text = |from: usize, to: usize| letters[from..to].iter().collect::<String>();
+        let length = letters.len();
+        let (start, end) = (front.saturating_sub(context), (length - back + context).min(length));
+        let cut = |there: bool| if there { "…" } else { "" };
+        let (middle, all) = (text(front, (length - back).min(front + most)), length - back - front);
+        let left_out = if all > most { format!("… ({all} characters)") } else { String::new() };
+        Marked {
+            before: format!("{}{}", cut(start > 0), visible(&text(start, front))),
+            differing: format!("{}{left_out}", spaces_shown(&middle)),
+            after: format!("{}{}", visible(&text(length - back, end)), cut(end < length)),
+        }
+    })
+}
+
+/// Visible text in which spaces at the ends are shown as `␣`.
+fn spaces_shown(text: &str) -> String {
+    window(text, 0, usize::MAX / 2)
+}
+
+/// A whole number with its thousands apart.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_deceive_is_escaped() {
+        assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}ü\u{a0}\\n"), "a␛[2Jb␊\\u{202e}ü\\u{a0}\\n");
+        assert_eq!(line(" a\n  b\u{9b} "), "a b\\u{9b}");
+    }
+
+    #[test]
+    fn a_difference_far_inside_is_in_the_window() {
+        let (a, b) = (format!("{}x{}", "a".repeat(500), "a".repeat(500)), format!("{}y", "a".repeat(500)));
+        let from = first_difference(&a, &b, 20);
+        assert!(window(&a, from, 60).contains("aax") && window(&b, from, 60).contains("aay"));
+        assert!(window(&a, from, 60).ends_with("… (1001 characters)"));
+        assert_eq!(first_difference("abc", "abd", 20), 0);
+        assert_eq!(window("abc", 0, 3), "abc");
+        assert_eq!([" a  ", "  ", ""].map(|text| window(text, 0, 9)), ["␣a␣␣", "␣␣", ""]);
+    }
+
+    #[test]
+    fn what_differs_is_set_apart() {
+        let parts = |m: &Marked| [m.before.clone(), m.differing.clone(), m.after.clone()];
+        let [a, b] = marked("Jose Ruiz", "José Ruiz", 3, 20);
+        assert_eq!(
+            (parts(&a), parts(&b)),
+            (["Jos", "e", " Ru…"].map(String::from), ["Jos", "é", " Ru…"].map(String::from))
+        );
+        let [a, b] = marked("a", "a ", 3, 20);
+        assert_eq!(
+            (parts(&a), parts(&b)),
+            (["a", "", ""].map(String::from), ["a", "␣", ""].map(String::from))
+        );
+        let [a, b] = marked("aaa", "aa", 3, 20);
+        assert_eq!((a.differing.as_str(), b.differing.as_str()), ("a", ""));
+        let [a, _] = marked(&"x".repeat(50), &"y".repeat(9), 3, 20);
+        assert_eq!(a.differing, format!("{}… (50 characters)", "x".repeat(20)));
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        let shown = [0, 999, 1000, 1_234_567].map(grouped);
+        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
+    }
+}
