@@ -122,6 +122,46 @@ pub enum Error {
         table: String,
     },
 
+    /// The server does not take so many connections.
+    #[error(
+        "{sessions} sessions do not fit on the server: {setting} is {most}, and {taken} of them are in use"
+    )]
+    #[diagnostic(help("raise it (SET GLOBAL {setting} = {}), or ask for fewer sessions", .taken + u64::from(*.sessions) + 10))]
+    TooManySessions {
+        /// How many were asked for.
+        sessions: u32,
+        /// The server's setting.
+        setting: &'static str,
+        /// Its value.
+        most: u64,
+        /// Connections that are there already.
+        taken: u64,
+    },
+
+    /// This process may not open so many files.
+    #[error("{sessions} sessions need {needed} open files, and this process may have {most}")]
+    #[diagnostic(help("run `ulimit -n {needed}` first, or ask for fewer sessions"))]
+    TooFewFiles {
+        /// How many sessions were asked for.
+        sessions: u32,
+        /// Files that are needed.
+        needed: u64,
+        /// The limit.
+        most: u64,
+    },
+
+    /// There is no table that load could be sent to.
+    #[error("no table in {address} can be loaded{}", listed_notes(.notes))]
+    #[diagnostic(help(
+        "name a database with tables in the URL, or a file that makes some: --schema FILE.sql"
+    ))]
+    NothingToLoad {
+        /// Where was looked.
+        address: String,
+        /// Why tables were left out.
+        notes: Vec<String>,
+    },
+
     /// A fault had no effect that could be seen.
     #[error("fault {fault} did not bite: {why}")]
     FaultDidNotBite {
@@ -153,6 +193,10 @@ impl Error {
     pub(crate) fn io<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
         move |source| Self::Io { what: format!("{what} {}", path.display()), source }
     }
+}
+
+fn listed_notes(notes: &[String]) -> String {
+    if notes.is_empty() { ": there is none".into() } else { format!(": {}", notes.join("; ")) }
 }
 
 fn listed(found: &[String]) -> String {

@@ -7,6 +7,7 @@
 mod event;
 mod ledger;
 mod read;
+mod settle;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -16,9 +17,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use event::{Entry, Event, Invoke, Kind, Phase, Sample, rfc3339};
+pub use event::{Entry, Event, Invoke, Kind, Phase, Reading, Sample, key_text, rfc3339};
 pub use ledger::Ledger;
 pub use read::{Reader, read};
+pub use settle::{Settled, settle};
 
 use crate::error::Error;
 

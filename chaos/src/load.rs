@@ -1,15 +1,18 @@
-//! Randomized, seeded DML over a commerce schema, with every answer recorded.
+//! Randomized, seeded DML over a commerce schema or anybody's, with every answer recorded.
 //!
 //! What a session sends depends only on the seed, the session's number and how many units it has sent before,
-//! never on a clock or an answer. A lost answer is recorded as lost, never as a failure, and nothing is sent
-//! twice.
+//! never on a clock. A lost answer is recorded as lost, never as a failure, and nothing is sent twice, but for a unit that
+//! the server gave up for a deadlock or a lock wait: that is rolled back and sent again, as a client would.
 
 mod counters;
 mod generate;
+mod invariants;
+mod limits;
 mod plan;
 mod schema;
 mod session;
 mod tables;
+mod user;
 mod values;
 
 use std::sync::Arc;
@@ -21,9 +24,10 @@ use tokio::task::JoinSet;
 
 pub use counters::{Counters, KindCounts, Totals};
 pub use generate::{Statement, Unit, unit};
-pub use plan::{LoadPlan, Weights, draw_seed};
-pub use schema::{create_schema, is_seeded, seed_rows};
-pub use tables::TABLES;
+pub use invariants::{ACCOUNTS, BALANCE, COUNTERS, Invariant, Names};
+pub use plan::{LoadPlan, Subject, Weights, draw_seed};
+pub use schema::{create_database, create_schema, is_seeded, prepare, seed_rows};
+pub use user::{Model, kinds, read as read_model, run_file};
 
 use crate::error::Error;
 use crate::history::History;
@@ -41,15 +45,22 @@ const CONNECTING: usize = 16;
 pub struct Load;
 
 impl Load {
-    /// Starts the plan's sessions against the database in `address`, whose tables [`create_schema`] and
-    /// [`seed_rows`] have made. An error means that not even a first connection could be made.
+    /// Starts the plan's sessions against the database in `address`, whose tables [`prepare`] has made and
+    /// filled. An error means that not even a first connection could be made, or that this machine or
+    /// the server has no room for so many sessions.
     pub async fn start(address: Address, plan: LoadPlan, history: History) -> Result<LoadHandle, Error> {
         address.require_database()?;
         // Short lock waits: a client that waits for a minute proves nothing in a run of a minute.
         let connector = Connector::new(address).with_setup(
             "SET SESSION innodb_lock_wait_timeout = 3, sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
         );
-        converge_mysql::connect::close(connector.connect().await?).await;
+        let mut conn = connector.connect().await?;
+        limits::check(&mut conn, plan.sessions).await?;
+        converge_mysql::connect::close(conn).await;
+        let model = match plan.subject {
+            Subject::Commerce => None,
+            _ => Some(Arc::new(user::read(connector.address()).await?)),
+        };
         let (stop, _) = watch::channel(Stop::No);
         let counters = Arc::new(Counters::default());
         let plan = Arc::new(plan);
@@ -59,11 +70,13 @@ impl Load {
             let session = Session {
                 number,
                 plan: Arc::clone(&plan),
+                model: model.clone(),
                 connector: connector.clone(),
                 connecting: Arc::clone(&connecting),
                 history: history.clone(),
                 counters: Arc::clone(&counters),
                 stop: stop.subscribe(),
+                begun: 0,
             };
             tasks.spawn(session.run());
         }

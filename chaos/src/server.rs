@@ -123,8 +123,8 @@ impl LocalServer {
             host: "127.0.0.1".into(),
             port: self.port(),
             user: "root".into(),
-            password: String::new(),
             database: database.into(),
+            ..Address::default()
         }
     }
 

@@ -63,6 +63,8 @@ pub enum Event {
     },
     /// The mover's state at one moment.
     Sample(Sample),
+    /// What the tables with invariants held on the target at one moment.
+    Reading(Reading),
     /// A remark.
     Note {
         /// Free text.
@@ -88,9 +90,17 @@ pub struct Invoke {
     pub table: String,
     /// The whole statement.
     pub sql: String,
+    /// The primary keys of the rows that it means, as [`key_text`] writes them; a condition may well hit others too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
     /// Ids that it inserts into the ledger.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ledger: Vec<u64>,
+}
+
+/// A primary key as one text: its values with `/` between them.
+pub fn key_text<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    values.into_iter().collect::<Vec<_>>().join("/")
 }
 
 /// The kinds of statements.
@@ -204,6 +214,25 @@ pub struct Sample {
     pub applied_position: Option<String>,
 }
 
+/// What the tables with invariants held on the target, all in one snapshot. A table that is not moved is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// What the target had applied in that snapshot.
+    pub position: Option<String>,
+    /// Where the source's binary log ended shortly before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Rows in `account`, and the sum of their balances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<(u64, i64)>,
+    /// The counters' ids and values, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Vec<(u64, u64)>>,
+    /// Entries in `journal`, and each session whose entries are not numbered from 1 without a gap, with what it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<(u64, Vec<String>)>,
+}
+
 /// A wall-clock time as RFC 3339 in UTC with milliseconds. Days to civil date after Howard Hinnant's
 /// `civil_from_days`.
 pub fn rfc3339(time: SystemTime) -> String {
@@ -234,6 +263,13 @@ mod tests {
         let phase = prop_oneof![Just(Phase::Inject), Just(Phase::Observed), Just(Phase::Healed)];
         let invoke = (any::<u64>(), any::<u32>(), any::<Option<u64>>(), 0..Kind::ALL.len(), text, text);
         prop_oneof![
+            (any::<u64>(), any::<i64>(), text).prop_map(|(n, sum, position)| Event::Reading(Reading {
+                position: Some(position.clone()),
+                source: None,
+                accounts: Some((n, sum)),
+                counters: Some(vec![(1, n)]),
+                journal: Some((n, vec![position])),
+            })),
             (text, any::<u64>()).prop_map(|(wall, seed)| Event::Run {
                 wall,
                 seed,
@@ -241,7 +277,16 @@ mod tests {
             }),
             (invoke, prop::collection::vec(any::<u64>(), 0..3)).prop_map(
                 |((id, session, tx, kind, table, sql), ledger)| {
-                    Event::Invoke(Invoke { id, session, tx, kind: Kind::ALL[kind], table, sql, ledger })
+                    Event::Invoke(Invoke {
+                        id,
+                        session,
+                        tx,
+                        kind: Kind::ALL[kind],
+                        table,
+                        sql,
+                        keys: vec![],
+                        ledger,
+                    })
                 }
             ),
             (any::<u64>(), any::<u64>()).prop_map(|(id, affected)| Event::Ok { id, affected }),

@@ -2,10 +2,16 @@
 //!
 //! A unit is one autocommit statement or one transaction. Nothing here sees a clock or an answer.
 
+use std::borrow::Cow;
+
+use converge_mysql::quote;
+
+use super::invariants;
 use super::plan::LoadPlan;
 use super::tables::{Column, Table};
+use super::user::{self, Model};
 use super::values::Dice;
-use crate::history::Kind;
+use crate::history::{Kind, key_text};
 
 /// Separates the dice of the load from those of seeding.
 const LOAD: u64 = 2;
@@ -16,20 +22,28 @@ pub struct Statement {
     /// Its kind.
     pub kind: Kind,
     /// Its table; empty for `BEGIN` and the like.
-    pub table: &'static str,
+    pub table: Cow<'static, str>,
     /// Its text.
     pub sql: String,
+    /// The primary keys of the rows that it means, each as one text; see [`crate::history::key_text`].
+    pub keys: Vec<String>,
     /// Ids that it inserts into the ledger.
     pub ledger: Vec<u64>,
 }
 
 impl Statement {
-    fn new(kind: Kind, table: &'static str, sql: String) -> Self {
-        Self { kind, table, sql, ledger: Vec::new() }
+    pub(super) fn new(kind: Kind, table: impl Into<Cow<'static, str>>, sql: String) -> Self {
+        Self { kind, table: table.into(), sql, keys: Vec::new(), ledger: Vec::new() }
     }
 
-    fn control(kind: Kind, sql: &str) -> Self {
+    pub(super) fn control(kind: Kind, sql: &str) -> Self {
         Self::new(kind, "", sql.into())
+    }
+
+    /// The same, with the keys of the rows that it means.
+    pub(super) fn about(mut self, keys: Vec<String>) -> Self {
+        self.keys = keys;
+        self
     }
 }
 
@@ -42,10 +56,27 @@ pub struct Unit {
     pub statements: Vec<Statement>,
 }
 
-/// The `n`th unit of a session.
+/// The `n`th unit of a session, for the commerce schema.
 pub fn unit(plan: &LoadPlan, session: u32, n: u64) -> Unit {
+    unit_for(plan, None, session, n)
+}
+
+/// The `n`th unit of a session, for the commerce schema or another one.
+pub fn unit_for(plan: &LoadPlan, model: Option<&Model>, session: u32, n: u64) -> Unit {
     let dice = Dice::new(plan.seed, LOAD, u64::from(session), n);
-    Generator { plan, session, unit: n, dice, drawn: 0 }.unit()
+    Generator { plan, model, session, unit: n, dice, drawn: 0 }.unit()
+}
+
+/// The ordinal of one of `all` rows: in a hot range or anywhere.
+pub fn hot(plan: &LoadPlan, dice: &mut Dice, all: u64) -> u64 {
+    let all = all.max(1);
+    let (ranges, width) = (u64::from(plan.hot_ranges), u64::from(plan.hot_width));
+    if ranges == 0 || width == 0 || !dice.chance(plan.hot_share) {
+        return dice.below(all);
+    }
+    let within = dice.zipf(width);
+    let start = all.saturating_sub(width) * dice.below(ranges) / (ranges - 1).max(1);
+    (start + within).min(all - 1)
 }
 
 /// What is drawn by weight.
@@ -53,10 +84,15 @@ pub fn unit(plan: &LoadPlan, session: u32, n: u64) -> Unit {
 enum Draw {
     Write(Kind),
     Ledger,
+    Count,
+    Transfer,
+    Append,
 }
 
 struct Generator<'a> {
     plan: &'a LoadPlan,
+    /// The tables, if they are not those of the commerce schema.
+    model: Option<&'a Model>,
     session: u32,
     unit: u64,
     dice: Dice,
@@ -69,13 +105,13 @@ impl Generator<'_> {
         if self.dice.chance(self.plan.transaction_share) {
             return self.transaction();
         }
-        match self.draw() {
-            Draw::Write(Kind::UniqueSwap) => {
-                let swap = self.unique_swap();
-                transaction(swap, Statement::control(Kind::Commit, "COMMIT"))
-            }
-            drawn => Unit { transaction: false, statements: self.statements(drawn) },
+        let drawn = self.draw();
+        let statements = self.statements(drawn);
+        // What takes several statements holds as a whole only.
+        if statements.len() > 1 {
+            return transaction(statements, Statement::control(Kind::Commit, "COMMIT"));
         }
+        Unit { transaction: false, statements }
     }
 
     fn transaction(mut self) -> Unit {
@@ -116,6 +152,9 @@ impl Generator<'_> {
             (Draw::Write(Kind::KeyUpdate), w.key_update),
             (Draw::Write(Kind::UniqueSwap), w.unique_swap),
             (Draw::Ledger, w.ledger),
+            (Draw::Count, w.count),
+            (Draw::Transfer, w.transfer),
+            (Draw::Append, w.append),
         ];
         let mut left = self.dice.below(table.iter().map(|(_, weight)| u64::from(*weight)).sum());
         for (drawn, weight) in table {
@@ -129,7 +168,20 @@ impl Generator<'_> {
     }
 
     fn statements(&mut self, drawn: Draw) -> Vec<Statement> {
-        let Draw::Write(kind) = drawn else { return vec![self.ledger()] };
+        let names = self.plan.subject.names();
+        let kind = match drawn {
+            Draw::Write(kind) => kind,
+            Draw::Ledger => {
+                let (session, unit) = (self.session, self.unit);
+                return vec![invariants::ledger(names, &mut self.dice, session, unit, &mut self.drawn)];
+            }
+            Draw::Count => return vec![invariants::count(names, &mut self.dice)],
+            Draw::Transfer => return invariants::transfer(names, &mut self.dice),
+            Draw::Append => return vec![invariants::append(names, self.session)],
+        };
+        if let Some(model) = self.model {
+            return self.for_model(model, kind);
+        }
         let table = match self.dice.below(20) {
             0..11 => Table::Customer,
             11..18 => Table::Corder,
@@ -144,17 +196,19 @@ impl Generator<'_> {
         }]
     }
 
+    /// Statements for somebody's tables; a kind that none of them takes becomes an insert into the ledger.
+    fn for_model(&mut self, model: &Model, kind: Kind) -> Vec<Statement> {
+        self.drawn += 1;
+        // Never the same for two statements of a run, as long as units have fewer than 64 of them.
+        let fresh =
+            (self.unit * u64::from(self.plan.sessions) + u64::from(self.session)) * 64 + self.drawn % 64;
+        let statements = user::statements(self.plan, model, kind, &mut self.dice, fresh);
+        if statements.is_empty() { self.statements(Draw::Ledger) } else { statements }
+    }
+
     /// The ordinal of a row that is likely to exist: in a hot range or anywhere.
     fn existing(&mut self, table: Table) -> u64 {
-        let all = table.seeded(self.plan).max(1);
-        let (ranges, width) = (u64::from(self.plan.hot_ranges), u64::from(self.plan.hot_width));
-        if ranges == 0 || width == 0 || !self.dice.chance(self.plan.hot_share) {
-            return self.dice.below(all);
-        }
-        // The smaller of two draws: the first keys of a range are the hottest.
-        let within = self.dice.below(width).min(self.dice.below(width));
-        let start = all.saturating_sub(width) * self.dice.below(ranges) / (ranges - 1).max(1);
-        (start + within).min(all - 1)
+        hot(self.plan, &mut self.dice, table.seeded(self.plan))
     }
 
     /// The ordinal of a key that is likely to be free.
@@ -188,9 +242,15 @@ impl Generator<'_> {
         if table == Table::Customer && kind == Kind::Insert && self.dice.chance(0.3) {
             key = vec!["NULL".into()];
         }
+        let keys = if key[0] == "NULL" { Vec::new() } else { vec![text_of(&key)] };
         let mut values = key;
         values.push(self.unique(table));
-        values.extend(table.columns().iter().map(|c| c.draw(&mut self.dice)));
+        let mut others: Vec<String> = table.columns().iter().map(|c| c.draw(&mut self.dice)).collect();
+        let at = table.columns().iter().position(|c| Some(c.name) == table.large_column());
+        if let (Some(at), Some(large)) = (at, self.large(table)) {
+            others[at] = large;
+        }
+        values.extend(others);
         let mut names = table.key_columns().to_vec();
         names.push(table.unique_column());
         names.extend(table.columns().iter().map(|c| c.name));
@@ -206,6 +266,15 @@ impl Generator<'_> {
             table.name(),
             format!("{verb} {} ({names}) VALUES ({values}){tail}", table.name()),
         )
+        .about(keys)
+    }
+
+    /// Now and then a large value for a table that takes one. The server makes it, so that the history stays small.
+    fn large(&mut self, table: Table) -> Option<String> {
+        table.large_column().filter(|_| self.dice.chance(self.plan.large_share))?;
+        let part = self.dice.bytes(8);
+        let times = 1 + self.dice.below(self.plan.large_bytes / 8);
+        Some(format!("REPEAT({}, {times})", quote::hex(&part)))
     }
 
     /// Assignments to some columns; `update_cnt` is always one of them, so that a lost update shows.
@@ -215,34 +284,30 @@ impl Generator<'_> {
             let column = self.dice.pick(table.columns());
             changes.push(format!("{} = {}", column.name, column.draw(&mut self.dice)));
         }
+        if let (Some(column), Some(large)) = (table.large_column(), self.large(table)) {
+            changes.push(format!("{column} = {large}"));
+        }
         changes.join(", ")
     }
 
     fn update(&mut self, table: Table) -> Statement {
         let ordinal = self.existing(table);
         let mut changes = self.changes(table);
-        let condition = if self.dice.chance(0.15) {
-            range(table, ordinal, 1 + self.dice.below(6))
-        } else {
-            if self.dice.chance(0.1) {
-                changes += &format!(", {} = {}", table.unique_column(), self.unique(table));
-            }
-            equals(table, ordinal)
-        };
-        Statement::new(
-            Kind::Update,
-            table.name(),
-            format!("UPDATE {} SET {changes} WHERE {condition}", table.name()),
-        )
+        let count = if self.dice.chance(0.15) { 1 + self.dice.below(6) } else { 1 };
+        if count == 1 && self.dice.chance(0.1) {
+            changes += &format!(", {} = {}", table.unique_column(), self.unique(table));
+        }
+        let (condition, keys) = range(table, ordinal, count);
+        let sql = format!("UPDATE {} SET {changes} WHERE {condition}", table.name());
+        Statement::new(Kind::Update, table.name(), sql).about(keys)
     }
 
     fn delete(&mut self, table: Table) -> Statement {
         let ordinal = self.existing(table);
-        let condition = match self.dice.chance(0.1) {
-            true => range(table, ordinal, 1 + self.dice.below(3)),
-            false => equals(table, ordinal),
-        };
-        Statement::new(Kind::Delete, table.name(), format!("DELETE FROM {} WHERE {condition}", table.name()))
+        let count = if self.dice.chance(0.1) { 1 + self.dice.below(3) } else { 1 };
+        let (condition, keys) = range(table, ordinal, count);
+        let sql = format!("DELETE FROM {} WHERE {condition}", table.name());
+        Statement::new(Kind::Delete, table.name(), sql).about(keys)
     }
 
     /// Moves a row to another key, out of or back into the hot ranges; at times to one that is taken.
@@ -259,7 +324,8 @@ impl Generator<'_> {
             .collect();
         let (name, assignments, condition) = (table.name(), assignments.join(", "), equals(table, from));
         let sql = format!("UPDATE {name} SET {assignments}, update_cnt = update_cnt + 1 WHERE {condition}");
-        Statement::new(Kind::KeyUpdate, name, sql)
+        let keys = vec![text_of(&table.key(from)), text_of(&table.key(to))];
+        Statement::new(Kind::KeyUpdate, name, sql).about(keys)
     }
 
     /// Swaps the unique values of two rows by way of a third value; does nothing where a row is missing.
@@ -280,23 +346,11 @@ impl Generator<'_> {
             format!("UPDATE {name} SET {column} = @a, update_cnt = update_cnt + 1 WHERE {is_b} AND {both}"),
             format!("UPDATE {name} SET {column} = @b, update_cnt = update_cnt + 1 WHERE {is_a} AND {both}"),
         ]
-        .map(|sql| Statement::new(Kind::UniqueSwap, name, sql))
+        .map(|sql| {
+            let keys = vec![text_of(&table.key(a)), text_of(&table.key(b))];
+            Statement::new(Kind::UniqueSwap, name, sql).about(keys)
+        })
         .into()
-    }
-
-    fn ledger(&mut self) -> Statement {
-        // 16 bits of session, 40 of unit, 8 of place: never the same id twice in a run.
-        let base = (u64::from(self.session) + 1) << 48 | (self.unit & ((1 << 40) - 1)) << 8;
-        let mut statement = Statement::new(Kind::Insert, "ledger", String::new());
-        let mut rows = Vec::new();
-        for _ in 0..=self.dice.below(3) {
-            self.drawn += 1;
-            let id = base | (self.drawn & 0xff);
-            rows.push(format!("({id}, {}, 'unit {}')", self.session, self.unit));
-            statement.ledger.push(id);
-        }
-        statement.sql = format!("INSERT INTO ledger (id, session, entry) VALUES {}", rows.join(", "));
-        statement
     }
 }
 
@@ -317,14 +371,22 @@ fn equals(table: Table, ordinal: u64) -> String {
     parts.join(" AND ")
 }
 
-/// A condition on up to `count` neighbouring keys.
-fn range(table: Table, ordinal: u64, count: u64) -> String {
+/// A condition on up to `count` neighbouring keys, and those keys.
+fn range(table: Table, ordinal: u64, count: u64) -> (String, Vec<String>) {
     let key = table.key(ordinal);
-    match (table.key_columns(), &key[..]) {
+    let condition = match (table.key_columns(), &key[..]) {
+        _ if count < 2 => equals(table, ordinal),
         ([first, last], [a, b]) => format!("{first} = {a} AND {last} BETWEEN {b} AND {b} + {}", count - 1),
         ([only, ..], [a, ..]) => format!("{only} BETWEEN {a} AND {a} + {}", count - 1),
         _ => equals(table, ordinal),
-    }
+    };
+    let step = table.neighbour();
+    (condition, (0..count).map(|n| text_of(&table.key(ordinal + n * step))).collect())
+}
+
+/// A key of literals as the history writes it.
+fn text_of(key: &[String]) -> String {
+    key_text(key.iter().map(|literal| literal.trim_matches('\'')))
 }
 
 impl Column {
@@ -392,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn the_load_of_a_seed_is_that_of_the_first_release() {
+    fn the_load_of_a_seed_changes_only_on_purpose() {
         let plan = LoadPlan { seed: 42, rows: 1000, ..LoadPlan::default() };
         let text: Vec<String> = (0..200).flat_map(|n| unit(&plan, 5, n).statements).map(|s| s.sql).collect();
         // FNV-1a over the statements.
@@ -400,6 +462,6 @@ mod tests {
             .join("\n")
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        assert_eq!(format!("{hash:016x}"), "4229d81a58e47a20");
+        assert_eq!(format!("{hash:016x}"), "bbfc7f75b48bc638");
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::invariants::Names;
+
 /// How often each kind of statement is drawn, relative to the others. 0 turns a kind off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +26,12 @@ pub struct Weights {
     pub unique_swap: u32,
     /// `INSERT` into the append-only ledger.
     pub ledger: u32,
+    /// `c = c + 1` on one of a few counters.
+    pub count: u32,
+    /// Money moved from one account to another; the sum never changes.
+    pub transfer: u32,
+    /// The session's next entry in the journal, which the server numbers without a gap.
+    pub append: u32,
 }
 
 impl Default for Weights {
@@ -38,7 +46,32 @@ impl Default for Weights {
             key_update: 8,
             unique_swap: 4,
             ledger: 10,
+            count: 5,
+            transfer: 5,
+            append: 4,
         }
+    }
+}
+
+/// Whose tables the load is sent to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// The commerce schema.
+    #[default]
+    Commerce,
+    /// The two tables of the classic migration test.
+    Classic,
+    /// Tables with columns and keys of every type.
+    Types,
+    /// The tables that are there, whatever they are.
+    Existing,
+}
+
+impl Subject {
+    /// The names of the tables with invariants beside these.
+    pub fn names(self) -> Names {
+        if self == Self::Commerce { Names::PLAIN } else { Names::PREFIXED }
     }
 }
 
@@ -50,7 +83,9 @@ pub struct LoadPlan {
     pub seed: u64,
     /// Concurrent sessions.
     pub sessions: u32,
-    /// Rows that were seeded over `customer`, `corder` and `product`.
+    /// Whose tables it is sent to, beside those with invariants.
+    pub subject: Subject,
+    /// Rows that these tables were filled with, all together.
     pub rows: u64,
     /// The mix of statements.
     pub weights: Weights,
@@ -58,7 +93,7 @@ pub struct LoadPlan {
     pub hot_share: f64,
     /// Number of hot ranges, spread evenly over the keys.
     pub hot_ranges: u32,
-    /// Keys per hot range.
+    /// Keys per hot range. Within it they are drawn after Zipf's law: the nth key 1/n as often as the first.
     pub hot_width: u32,
     /// Share of new rows that take a unique value which another row may hold.
     pub collision_share: f64,
@@ -70,6 +105,10 @@ pub struct LoadPlan {
     pub rollback_share: f64,
     /// Share of transactions that set a savepoint; half of them roll back to it.
     pub savepoint_share: f64,
+    /// Share of changes to a table with a large column that write a large value into it.
+    pub large_share: f64,
+    /// Bytes of a large value at the most.
+    pub large_bytes: u64,
     /// Upper bound on statements per second over all sessions; none by default, and 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statements_per_second: Option<f64>,
@@ -80,6 +119,7 @@ impl Default for LoadPlan {
         Self {
             seed: 0,
             sessions: 8,
+            subject: Subject::Commerce,
             rows: 100_000,
             weights: Weights::default(),
             hot_share: 0.7,
@@ -90,6 +130,8 @@ impl Default for LoadPlan {
             max_statements: 20,
             rollback_share: 0.15,
             savepoint_share: 0.25,
+            large_share: 0.003,
+            large_bytes: 256 << 10,
             statements_per_second: None,
         }
     }

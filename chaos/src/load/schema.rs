@@ -5,8 +5,10 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::task::JoinSet;
 
-use super::plan::LoadPlan;
+use super::invariants::{Invariant, Names};
+use super::plan::{LoadPlan, Subject};
 use super::tables::{DDL, Table};
+use super::user;
 use super::values::Dice;
 use crate::error::Error;
 
@@ -20,9 +22,18 @@ const STATEMENTS_PER_TRANSACTION: u64 = 10;
 /// Makes the address's database, if it is absent and the account may, and the tables that are absent. A table of the
 /// same name but with other columns is somebody's data: an error, and nothing is touched.
 pub async fn create_schema(address: &Address) -> Result<(), Error> {
+    create_database(address).await?;
+    make_tables(Connector::new(address.clone()).connect().await?).await
+}
+
+/// Makes the address's database, if it is absent and the account may.
+pub async fn create_database(address: &Address) -> Result<(), Error> {
     let database = address.require_database()?;
     match Connector::new(address.clone()).connect().await {
-        Ok(conn) => make_tables(conn).await,
+        Ok(conn) => {
+            converge_mysql::connect::close(conn).await;
+            Ok(())
+        }
         // The server said that there is no such database.
         Err(converge_mysql::Error::UnknownDatabase { .. }) => {
             let mut conn = Connector::new(address.with_database("")).connect().await?;
@@ -30,10 +41,33 @@ pub async fn create_schema(address: &Address) -> Result<(), Error> {
                 format!("CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4", quote::ident(database));
             run(&mut conn, "creating the database", &create).await?;
             converge_mysql::connect::close(conn).await;
-            make_tables(Connector::new(address.clone()).connect().await?).await
+            Ok(())
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// Makes and fills the tables of a plan's subject, beside those with invariants; what is there already stays. Returns
+/// what load will leave out, and why.
+pub async fn prepare(address: &Address, plan: &LoadPlan) -> Result<Vec<String>, Error> {
+    if plan.subject == Subject::Commerce {
+        create_schema(address).await?;
+        if !is_seeded(address).await? {
+            seed_rows(address, plan.seed, plan.rows).await?;
+        }
+        return Ok(Vec::new());
+    }
+    create_database(address).await?;
+    user::make(address, plan.subject).await?;
+    let mut conn = Connector::new(address.clone()).connect().await?;
+    for invariant in Invariant::ALL {
+        refuse_foreign(&mut conn, &Names::PREFIXED.of(invariant), invariant.columns()).await?;
+    }
+    make_invariants(&mut conn, Names::PREFIXED).await?;
+    converge_mysql::connect::close(conn).await;
+    let mut notes = user::fill(address, plan).await?;
+    notes.extend(user::read(address).await?.notes);
+    Ok(notes)
 }
 
 async fn make_tables(mut conn: Conn) -> Result<(), Error> {
@@ -41,7 +75,20 @@ async fn make_tables(mut conn: Conn) -> Result<(), Error> {
     for statement in DDL {
         run(&mut conn, "creating a table", statement).await?;
     }
+    make_invariants(&mut conn, Names::PLAIN).await?;
     converge_mysql::connect::close(conn).await;
+    Ok(())
+}
+
+/// Makes the tables with invariants, and the rows that they begin with.
+async fn make_invariants(conn: &mut Conn, names: Names) -> Result<(), Error> {
+    for invariant in Invariant::ALL {
+        let table = names.of(invariant);
+        run(conn, "creating a table", &invariant.ddl(&table)).await?;
+        if let Some(rows) = invariant.seed(&table) {
+            run(conn, "seeding rows", &rows).await?;
+        }
+    }
     Ok(())
 }
 
@@ -51,7 +98,10 @@ async fn refuse_foreign_tables(conn: &mut Conn) -> Result<(), Error> {
         let ours = ours.chain(table.columns().iter().map(|c| c.name)).chain(["update_cnt"]);
         refuse_foreign(conn, table.name(), &ours.collect::<Vec<_>>()).await?;
     }
-    refuse_foreign(conn, "ledger", &["id", "session", "entry"]).await
+    for invariant in Invariant::ALL {
+        refuse_foreign(conn, &Names::PLAIN.of(invariant), invariant.columns()).await?;
+    }
+    Ok(())
 }
 
 async fn refuse_foreign(conn: &mut Conn, table: &str, ours: &[&str]) -> Result<(), Error> {

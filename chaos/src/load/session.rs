@@ -10,8 +10,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::counters::Counters;
-use super::generate::{Statement, unit};
+use super::generate::{Statement, Unit, unit_for};
 use super::plan::LoadPlan;
+use super::user::Model;
 use crate::history::{Event, History, Invoke, Kind};
 
 /// How long an answer is waited for before it counts as lost.
@@ -20,6 +21,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Lock wait timeout, deadlock: after a rollback a client sends the same again.
+const TRY_AGAIN: [u16; 2] = [1205, 1213];
+/// How often it does.
+const RETRIES: u32 = 2;
 /// Duplicate key, lock wait timeout, deadlock: part of the game.
 const EXPECTED: [u16; 3] = [1062, 1205, 1213];
 /// Errors after which a write may have been applied all the same: shutdown, interruption, a commit that failed
@@ -56,11 +61,15 @@ enum Ended {
 pub struct Session {
     pub number: u32,
     pub plan: Arc<LoadPlan>,
+    /// The tables, if they are not those of the commerce schema.
+    pub model: Option<Arc<Model>>,
     pub connector: Connector,
     pub connecting: Arc<Semaphore>,
     pub history: History,
     pub counters: Arc<Counters>,
     pub stop: watch::Receiver<Stop>,
+    /// Transactions begun; each has this number in the history.
+    pub begun: u64,
 }
 
 impl Session {
@@ -131,12 +140,27 @@ impl Session {
         }
     }
 
+    /// Sends a unit, and again what the server gave up for the sake of others.
     async fn unit(&mut self, conn: &mut Conn, n: u64, pace: &mut Option<Interval>) -> Ended {
-        let unit = unit(&self.plan, self.number, n);
-        let tx = unit.transaction.then_some(n);
+        let unit = unit_for(&self.plan, self.model.as_deref(), self.number, n);
+        let mut ended = self.attempt(conn, &unit, pace).await;
+        for _ in 0..RETRIES {
+            match ended {
+                Ended::Refused(code) if TRY_AGAIN.contains(&code) && *self.stop.borrow() == Stop::No => {
+                    ended = self.attempt(conn, &unit, pace).await;
+                }
+                _ => break,
+            }
+        }
+        ended
+    }
+
+    async fn attempt(&mut self, conn: &mut Conn, unit: &Unit, pace: &mut Option<Interval>) -> Ended {
+        self.begun += u64::from(unit.transaction);
+        let tx = unit.transaction.then_some(self.begun);
         // Executed writes of the transaction that changed something, and how many there were at the savepoint.
         let (mut executed, mut savepoint) = (Vec::new(), 0);
-        for statement in unit.statements {
+        for statement in &unit.statements {
             if let Some(pace) = pace {
                 tokio::select! {
                     _ = pace.tick() => {}
@@ -156,13 +180,8 @@ impl Session {
                 },
                 Answer::Lost(_) => return Ended::Disconnected,
                 Answer::Fail(code, _) => {
-                    let rollback = Statement {
-                        kind: Kind::Rollback,
-                        table: "",
-                        sql: "ROLLBACK".into(),
-                        ledger: Vec::new(),
-                    };
-                    if tx.is_some() && matches!(self.send(conn, rollback, tx).await, Answer::Lost(_)) {
+                    let rollback = Statement::control(Kind::Rollback, "ROLLBACK");
+                    if tx.is_some() && matches!(self.send(conn, &rollback, tx).await, Answer::Lost(_)) {
                         return Ended::Disconnected;
                     }
                     return Ended::Refused(code);
@@ -173,13 +192,15 @@ impl Session {
     }
 
     /// Sends one statement and records its outcome.
-    async fn send(&self, conn: &mut Conn, statement: Statement, tx: Option<u64>) -> Answer {
-        let Statement { kind, table, sql, ledger } = statement;
-        let invoke =
-            Invoke { id: 0, session: self.number, tx, kind, table: table.into(), sql: sql.clone(), ledger };
-        let id = self.history.invoke(invoke);
+    async fn send(&self, conn: &mut Conn, statement: &Statement, tx: Option<u64>) -> Answer {
+        let Statement { kind, table, sql, keys, ledger } = statement;
+        let (kind, table) = (*kind, table.clone().into_owned());
+        let (sql, keys, ledger) = (sql.clone(), keys.clone(), ledger.clone());
+        let id =
+            self.history.invoke(Invoke { id: 0, session: self.number, tx, kind, table, sql, keys, ledger });
+        let sql = &statement.sql;
         let answer = tokio::select! {
-            answer = tokio::time::timeout(ANSWER_TIMEOUT, execute(conn, &sql)) => match answer {
+            answer = tokio::time::timeout(ANSWER_TIMEOUT, execute(conn, sql)) => match answer {
                 Ok(answer) => judge(kind, tx.is_some(), answer),
                 Err(_) => Answer::Lost(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
             },

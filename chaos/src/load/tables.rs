@@ -1,5 +1,4 @@
-//! The commerce schema: `customer` and `corder`, which rehearsals move; `product`, which stays; and `ledger`,
-//! whose acknowledged rows are accounted for.
+//! The commerce schema: `customer` and `corder`, which rehearsals move, and `product`, which stays.
 //!
 //! The same statements must make it on every supported MySQL and MariaDB, so there is no default expression, no
 //! check and no vendor's collation in it.
@@ -9,10 +8,7 @@ use converge_mysql::quote;
 use super::plan::LoadPlan;
 use super::values::Value;
 
-/// The tables, in the order in which they are made.
-pub const TABLES: [&str; 4] = ["customer", "corder", "product", "ledger"];
-
-pub const DDL: [&str; 4] = [
+pub const DDL: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS customer (
         id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
         email VARCHAR(80) NOT NULL,
@@ -38,7 +34,7 @@ pub const DDL: [&str; 4] = [
         since YEAR NULL,
         profile JSON NULL,
         bio TEXT NULL,
-        photo BLOB NULL,
+        photo MEDIUMBLOB NULL,
         update_cnt INT UNSIGNED NOT NULL DEFAULT 0,
         PRIMARY KEY (id),
         UNIQUE KEY email (email),
@@ -74,12 +70,6 @@ pub const DDL: [&str; 4] = [
         update_cnt INT UNSIGNED NOT NULL DEFAULT 0,
         PRIMARY KEY (id),
         UNIQUE KEY sku (sku)
-    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci",
-    "CREATE TABLE IF NOT EXISTS ledger (
-        id BIGINT UNSIGNED NOT NULL,
-        session INT UNSIGNED NOT NULL,
-        entry VARCHAR(60) NOT NULL,
-        PRIMARY KEY (id)
     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci",
 ];
 
@@ -203,6 +193,14 @@ impl Table {
         }
     }
 
+    /// How many ordinals on the next key in order is.
+    pub fn neighbour(self) -> u64 {
+        match self {
+            Self::Customer | Self::Product => 1,
+            Self::Corder => REGIONS.len() as u64,
+        }
+    }
+
     /// The column of the unique key.
     pub fn unique_column(self) -> &'static str {
         match self {
@@ -210,6 +208,11 @@ impl Table {
             Self::Corder => "order_no",
             Self::Product => "sku",
         }
+    }
+
+    /// The column that takes large values.
+    pub fn large_column(self) -> Option<&'static str> {
+        (self == Self::Customer).then_some("photo")
     }
 
     /// The unique value that an ordinal is seeded with; others take it too, in collisions.

@@ -35,12 +35,28 @@ impl Dice {
         ((self.0.next_u64() >> 11) as f64) < share * (1u64 << 53) as f64
     }
 
+    /// A number below `n` after Zipf's law with exponent 1: 0 is drawn twice as often as 1 and thrice as often as 2. An
+    /// octave is drawn evenly, then a number in it is kept with the odds that make it exact; whole numbers only, so that
+    /// every machine draws the same.
+    pub fn zipf(&mut self, n: u64) -> u64 {
+        let octaves = u64::from(n.checked_ilog2().map_or(1, |log| log + 1));
+        // Each turn is kept with odds of a quarter at the least.
+        for _ in 0..64 {
+            let first = 1 << self.below(octaves);
+            let drawn = first + self.below(first);
+            if self.below(drawn) < first && drawn <= n {
+                return drawn - 1;
+            }
+        }
+        0
+    }
+
     /// One of `list`.
     pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.below(list.len() as u64) as usize]
     }
 
-    fn bytes(&mut self, n: u64) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, n: u64) -> Vec<u8> {
         let mut bytes = vec![0; n as usize];
         self.0.fill(&mut bytes[..]);
         bytes
@@ -163,7 +179,7 @@ impl Value {
     }
 }
 
-fn words(dice: &mut Dice, most: u64, limit: usize) -> String {
+pub(super) fn words(dice: &mut Dice, most: u64, limit: usize) -> String {
     let mut text = String::new();
     for n in 0..dice.below(most + 1) {
         let word = dice.pick(&WORDS);
@@ -251,6 +267,17 @@ mod tests {
         assert_eq!(drawn, [667_786, 924_041, 618_409, 38_044]);
     }
 
+    #[test]
+    fn the_nth_key_is_drawn_a_nth_as_often_as_the_first() {
+        let mut dice = Dice::new(7, 1, 2, 3);
+        let mut counts = [0u32; 12];
+        (0..120_000).for_each(|_| counts[dice.zipf(12) as usize] += 1);
+        for (n, count) in (1u32..).zip(counts) {
+            let share = f64::from(count * n) / f64::from(counts[0]);
+            assert!((0.9..1.1).contains(&share), "{n}: {counts:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn ranges_are_kept(seed: u64, from in -1000i64..1000, width in 0i64..1000) {
@@ -258,6 +285,11 @@ mod tests {
             let drawn = dice.between(from, from + width);
             prop_assert!((from..=from + width).contains(&drawn));
             prop_assert!(!dice.chance(0.0) && dice.chance(1.0));
+        }
+
+        #[test]
+        fn zipf_stays_below_its_end(seed: u64, n in 1u64..100_000) {
+            prop_assert!(Dice::new(seed, 0, 0, 0).zipf(n) < n);
         }
 
         #[test]

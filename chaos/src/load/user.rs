@@ -1,0 +1,87 @@
+//! Load for tables that are not the commerce schema: anybody's, or one of the built-in ones that are made of SQL and then
+//! read like anybody's.
+
+mod builtin;
+mod domain;
+mod fill;
+mod generate;
+mod model;
+mod rows;
+
+use converge_mysql::{Address, Connector, Error as ServerError};
+use mysql_async::prelude::Queryable;
+
+use super::plan::{LoadPlan, Subject};
+use super::values::Dice;
+use crate::error::Error;
+use crate::history::Kind;
+
+pub use generate::kinds;
+pub use model::Model;
+
+/// The session settings that rows are made under: dates may be zero, an id 0 stays one.
+pub const SETUP: &str =
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 3";
+
+/// Makes the tables of a built-in schema; for others there is nothing to make.
+pub async fn make(address: &Address, subject: Subject) -> Result<(), Error> {
+    let statements: &[&str] = match subject {
+        Subject::Classic => &builtin::CLASSIC,
+        Subject::Types => &builtin::TYPES,
+        Subject::Commerce | Subject::Existing => &[],
+    };
+    let mut conn = connector(address).connect().await?;
+    for statement in statements {
+        conn.query_drop(*statement).await.map_err(|e| ServerError::driver("creating a table", e))?;
+    }
+    converge_mysql::connect::close(conn).await;
+    Ok(())
+}
+
+/// Runs a file of SQL statements, such as a dump of a schema.
+pub async fn run_file(address: &Address, sql: &str) -> Result<(), Error> {
+    let mut conn = Connector::new(address.clone()).connect().await?;
+    let all = format!("SET SESSION foreign_key_checks = 0;\n{sql}");
+    conn.query_drop(all).await.map_err(|e| ServerError::driver("running the schema's statements", e))?;
+    converge_mysql::connect::close(conn).await;
+    Ok(())
+}
+
+fn connector(address: &Address) -> Connector {
+    Connector::new(address.clone()).with_setup(SETUP)
+}
+
+/// Reads the model of a database.
+pub async fn read(address: &Address) -> Result<Model, Error> {
+    let mut conn = connector(address).connect().await?;
+    let model = Model::read(&mut conn).await?;
+    converge_mysql::connect::close(conn).await;
+    if model.tables.iter().all(|t| t.columns.is_empty()) {
+        return Err(Error::NothingToLoad { address: address.to_string(), notes: model.notes });
+    }
+    Ok(model)
+}
+
+/// Fills the tables that are empty; returns what could not be done.
+pub async fn fill(address: &Address, plan: &LoadPlan) -> Result<Vec<String>, Error> {
+    let model = read(address).await?;
+    fill::fill(&connector(address), &model, plan.seed, rows_each(plan, &model)).await
+}
+
+/// Rows of each table.
+fn rows_each(plan: &LoadPlan, model: &Model) -> u64 {
+    (plan.rows / model.tables.len().max(1) as u64).max(1)
+}
+
+/// Statements of a kind for one of the model's tables; none if no table takes that kind. `fresh` is a number that no
+/// other statement of the run has.
+pub fn statements(
+    plan: &LoadPlan,
+    model: &Model,
+    kind: Kind,
+    dice: &mut Dice,
+    fresh: u64,
+) -> Vec<super::generate::Statement> {
+    let rows = rows::Rows { model, filled: rows_each(plan, model) };
+    generate::Draws { plan, rows, dice, fresh }.statements(kind)
+}

@@ -1,0 +1,406 @@
+//! Somebody's tables, as load is generated for them: columns, keys, constraints, and a sample of the rows that are there.
+//!
+//! Read from `information_schema`; nothing here writes.
+
+use std::collections::BTreeSet;
+
+use converge_mysql::{Error as ServerError, quote};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+
+use super::domain::Domain;
+use crate::error::Error;
+use crate::load::invariants::{Invariant, Names};
+use crate::load::values::Dice;
+
+/// Rows of a table that are remembered.
+const SAMPLE: usize = 4000;
+
+/// A database.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Model {
+    /// Its tables that load can be sent to.
+    pub tables: Vec<Table>,
+    /// What is left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// A table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Columns that take values, in order; generated ones are left to the server.
+    pub columns: Vec<Column>,
+    /// Columns of the primary key, or else of a unique key without NULLs; empty if there is none.
+    pub key: Vec<usize>,
+    /// Columns of further unique keys.
+    pub uniques: Vec<Vec<usize>>,
+    /// Foreign keys into the same database.
+    pub foreign: Vec<Foreign>,
+    /// Columns that CHECK constraints speak of: they only take values together that a row was seen to have.
+    pub checked: Vec<usize>,
+    /// Rows that are there: a literal for each column in [`Table::sampled`].
+    pub sample: Vec<Vec<String>>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its values.
+    pub domain: Domain,
+    /// Whether NULL is one of them.
+    pub nullable: bool,
+    /// Whether the server numbers it.
+    pub numbered: bool,
+    /// Literals in the CHECK constraints that speak of it: its values are likely to lie at or between them.
+    pub hints: Vec<Hint>,
+}
+
+/// A literal in a CHECK constraint.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Hint {
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+impl Column {
+    /// A value that may satisfy its constraints.
+    pub fn guess(&self, dice: &mut Dice) -> String {
+        let number = |hint: &Hint| match hint {
+            Hint::Number(n) => Some(*n),
+            Hint::Text(_) => None,
+        };
+        match dice.pick(&self.hints) {
+            Hint::Text(text) => quote::text(text),
+            Hint::Number(n) => {
+                let numbers: Vec<i64> = self.hints.iter().filter_map(number).collect();
+                let other = *dice.pick(&numbers);
+                match dice.below(4) {
+                    0 => n.saturating_add(1).to_string(),
+                    1 => n.saturating_sub(1).to_string(),
+                    _ => dice.between(*n.min(&other), *n.max(&other)).to_string(),
+                }
+            }
+        }
+    }
+
+    /// By convention each update raises it by one, so that a lost or doubled one shows.
+    pub fn counts_updates(&self) -> bool {
+        self.name == "update_cnt" && matches!(self.domain, Domain::Int { .. })
+    }
+}
+
+/// A foreign key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Columns of the child.
+    pub columns: Vec<usize>,
+    /// The parent's table.
+    pub parent: usize,
+    /// Columns of the parent.
+    pub parent_columns: Vec<usize>,
+    /// Whether a change of the parent changes the child.
+    pub cascades: bool,
+}
+
+impl Table {
+    /// The columns that the sample holds: those of keys, foreign keys' parents and checks.
+    pub fn sampled(&self) -> Vec<usize> {
+        let keys = self.key.iter().chain(self.uniques.iter().flatten()).chain(&self.checked);
+        keys.copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// A column's literal in the nth sampled row.
+    pub fn seen(&self, column: usize, n: u64) -> Option<&str> {
+        let at = self.sampled().iter().position(|c| *c == column)?;
+        let row = self.sample.get((n % self.sample.len().max(1) as u64) as usize)?;
+        Some(&row[at])
+    }
+
+    /// The quoted name.
+    pub fn quoted(&self) -> String {
+        quote::ident(&self.name)
+    }
+}
+
+/// A row of `information_schema.columns`, or why its table is left out.
+struct Found {
+    table: String,
+    column: Result<Column, String>,
+    generated: bool,
+}
+
+impl Model {
+    /// Reads the connection's database, without the tables that the load makes itself.
+    pub async fn read(conn: &mut Conn) -> Result<Self, Error> {
+        let mut model = Self::default();
+        let own: Vec<String> = Invariant::ALL.iter().map(|i| Names::PREFIXED.of(*i)).collect();
+        let tables: Vec<String> = ask(
+            conn,
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' \
+             ORDER BY 1",
+        )
+        .await?;
+        let columns = columns(conn).await?;
+        for name in tables.into_iter().filter(|name| !own.contains(name)) {
+            let of_table = || columns.iter().filter(|c| c.table == name);
+            if let Some(why) = of_table().find_map(|c| c.column.as_ref().err()) {
+                model.notes.push(format!("table {name} gets no load: {why}"));
+                continue;
+            }
+            let kept = of_table().filter(|c| !c.generated).filter_map(|c| c.column.clone().ok());
+            model.tables.push(Table { columns: kept.collect(), name, ..Table::default() });
+        }
+        model.read_keys(conn).await?;
+        model.read_foreign_keys(conn).await?;
+        model.read_checks(conn).await?;
+        for table in &mut model.tables {
+            table.sample = sample(conn, table).await?;
+        }
+        Ok(model)
+    }
+
+    /// The place of a table.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.tables.iter().position(|t| t.name == name)
+    }
+
+    fn places(&self, table: usize, names: &[String]) -> Option<Vec<usize>> {
+        let columns = &self.tables[table].columns;
+        names.iter().map(|name| columns.iter().position(|c| c.name == *name)).collect()
+    }
+
+    async fn read_keys(&mut self, conn: &mut Conn) -> Result<(), Error> {
+        let rows: Vec<(String, String, Option<String>, Option<u64>)> = ask(
+            conn,
+            "SELECT table_name, index_name, column_name, CAST(sub_part AS UNSIGNED) FROM information_schema.statistics \
+             WHERE table_schema = DATABASE() AND non_unique = 0 \
+             ORDER BY table_name, index_name <> 'PRIMARY', index_name, seq_in_index",
+        )
+        .await?;
+        for group in rows.chunk_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1)) {
+            let Some(table) = self.position(&group[0].0) else { continue };
+            let names: Vec<String> = group.iter().filter_map(|row| row.2.clone()).collect();
+            // A key over an expression, a generated column or a part of one is only kept by the server.
+            let whole = names.len() == group.len() && group.iter().all(|row| row.3.is_none());
+            let Some(columns) = self.places(table, &names).filter(|_| whole) else { continue };
+            let table = &mut self.tables[table];
+            let nullable = columns.iter().any(|c| table.columns[*c].nullable);
+            if table.key.is_empty() && !nullable { table.key = columns } else { table.uniques.push(columns) }
+        }
+        for table in self.tables.iter().filter(|t| t.key.is_empty()) {
+            self.notes.push(format!("table {} has no usable key: rows are only inserted", table.name));
+        }
+        Ok(())
+    }
+
+    async fn read_foreign_keys(&mut self, conn: &mut Conn) -> Result<(), Error> {
+        let rows: Vec<(String, String, String, String, String, bool, bool)> = ask(
+            conn,
+            "SELECT table_name, constraint_name, column_name, referenced_table_name, referenced_column_name, \
+             referenced_table_schema = DATABASE(), (SELECT COUNT(*) FROM information_schema.referential_constraints r \
+             WHERE r.constraint_schema = DATABASE() AND r.constraint_name = k.constraint_name AND r.table_name = k.table_name \
+             AND (r.update_rule IN ('CASCADE', 'SET NULL') OR r.delete_rule IN ('CASCADE', 'SET NULL'))) > 0 \
+             FROM information_schema.key_column_usage k \
+             WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL \
+             ORDER BY table_name, constraint_name, ordinal_position",
+        )
+        .await?;
+        let mut left_out = BTreeSet::new();
+        for group in rows.chunk_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1)) {
+            let (name, parent) = (&group[0].0, &group[0].3);
+            let Some(table) = self.position(name) else { continue };
+            let children: Vec<String> = group.iter().map(|r| r.2.clone()).collect();
+            let parents: Vec<String> = group.iter().map(|r| r.4.clone()).collect();
+            let found = self.position(parent).filter(|_| group[0].5);
+            let found = found.and_then(|p| {
+                Some(Foreign {
+                    columns: self.places(table, &children)?,
+                    parent: p,
+                    parent_columns: self.places(p, &parents)?,
+                    cascades: group[0].6,
+                })
+            });
+            match found {
+                Some(foreign) => self.tables[table].foreign.push(foreign),
+                None => {
+                    let why = format!("its foreign key {} refers to {parent}, which gets none", group[0].1);
+                    left_out.insert((name.clone(), why));
+                }
+            }
+        }
+        for (name, why) in left_out {
+            self.notes.push(format!("table {name} gets no new rows: {why}"));
+            if let Some(table) = self.position(&name) {
+                // Without columns there is nothing to be written.
+                self.tables[table].columns.clear();
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_checks(&mut self, conn: &mut Conn) -> Result<(), Error> {
+        let by_table = "SELECT table_name, check_clause FROM information_schema.check_constraints \
+                        WHERE constraint_schema = DATABASE()";
+        let joined = "SELECT t.table_name, c.check_clause FROM information_schema.check_constraints c \
+                      JOIN information_schema.table_constraints t USING (constraint_schema, constraint_name) \
+                      WHERE c.constraint_schema = DATABASE() AND t.constraint_type = 'CHECK'";
+        let mariadb: Option<String> = conn
+            .query_first("SELECT VERSION()")
+            .await
+            .map_err(|e| ServerError::driver("asking for the server's version", e))?;
+        let mariadb = mariadb.is_some_and(|version| version.contains("MariaDB"));
+        let rows: Vec<(String, String)> = ask(conn, if mariadb { by_table } else { joined }).await?;
+        for (name, clause) in rows {
+            let Some(table) = self.position(&name) else { continue };
+            let table = &mut self.tables[table];
+            let mut spoken: Vec<usize> =
+                (0..table.columns.len()).filter(|n| mentions(&clause, &table.columns[*n].name)).collect();
+            // MariaDB's JSON is text with this check.
+            if let ([only], true) = (&spoken[..], clause.starts_with("json_valid(")) {
+                table.columns[*only].domain = Domain::Json;
+                continue;
+            }
+            let hints = hints(&clause);
+            for column in &spoken {
+                table.columns[*column].hints.extend(hints.iter().cloned());
+            }
+            spoken.retain(|column| !table.checked.contains(column));
+            table.checked.extend(spoken);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a clause speaks of a column; both servers write names in backquotes.
+fn mentions(clause: &str, column: &str) -> bool {
+    clause.contains(&quote::ident(column))
+}
+
+/// The numbers and texts in a clause.
+fn hints(clause: &str) -> Vec<Hint> {
+    // MySQL shows the clause as a literal itself, with its quotes escaped.
+    let clause = clause.replace("\\'", "'");
+    let mut hints = Vec::new();
+    for (n, part) in clause.split('\'').enumerate() {
+        if n % 2 == 1 {
+            hints.push(Hint::Text(part.to_owned()));
+            continue;
+        }
+        // Digits in names are no numbers: names are in backquotes.
+        for outside in part.split('`').step_by(2) {
+            let words = outside.split(|c: char| {
+                !(c.is_ascii_digit() || c == '-' || c == '.' || c == '_' || c.is_alphabetic())
+            });
+            let numbers = words.filter_map(|word| word.parse::<f64>().ok()).map(|n| Hint::Number(n as i64));
+            hints.extend(numbers);
+        }
+    }
+    hints
+}
+
+async fn ask<T>(conn: &mut Conn, query: &str) -> Result<Vec<T>, Error>
+where
+    T: mysql_async::prelude::FromRow + Send + 'static,
+{
+    Ok(conn.query(query).await.map_err(|e| ServerError::driver("reading the schema", e))?)
+}
+
+async fn columns(conn: &mut Conn) -> Result<Vec<Found>, Error> {
+    let rows: Vec<Row> = ask(
+        conn,
+        "SELECT table_name, column_name, column_type, character_set_name, is_nullable, extra, \
+         COALESCE(generation_expression, ''), column_default FROM information_schema.columns \
+         WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position",
+    )
+    .await?;
+    let text = |row: &Row, n: usize| row.get::<Option<String>, _>(n).flatten();
+    let found = rows.iter().map(|row| {
+        let name = text(row, 1).unwrap_or_default();
+        let (kind, nullable) = (text(row, 2).unwrap_or_default(), text(row, 4).as_deref() == Some("YES"));
+        let generated = text(row, 6).is_some_and(|expression| !expression.is_empty());
+        let numbered = text(row, 5).is_some_and(|extra| extra.to_lowercase().contains("auto_increment"));
+        let domain = Domain::of(&kind, text(row, 3).as_deref());
+        // What can be left to its default does no harm.
+        let optional = nullable || text(row, 7).is_some();
+        let column = match domain {
+            Some(domain) => Ok(Column { name, domain, nullable, numbered, hints: vec![] }),
+            None => Err(format!("no values of {name} {kind} can be made up")),
+        };
+        let left_to_server = generated || column.is_err() && optional;
+        let column = if column.is_err() && left_to_server {
+            Ok(Column {
+                name: String::new(),
+                domain: Domain::Json,
+                nullable: true,
+                numbered: false,
+                hints: vec![],
+            })
+        } else {
+            column
+        };
+        Found { table: text(row, 0).unwrap_or_default(), column, generated: left_to_server }
+    });
+    Ok(found.collect())
+}
+
+/// Rows spread over the table, or all if they are few, in an order that depends on nothing but the rows.
+async fn sample(conn: &mut Conn, table: &Table) -> Result<Vec<Vec<String>>, Error> {
+    let columns = table.sampled();
+    if columns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let literals: Vec<String> = columns.iter().map(|c| literal_of(&table.columns[*c])).collect();
+    let order: Vec<String> = table.key.iter().map(|c| quote::ident(&table.columns[*c].name)).collect();
+    let order = if order.is_empty() { "1".to_owned() } else { order.join(", ") };
+    let sql = format!(
+        "SELECT {} FROM (SELECT * FROM {} ORDER BY RAND(7) LIMIT {SAMPLE}) s ORDER BY {order}",
+        literals.join(", "),
+        table.quoted()
+    );
+    let rows: Vec<Row> = ask(conn, &sql).await?;
+    let count = columns.len();
+    let read = |row: Row| {
+        (0..count).map(move |n| row.get::<Option<String>, _>(n).flatten().unwrap_or_else(|| "NULL".into()))
+    };
+    Ok(rows.into_iter().map(|row| read(row).collect()).collect())
+}
+
+/// An expression that gives a column's value as an SQL literal.
+fn literal_of(column: &Column) -> String {
+    let name = quote::ident(&column.name);
+    match &column.domain {
+        Domain::Int { .. } | Domain::Decimal { .. } | Domain::Year => format!("CAST({name} AS CHAR)"),
+        Domain::Float { .. } => format!("CAST(CAST({name} AS DOUBLE) AS CHAR)"),
+        Domain::Bits(_) => format!("CONCAT('x''', IF(LENGTH(HEX({name})) % 2, '0', ''), HEX({name}), '''')"),
+        Domain::Bytes { .. } => format!("CONCAT('x''', HEX({name}), '''')"),
+        _ => format!("QUOTE(CAST({name} AS CHAR CHARACTER SET utf8mb4))"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checks_literals_are_hints() {
+        let mysql = r"((`kind` in (_utf8mb4\'a\',_utf8mb4\'b c\')) and (`col2` between 1 and 50))";
+        let text = |s: &str| Hint::Text(s.into());
+        assert_eq!(hints(mysql), [text("a"), text("b c"), Hint::Number(1), Hint::Number(50)]);
+        let column = Column {
+            name: "x".into(),
+            domain: Domain::Date,
+            nullable: false,
+            numbered: false,
+            hints: hints("`x` between -3 and 9"),
+        };
+        let mut dice = Dice::new(1, 1, 1, 1);
+        let drawn: Vec<i64> = (0..200).map(|_| column.guess(&mut dice).parse().unwrap()).collect();
+        assert!(drawn.iter().all(|n| (-4..=10).contains(n)) && drawn.contains(&9) && drawn.contains(&-3));
+    }
+}
