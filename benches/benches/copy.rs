@@ -33,10 +33,13 @@ struct Arguments {
     /// Number of sysbench tables
     #[arg(long, default_value_t = 2)]
     tables: u64,
-    /// Runs of each contestant, in turn
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// Four tables of a million rows, and a mixed one
+    /// Rows of the mixed table [default: as many as of the others]
+    #[arg(long)]
+    mixed_rows: Option<u64>,
+    /// Runs of each contestant, in turn [default: 3; with --full 2]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Four tables of a million rows, and a mixed one of 250,000: some ten minutes on a machine of two cores
     #[arg(long)]
     full: bool,
     /// Which tables; both kinds, one after the other, by default
@@ -89,7 +92,7 @@ struct Scene {
     binary: ServerBinary,
     source: LocalServer,
     files: Vec<TableFile>,
-    checksums: Vec<(u64, u64)>,
+    checksums: Vec<(u64, u64, usize)>,
     clients: Option<Clients>,
 }
 
@@ -101,46 +104,67 @@ async fn main() -> Result<()> {
     }
     if arguments.full {
         (arguments.rows, arguments.tables) = (1_000_000, 4);
+        arguments.mixed_rows.get_or_insert(250_000);
+        arguments.rounds.get_or_insert(2);
     }
+    let begun = Instant::now();
     let found = discover()?.into_iter().find(|b| b.kind() == arguments.server);
     let binary =
         found.with_context(|| format!("no {} server: name one in CONVERGE_SERVERS", arguments.server))?;
     println!(
         "copy: {binary}, seed {}, durable, medians of {} runs in turn",
-        arguments.seed, arguments.rounds
+        arguments.seed,
+        arguments.rounds()
     );
     for shape in [Shape::Sysbench, Shape::Mixed] {
         if arguments.shape.is_none_or(|s| s == shape) {
             compare(&binary, &arguments, shape).await?;
         }
     }
+    println!("\nall of it took {:.0} s", begun.elapsed().as_secs_f64());
     Ok(())
+}
+
+impl Arguments {
+    fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(3).max(1)
+    }
+
+    fn rows(&self, shape: Shape) -> u64 {
+        self.mixed_rows.filter(|_| shape == Shape::Mixed).unwrap_or(self.rows)
+    }
 }
 
 async fn compare(binary: &ServerBinary, arguments: &Arguments, shape: Shape) -> Result<()> {
     let directory = tempfile::Builder::new().prefix("converge-bench-").tempdir()?;
-    let files = rows::write(directory.path(), shape, arguments.tables, arguments.rows, arguments.seed)?;
+    let rows = arguments.rows(shape);
+    let files = rows::write(directory.path(), shape, arguments.tables, rows, arguments.seed)?;
     let scene = Scene::set(binary, files).await?;
     let mut runs: Vec<(Contestant, Vec<Run>)> = Contestant::ALL.map(|c| (c, Vec::new())).into();
     if scene.clients.is_none() {
         println!("mysqldump and mysql are neither beside the server nor on PATH: that contestant is MISSING");
         runs.retain(|(contestant, _)| *contestant != Contestant::Dump);
     }
-    for _ in 0..arguments.rounds {
+    for _ in 0..arguments.rounds() {
         for (contestant, list) in &mut runs {
             list.push(scene.run(*contestant).await?);
         }
     }
-    let total = arguments.rows * scene.files.len() as u64;
-    println!("\n{shape:?}: {} tables of {} rows:\n", scene.files.len(), arguments.rows);
-    let limit = median(runs[0].1.iter().map(|r| r.seconds).collect());
-    let lines: Vec<_> = runs.iter().map(|(c, list)| line(c.name(), list, total, limit)).collect();
+    let total = rows * scene.files.len() as u64;
+    println!("\n{shape:?}: {} tables of {rows} rows, every copy equal by checksum:\n", scene.files.len());
+    let seconds = |contestant: Contestant| {
+        let list = runs.iter().find(|(c, _)| *c == contestant).map_or(&[][..], |(_, list)| list);
+        median(list.iter().map(|r| r.seconds).collect())
+    };
+    let against = [seconds(Contestant::Load), seconds(Contestant::Dump)];
+    let lines: Vec<_> = runs.iter().map(|(c, list)| line(c.name(), list, total, against)).collect();
     print_table(
         &[
             "",
             "s",
             "krows/s",
             "× LOAD DATA",
+            "× mysqldump",
             "target's CPU s",
             "own CPU s",
             "own CPU s per 1M rows",
@@ -151,7 +175,8 @@ async fn compare(binary: &ServerBinary, arguments: &Arguments, shape: Shape) -> 
     Ok(())
 }
 
-fn line(name: &str, runs: &[Run], rows: u64, limit: f64) -> Vec<String> {
+/// `against`: seconds of LOAD DATA and of mysqldump.
+fn line(name: &str, runs: &[Run], rows: u64, against: [f64; 2]) -> Vec<String> {
     let middle = |value: &dyn Fn(&Run) -> f64| median(runs.iter().map(value).collect());
     let seconds = middle(&|r| r.seconds);
     let own = |value: &dyn Fn(&Usage) -> f64| match runs.iter().filter_map(|r| r.own.as_ref().map(value)) {
@@ -162,12 +187,18 @@ fn line(name: &str, runs: &[Run], rows: u64, limit: f64) -> Vec<String> {
         name.to_owned(),
         format!("{seconds:.2}"),
         format!("{:.0}", rows as f64 / seconds / 1e3),
-        format!("{:.2}", limit / seconds),
+        ratio(against[0] / seconds),
+        ratio(against[1] / seconds),
         format!("{:.1}", middle(&|r| r.target_cpu)),
         own(&|u| u.cpu),
         own(&|u| u.cpu * 1e6 / rows as f64),
         own(&|u| u.peak),
     ]
+}
+
+/// A figure, or that there is none.
+fn ratio(value: f64) -> String {
+    if value.is_nan() { "MISSING".to_owned() } else { format!("{value:.2}") }
 }
 
 impl Scene {
@@ -176,7 +207,7 @@ impl Scene {
         let source = server(binary, "source").await?;
         let mut conn = lab::connect(&source).await?;
         load(&mut conn, &files).await?;
-        let checksums = checksums(&mut conn, &files).await?;
+        let checksums = checksums(&source, &files).await?;
         Ok(Self { binary: binary.clone(), source, files, checksums, clients: Clients::find(&binary.path) })
     }
 
@@ -198,7 +229,7 @@ impl Scene {
         let target_cpu = usage()?.cpu - before.cpu;
         let name = contestant.name();
         ensure!(
-            checksums(&mut conn, &self.files).await? == self.checksums,
+            checksums(&target, &self.files).await? == self.checksums,
             "{name} left other rows than the source has"
         );
         println!("{name}: {seconds:.2} s, target's CPU {target_cpu:.1} s");
@@ -267,16 +298,16 @@ async fn load(conn: &mut Conn, files: &[TableFile]) -> Result<()> {
     Ok(())
 }
 
-async fn checksums(conn: &mut Conn, files: &[TableFile]) -> Result<Vec<(u64, u64)>> {
-    let mut sums = Vec::new();
-    for TableFile { name, .. } in files {
+/// Rows, checksum and number of index columns of each table; all tables at once.
+async fn checksums(server: &LocalServer, files: &[TableFile]) -> Result<Vec<(u64, u64, usize)>> {
+    futures_util::future::try_join_all(files.iter().map(async |TableFile { name, .. }| {
+        let mut conn = lab::connect(server).await?;
         let rows: Option<u64> = conn.query_first(format!("SELECT COUNT(*) FROM {name}")).await?;
         let sum: Option<(String, u64)> = conn.query_first(format!("CHECKSUM TABLE {name} EXTENDED")).await?;
         let keys: Vec<mysql_async::Row> = conn.query(format!("SHOW INDEX FROM {name}")).await?;
-        sums.push((rows.context("no count")?, sum.context("no checksum")?.1));
-        sums.push((keys.len() as u64, 0));
-    }
-    Ok(sums)
+        Ok((rows.context("no count")?, sum.context("no checksum")?.1, keys.len()))
+    }))
+    .await
 }
 
 /// The server's own client programs.

@@ -5,6 +5,7 @@
 //! code does to its own cost. How fast a move is, only the side-by-side runs say.
 
 pub mod lab;
+pub mod minimal;
 pub mod rows;
 pub mod sysbench;
 
