@@ -4,7 +4,7 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: setup rehearse test lint bench clean
+.PHONY: setup rehearse selftest test lint bench clean
 
 setup:
 	@.ci/setup
@@ -12,6 +12,11 @@ setup:
 rehearse: setup
 	$(CARGO) build --release -p converge-scenarios
 	target/release/converge rehearse $(ARGS)
+
+# Rehearsals of movers that are wrong on purpose, in a build of its own. ARGS as in ARGS="--runs 20 --jobs 2".
+selftest: setup
+	$(CARGO) build --release -p converge-scenarios --features planted --target-dir target/planted
+	target/planted/release/converge selftest $(ARGS)
 
 test: setup
 	$(CARGO) test --workspace

@@ -22,6 +22,7 @@ mod failure;
 mod load;
 mod mover;
 mod rehearse;
+mod selftest;
 mod simulate;
 mod vdiff;
 
@@ -51,13 +52,15 @@ enum Command {
     /// Rehearse a move on private servers, under load and faults, and give a verdict
     Rehearse(rehearse::Arguments),
     /// Compare tables between two servers, row by row where their digests differ
-    Vdiff(vdiff::Arguments),
+    Vdiff(Box<vdiff::Arguments>),
     /// Move tables online from one server to another
     Move(mover::Arguments),
     /// Run the mover's own code in many small worlds in memory, and tell how one fails
     Simulate(simulate::Arguments),
     /// Send randomized, seeded DML to a server and record every answer
     Load(load::Arguments),
+    /// Plant bugs in the mover and see whether rehearsals notice them
+    Selftest(selftest::Arguments),
 }
 
 /// How a command answers on standard output.
@@ -99,10 +102,11 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match arguments.command {
             Command::Rehearse(arguments) => rehearse::run(arguments).await,
-            Command::Vdiff(arguments) => vdiff::run(arguments).await,
+            Command::Vdiff(arguments) => vdiff::run(*arguments).await,
             Command::Move(arguments) => mover::run(arguments).await,
             Command::Simulate(arguments) => simulate::run(arguments).await,
             Command::Load(arguments) => load::run(arguments).await,
+            Command::Selftest(arguments) => selftest::run(arguments).await,
         }
     });
     // Threads that still wait for a server must not keep the process from ending.
@@ -115,15 +119,19 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM and says which it was.
-pub async fn interrupted() -> &'static str {
+/// Waits for Ctrl-C or SIGTERM and says which it was. Both are listened for from the call on, not from the first time
+/// that the answer is waited for: what comes in between is neither lost nor the process's end.
+pub fn interrupted() -> impl Future<Output = &'static str> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => "interrupted",
-        _ = terminate.recv() => "terminated",
+    let listening = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
+    async move {
+        let Ok((mut terminate, mut interrupt)) = listening else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => "interrupted",
+            _ = terminate.recv() => "terminated",
+        }
     }
 }
 

@@ -2,7 +2,11 @@
 //!
 //! An oracle that lacks what it needs says `unknown`; none of them assumes.
 
+mod invariants;
+mod progress;
+pub mod silence;
 mod statements;
+mod story;
 
 use std::path::Path;
 
@@ -11,7 +15,10 @@ use converge_mysql::{Address, Connector, quote};
 use converge_vdiff::Report as VdiffReport;
 use mysql_async::prelude::Queryable;
 
+pub use invariants::{Readings, invariants};
+pub use progress::Progress;
 pub use statements::{Statements, Tally};
+pub use story::{Suspect, differing, explain};
 
 use crate::verdict::{FaultReport, Finding, Oracle};
 
@@ -53,20 +60,31 @@ pub fn vdiff(report: &VdiffReport) -> Oracle {
 }
 
 /// Whether every acknowledged insert of the ledger table is on the target, and nothing that was never committed.
-/// `proven`: the target has everything; otherwise a missing row may only not have arrived yet.
-pub async fn ledger(history: &Path, target: &Address, table: &str, proven: bool) -> Oracle {
+/// `proven`: the target has everything; otherwise a missing row may only not have arrived yet. `kept` is the table on the
+/// source: a row that is missing there too was lost by that server, not by the move.
+pub async fn ledger(
+    history: &Path,
+    target: (&Address, &str),
+    kept: (&Address, &str),
+    proven: bool,
+) -> (Oracle, Vec<Suspect>) {
     const NAME: &str = "ledger";
     let accounts = match history::read(history).and_then(Ledger::of) {
         Ok(accounts) => accounts,
-        Err(e) => return Oracle::new(NAME, Finding::Unknown, format!("the history cannot be read: {e}")),
+        Err(e) => {
+            let detail = format!("the history cannot be read: {e}");
+            return (Oracle::new(NAME, Finding::Unknown, detail), Vec::new());
+        }
     };
-    let found = match ids(target, table).await {
+    let found = match ids(target.0, target.1).await {
         Ok(found) => found,
         Err(e) => {
-            return Oracle::new(NAME, Finding::Unknown, format!("the target's ledger cannot be read: {e}"));
+            let detail = format!("the target's ledger cannot be read: {e}");
+            return (Oracle::new(NAME, Finding::Unknown, detail), Vec::new());
         }
     };
     let lost: Vec<u64> = accounts.acknowledged.difference(&found).copied().collect();
+    let kept = if lost.is_empty() { Ok(found.clone()) } else { ids(kept.0, kept.1).await };
     let unexpected: Vec<u64> = accounts.absent.intersection(&found).copied().collect();
     let recovered = accounts.unknown.intersection(&found).count();
     let detail = format!(
@@ -85,15 +103,23 @@ pub async fn ledger(history: &Path, target: &Address, table: &str, proven: bool)
     } else {
         Finding::Pass
     };
-    let evidence = lost
+    let seen = |id: &u64| match &kept {
+        Ok(kept) if kept.contains(id) => "the source has it",
+        Ok(_) => "the source has it no more either",
+        Err(_) => "the source could not be asked",
+    };
+    let suspect = |id: &u64, what: String| Suspect::new(target.1, id.to_string(), what);
+    let lost = lost.iter().map(|id| {
+        suspect(id, format!("ledger row {id} was acknowledged and is not on the target; {}", seen(id)))
+    });
+    let unexpected = unexpected
         .iter()
-        .map(|id| format!("ledger row {id} was acknowledged and is not on the target"))
-        .chain(
-            unexpected.iter().map(|id| format!("ledger row {id} was never committed and is on the target")),
-        )
-        .take(MOST_EVIDENCE)
-        .collect();
-    Oracle::new(NAME, finding, detail).with_evidence(evidence)
+        .map(|id| suspect(id, format!("ledger row {id} was never committed and is on the target")));
+    let suspects: Vec<Suspect> = lost.chain(unexpected).collect();
+    let evidence = suspects.iter().take(MOST_EVIDENCE).map(|suspect| suspect.what.clone()).collect();
+    // What may still be on its way is nothing to be explained.
+    let suspects = if finding == Finding::Fail { suspects } else { Vec::new() };
+    (Oracle::new(NAME, finding, detail).with_evidence(evidence), suspects)
 }
 
 async fn ids(
@@ -107,9 +133,9 @@ async fn ids(
     Ok(ids.into_iter().collect())
 }
 
-/// Whether the load really wrote: each kind of statement a least number of times.
-pub fn load(tally: &Tally, each_kind: u64) -> Oracle {
-    let few: Vec<String> = Kind::WRITES
+/// Whether the load really wrote: each of these kinds of statements a least number of times.
+pub fn load(tally: &Tally, each_kind: u64, kinds: &[Kind]) -> Oracle {
+    let few: Vec<String> = kinds
         .iter()
         .filter(|kind| tally.of(**kind).acknowledged < each_kind)
         .map(|kind| {
@@ -177,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_load_that_wrote_nothing_proves_nothing() {
-        let oracle = load(&Tally::default(), 1);
+        let oracle = load(&Tally::default(), 1, &Kind::WRITES);
         assert_eq!((oracle.finding, oracle.evidence.len()), (Finding::Unknown, Kind::WRITES.len()));
     }
 }

@@ -7,25 +7,29 @@
 mod faults;
 mod finish;
 mod mover;
+mod readings;
 mod watch;
 mod world;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use converge_chaos::history::{self, Event, History};
-use converge_chaos::load::{Load, LoadHandle, LoadPlan};
+use converge_chaos::history::{self, Event, History, Kind};
+use converge_chaos::load::{Load, LoadHandle, LoadPlan, Names};
 use converge_chaos::server::ServerBinary;
+use converge_mysql::Position;
 use miette::Diagnostic;
 use thiserror::Error;
 
 use self::faults::Stage;
 use self::mover::Mover;
+use self::readings::Readings;
 use self::watch::{CopySpan, Watcher};
-use self::world::World;
-use crate::oracle::{self, Statements, Tally};
+use self::world::{Seeded, World};
+use crate::oracle::{self, Statements, Suspect, Tally};
 use crate::scenario::Scenario;
-use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Verdict, judge};
+use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
 
 pub use watch::{Progress, Update};
 
@@ -48,6 +52,8 @@ pub struct Options {
     pub toxiproxy: Option<String>,
     /// Whether the servers' directories stay.
     pub keep: bool,
+    /// Variables that the mover's process gets beside its own.
+    pub mover_environment: Vec<(String, OsString)>,
 }
 
 /// What kept a rehearsal from being run.
@@ -83,7 +89,7 @@ pub enum RehearsalError {
 }
 
 impl RehearsalError {
-    fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let (what, path) = (what.to_owned(), path.to_owned());
         move |why| Self::Io { what, path, why }
     }
@@ -98,8 +104,7 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     // The log is appended to with each start of the mover; what a former run left does not belong to this one.
     let _ = std::fs::remove_file(options.directory.join(MOVER_LOG));
     crate::report::clear(&options.directory)?;
-    let plan = options.directory.join("plan.toml");
-    std::fs::write(&plan, options.scenario.to_toml()).map_err(RehearsalError::io("writing", &plan))?;
+    save_plan(options)?;
     let history = History::create(&path)?;
     history.record(Event::Run {
         wall: history::rfc3339(started),
@@ -114,6 +119,13 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
         faults: Vec::new(),
         position: None,
         vdiff: None,
+        seeded: Seeded {
+            tables: options.scenario.tables.clone(),
+            rows: 0,
+            kinds: Vec::from(Kind::WRITES),
+            notes: Vec::new(),
+        },
+        suspects: Vec::new(),
     };
     let limit = Duration::from_secs_f64(options.scenario.limit_seconds);
     match tokio::time::timeout(limit, run.carry_out()).await {
@@ -125,11 +137,27 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     }
     history.finish()?;
     let tally = run.judge_history(&path);
-    let report = run.report(started, &tally);
+    let explanation = oracle::explain(&path, std::mem::take(&mut run.suspects));
+    let report = run.report(started, &tally, explanation);
     crate::report::write(&options.directory, &report, &path)?;
     Ok(report)
 }
 
+/// Saves the scenario so that it can be run again from the report's directory alone.
+fn save_plan(options: &Options) -> Result<(), RehearsalError> {
+    let mut scenario = options.scenario.clone();
+    if let Some(file) = &scenario.schema {
+        let copy = options.directory.join(SCHEMA);
+        let sql = std::fs::read(file).map_err(RehearsalError::io("reading the schema", file))?;
+        std::fs::write(&copy, sql).map_err(RehearsalError::io("writing", &copy))?;
+        scenario.schema = Some(SCHEMA.into());
+    }
+    let plan = options.directory.join("plan.toml");
+    std::fs::write(&plan, scenario.to_toml()).map_err(RehearsalError::io("writing", &plan))
+}
+
+/// The schema's file in the report's directory.
+const SCHEMA: &str = "schema.sql";
 /// The mover's log in the report's directory.
 const MOVER_LOG: &str = "mover.log";
 
@@ -141,6 +169,17 @@ struct Run<'a> {
     faults: Vec<FaultReport>,
     position: Option<String>,
     vdiff: Option<converge_vdiff::Report>,
+    /// What is moved.
+    seeded: Seeded,
+    /// Rows that are not as they must be.
+    suspects: Vec<Suspect>,
+}
+
+/// What runs beside the mover, and where the target's log ended before the move.
+struct Running {
+    load: LoadHandle,
+    readings: Readings,
+    began: Position,
 }
 
 impl Run<'_> {
@@ -149,16 +188,27 @@ impl Run<'_> {
         self.step("starting two private servers and a proxy");
         let world = World::start(self.options, self.options.toxiproxy.as_deref()).await?;
         self.step(&format!("seeding {} rows on the source", scenario.load.rows));
-        let rows = world.seed(self.options).await?;
-        self.step(&format!("moving {} with {rows} rows under load", scenario.tables.join(", ")));
+        self.seeded = world.seed(self.options).await?;
+        let (tables, rows) = (self.seeded.tables.clone(), self.seeded.rows);
+        self.step(&format!("moving {} with {rows} rows under load", tables.join(", ")));
+        self.seeded.notes.iter().for_each(|note| self.step(note));
         let plan = LoadPlan { seed: self.options.seed, ..scenario.load.clone() };
         let load = Load::start(world.source_address(), plan, self.history.clone()).await?;
-        let mut mover = world.mover(self.options, &self.options.directory.join(MOVER_LOG));
+        let began = oracle::silence::mark(&world.target_address()).await?;
+        let mut mover = world.mover(self.options, &tables, &self.options.directory.join(MOVER_LOG));
         mover.start()?;
         let watcher = Watcher::new(self.history.clone(), self.progress.clone(), rows);
-        self.break_and_finish(&world, &watcher, &mut mover, load).await?;
+        let (source, target) = (world.source_address(), world.target_address());
+        let readings = Readings::start(source, target, self.names(), &tables, self.history.clone());
+        let running = Running { load, readings, began };
+        self.break_and_finish(&world, &watcher, &mut mover, running).await?;
         world.stop(self.options.keep).await;
         Ok(())
+    }
+
+    /// The names of the tables with invariants.
+    fn names(&self) -> Names {
+        self.options.scenario.load.subject.names()
     }
 
     fn step(&self, text: &str) {
@@ -170,10 +220,10 @@ impl Run<'_> {
         world: &World,
         watcher: &Watcher,
         mover: &mut Mover,
-        load: LoadHandle,
+        running: Running,
     ) -> Result<(), RehearsalError> {
         let history = self.history.clone();
-        let tables = &self.options.scenario.tables;
+        let tables = &self.seeded.tables.clone();
         let stage = Stage { world, watcher, history: &history, tables };
         for fault in &self.options.scenario.faults {
             if !watcher.until_due(mover, fault).await {
@@ -186,7 +236,7 @@ impl Run<'_> {
                 break;
             }
         }
-        self.finish(world, watcher, mover, load).await
+        self.finish(world, watcher, mover, running).await
     }
 
     /// The oracles that look at the history, once it is complete.
@@ -195,6 +245,7 @@ impl Run<'_> {
         self.oracles.push(oracle::faults(self.options.scenario.faults.len(), &self.faults));
         let mut statements = Statements::default();
         let mut copy = CopySpan::default();
+        let (mut readings, mut progress) = (oracle::Readings::default(), oracle::Progress::default());
         let mut trouble = None;
         match history::read(path) {
             Err(e) => trouble = Some(e.to_string()),
@@ -203,6 +254,8 @@ impl Run<'_> {
                     match entry {
                         Ok(entry) => {
                             copy.see(&entry);
+                            readings.see(&entry);
+                            progress.see(&entry);
                             statements.see(entry);
                         }
                         Err(e) => trouble = Some(e.to_string()),
@@ -214,21 +267,32 @@ impl Run<'_> {
             let detail = format!("the history cannot be read: {why}");
             self.oracles.push(Oracle::new("history", Finding::Unknown, detail));
         }
+        let (proven, moved) = (self.position.is_some(), &self.seeded.tables);
+        let names = self.names();
+        self.oracles.extend(oracle::invariants(path, &readings, names, moved, proven));
+        self.oracles.push(progress.checkpoint());
+        self.oracles.push(progress.liveness(Duration::from_secs_f64(least.catch_up_seconds)));
         let tally = statements.finish();
-        self.oracles.push(oracle::load(&tally, least.each_kind));
+        self.oracles.push(oracle::load(&tally, least.each_kind, &self.seeded.kinds));
         let during = copy.span().map(|(from, to)| tally.acknowledged_between(from, to));
         self.oracles.push(oracle::copy_under_load(during, least.during_copy));
         tally
     }
 
-    fn report(self, started: SystemTime, tally: &Tally) -> RunReport {
+    fn report(self, started: SystemTime, tally: &Tally, explanation: Vec<Story>) -> RunReport {
         let verdict = judge(&self.oracles);
         let reasons = reasons(verdict, &self.oracles);
         let version = self.options.server.info.to_string();
-        let mut not_verified = vec![
-            "table product: it is written to on the source, but not moved".to_owned(),
-            "what a crash of the machine (not of a process) would lose".to_owned(),
-        ];
+        let mut not_verified: Vec<String> = self
+            .options
+            .scenario
+            .tables_that_stay()
+            .map(|table| format!("table {table}: it is written to on the source, but not moved"))
+            .chain(self.seeded.notes.iter().cloned())
+            .collect();
+        let all = Kind::WRITES.into_iter().filter(|kind| !self.seeded.kinds.contains(kind));
+        not_verified.extend(all.map(|kind| format!("no table takes statements of the kind {}", kind.name())));
+        not_verified.push("what a crash of the machine (not of a process) would lose".to_owned());
         for table in self.vdiff.iter().flat_map(|v| &v.tables) {
             not_verified.extend(table.not_verified.iter().map(|n| format!("{}: {n}", table.table)));
         }
@@ -247,6 +311,7 @@ impl Run<'_> {
             statements: tally.counts(),
             faults: self.faults,
             vdiff: self.vdiff,
+            explanation,
             not_verified,
         }
     }

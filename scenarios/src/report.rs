@@ -6,7 +6,6 @@
 
 mod chart;
 mod html;
-mod show;
 mod svg;
 mod text;
 mod timeline;

@@ -7,7 +7,7 @@ mod fault;
 
 use std::path::{Path, PathBuf};
 
-use converge_chaos::load::LoadPlan;
+use converge_chaos::load::{LoadPlan, Subject};
 use converge_mover::copy::Strategy;
 use miette::Diagnostic;
 use rand::{RngExt, SeedableRng};
@@ -17,14 +17,22 @@ use thiserror::Error;
 
 pub use fault::{Direction, Fault, FaultKind, Side};
 
+/// The tables that the default rehearsal moves.
+const MOVED: [&str; 6] = ["customer", "corder", "ledger", "account", "counter", "journal"];
+/// The table that stays on the source.
+const STAYS: &str = "product";
+
 /// A scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scenario {
     /// Its name, part of the report's directory.
     pub name: String,
-    /// Tables that are moved.
+    /// Tables that are moved; none named with another schema than the default one: all that can be.
     pub tables: Vec<String>,
+    /// A file of SQL statements that make the tables, instead of the commerce schema; a path beside the scenario's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<PathBuf>,
     /// How they are copied.
     pub copy: Copy,
     /// What must have happened for a pass to be earned.
@@ -60,13 +68,16 @@ pub struct Least {
     pub each_kind: u64,
     /// Writes acknowledged while rows were copied.
     pub during_copy: u64,
+    /// Seconds within which the target must have caught up after each fault.
+    pub catch_up_seconds: f64,
 }
 
 impl Default for Scenario {
     fn default() -> Self {
         Self {
             name: "default".into(),
-            tables: ["customer", "corder", "ledger"].map(str::to_owned).into(),
+            tables: MOVED.map(str::to_owned).into(),
+            schema: None,
             copy: Copy::default(),
             least: Least::default(),
             settle_seconds: 5.0,
@@ -100,7 +111,7 @@ impl Default for Copy {
 
 impl Default for Least {
     fn default() -> Self {
-        Self { each_kind: 50, during_copy: 200 }
+        Self { each_kind: 50, during_copy: 200, catch_up_seconds: 60.0 }
     }
 }
 
@@ -168,6 +179,7 @@ impl Scenario {
             rollback_share: random.random_range(0.0..0.4),
             savepoint_share: random.random_range(0.0..0.5),
             statements_per_second: Some(random.random_range(400.0..1500.0)),
+            large_share: random.random_range(0.0..0.01),
             ..LoadPlan::default()
         };
         let copy =
@@ -180,9 +192,38 @@ impl Scenario {
         let text = std::fs::read_to_string(path)
             .map_err(|why| BadScenario::Unreadable { path: path.into(), why })?;
         let invalid = |why: String| BadScenario::Invalid { path: path.into(), why };
-        let scenario = Self::parse(&text).map_err(|e| invalid(e.to_string()))?;
+        let mut scenario = Self::parse(&text).map_err(|e| invalid(e.to_string()))?;
+        if let (Some(file), Some(beside)) = (&scenario.schema, path.parent()) {
+            scenario.schema = Some(beside.join(file));
+        }
+        scenario = scenario.settled();
         scenario.check().map_err(invalid)?;
         Ok(scenario)
+    }
+
+    /// The same for other tables: `classic` or `types`, which are built in, or those that a file of SQL statements makes.
+    pub fn with_schema(mut self, schema: &str) -> Self {
+        self.load.subject = match schema {
+            "commerce" => Subject::Commerce,
+            "classic" => Subject::Classic,
+            "types" => Subject::Types,
+            file => {
+                self.schema = Some(file.into());
+                Subject::Existing
+            }
+        };
+        self.settled()
+    }
+
+    /// A schema in a file is one of existing tables, and of another schema all tables are moved unless some are named.
+    fn settled(mut self) -> Self {
+        if self.schema.is_some() {
+            self.load.subject = Subject::Existing;
+        }
+        if self.load.subject != Subject::Commerce && self.tables == MOVED {
+            self.tables.clear();
+        }
+        self
     }
 
     /// The file's fields laid over the defaults.
@@ -194,17 +235,31 @@ impl Scenario {
         whole.try_into()
     }
 
+    /// Tables that load is sent to, but that are not moved.
+    pub fn tables_that_stay(&self) -> impl Iterator<Item = &'static str> {
+        let commerce = self.load.subject == Subject::Commerce;
+        MOVED
+            .into_iter()
+            .chain([STAYS])
+            .filter(move |_| commerce)
+            .filter(|name| !self.tables.iter().any(|t| t == name))
+    }
+
     fn check(&self) -> Result<(), String> {
-        let known = ["customer", "corder", "product", "ledger"];
-        if self.tables.is_empty() {
+        let known: Vec<&str> = MOVED.into_iter().chain([STAYS]).collect();
+        let commerce = self.load.subject == Subject::Commerce;
+        if self.load.subject == Subject::Existing && self.schema.is_none() {
+            return Err("load.subject = 'existing' needs `schema`: a rehearsal's servers begin empty".into());
+        }
+        if commerce && self.tables.is_empty() {
             return Err("tables: at least one must be moved".into());
         }
-        if let Some(unknown) = self.tables.iter().find(|t| !known.contains(&t.as_str())) {
+        if let Some(unknown) = self.tables.iter().find(|t| commerce && !known.contains(&t.as_str())) {
             return Err(format!("tables: {unknown} is none of {}", known.join(", ")));
         }
         self.copy.check()?;
         self.faults.iter().try_for_each(Fault::check)?;
-        let seconds = [self.settle_seconds, self.limit_seconds]
+        let seconds = [self.settle_seconds, self.limit_seconds, self.least.catch_up_seconds]
             .into_iter()
             .chain(self.faults.iter().map(|f| f.hold_seconds));
         if seconds.into_iter().any(|s| !(0.0..86_400.0).contains(&s)) {
@@ -264,6 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn of_another_schema_all_tables_are_moved_unless_some_are_named() {
+        let scenario = read("schema = 'shop.sql'").unwrap();
+        assert_eq!((scenario.load.subject, scenario.tables.len()), (Subject::Existing, 0));
+        assert!(scenario.schema.as_ref().unwrap().is_absolute());
+        let scenario = read("schema = 'shop.sql'\ntables = ['item']").unwrap();
+        assert_eq!(scenario.tables, ["item"]);
+        let scenario = read("[load]\nsubject = 'classic'").unwrap();
+        assert_eq!((&scenario, scenario.tables.len()), (&Scenario::default().with_schema("classic"), 0));
+        assert_eq!(Scenario::default().with_schema("commerce"), Scenario::default());
+    }
+
+    #[test]
     fn a_swarm_plan_is_one_that_can_be_read_and_is_the_seeds() {
         let mut kinds = std::collections::BTreeSet::new();
         for seed in 0..200 {
@@ -280,6 +347,7 @@ mod tests {
         for (text, word) in [
             ("nmae = 'x'", "nmae"),
             ("tables = ['custmer']", "custmer"),
+            ("[load]\nsubject = 'existing'", "begin empty"),
             ("[[fault]]\nkind = 'kill_everything'", "kill_everything"),
             ("[[fault]]\nkind = 'kill_mover'\nat_copied = 1.5", "at_copied"),
             ("settle_seconds = -1.0", "seconds"),

@@ -94,6 +94,15 @@ pub struct FaultReport {
     pub healed_at: Option<f64>,
 }
 
+/// What the history tells of one row that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Story {
+    /// The row and what is wrong with it.
+    pub row: String,
+    /// What happened to it and around it, a sentence each, in the order of time.
+    pub told: Vec<String>,
+}
+
 /// A rehearsal from beginning to end: what `verdict.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
@@ -125,6 +134,9 @@ pub struct RunReport {
     pub faults: Vec<FaultReport>,
     /// The comparison, if it came to one.
     pub vdiff: Option<converge_vdiff::Report>,
+    /// What is known of rows that are not as they must be.
+    #[serde(default)]
+    pub explanation: Vec<Story>,
     /// What was not verified.
     pub not_verified: Vec<String>,
 }

@@ -279,3 +279,13 @@ async fn the_privileges_that_help_names_are_enough() {
         least_privileges(&binary).await;
     }
 }
+
+#[test]
+fn a_binary_for_people_has_no_bugs_planted_in_it() {
+    refused(&["selftest", "--runs", "1"], &["no bugs planted", "--features planted"]);
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_converge")).unwrap();
+    let said = b"this mover is wrong on purpose";
+    assert!(!binary.windows(said.len()).any(|window| window == said), "planted bugs were compiled in");
+    let listed = run(&["selftest", "--list"]);
+    assert!(everything(&listed).contains("delete_in_window"));
+}

@@ -22,5 +22,6 @@ mod support;
 mod switch;
 #[path = "failures/target.rs"]
 mod target;
-#[path = "failures/world.rs"]
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "support/world.rs"]
 mod world;

@@ -11,6 +11,8 @@ mod no_key;
 mod privileges;
 #[path = "strategies/replica.rs"]
 mod replica;
+#[path = "support/replication.rs"]
+mod replication;
 #[path = "support/servers.rs"]
 mod support;
 

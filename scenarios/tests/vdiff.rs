@@ -6,12 +6,16 @@
 mod cases;
 #[path = "vdiff/common.rs"]
 mod common;
+#[path = "vdiff/schemas.rs"]
+mod schemas;
 #[path = "support/servers.rs"]
 mod support;
+#[path = "vdiff/types.rs"]
+mod types;
 
 use std::time::Duration;
 
-use cases::{CASES, Case};
+use cases::Case;
 use common::{fresh, report, request, run, server, server_with};
 use converge_chaos::server::LocalServer;
 use converge_mysql::Flavor;
@@ -31,9 +35,8 @@ fn tiny_chunks() -> Options {
 }
 
 async fn create(conn: &mut Conn, case: &Case) {
-    run(conn, &format!("CREATE TABLE `{}` ({}) {}", case.table, case.columns, case.table_options)).await;
-    if !case.rows.is_empty() {
-        run(conn, &format!("INSERT INTO `{}` {}", case.table, case.rows)).await;
+    for sql in case.creation() {
+        run(conn, &sql).await;
     }
 }
 
@@ -56,7 +59,7 @@ fn agrees(found: &str, wanted: &str) -> bool {
 
 fn complaint(case: &Case, table: &TableReport) -> Option<String> {
     let found: Vec<String> = table.rows.iter().map(found).collect();
-    let wanted = case.found;
+    let wanted = &case.found;
     let named = found.len() == wanted.len()
         && wanted.iter().all(|w| found.iter().any(|f| agrees(f, w)))
         && table.rows.iter().all(|r| r.confirmed);
@@ -70,26 +73,25 @@ fn complaint(case: &Case, table: &TableReport) -> Option<String> {
     (!right).then(|| format!("{}: wanted {wanted:?}, found {found:?}: {table:?}", case.table))
 }
 
-async fn matrix(sides: [&LocalServer; 2], options: &Options) {
+async fn matrix(sides: [&LocalServer; 2], engines: &[Engine], options: &Options) {
     let flavors = sides.map(|s| s.binary().info.flavor);
-    let cases: Vec<&Case> = CASES.iter().filter(|c| c.only.is_none_or(|only| flavors == [only; 2])).collect();
+    let mut all = cases::cases();
+    all.extend(types::cases());
+    let cases: Vec<&Case> = all.iter().filter(|c| c.only.is_none_or(|only| flavors == [only; 2])).collect();
     let (mut source, mut target) = (fresh(sides[0], "vs").await, fresh(sides[1], "vt").await);
     for case in &cases {
         create(&mut source, case).await;
         create(&mut target, case).await;
     }
-    let tables = cases.iter().map(|c| TablePair::same(c.table)).collect();
-    let by = |engine| Options { engine, ..options.clone() };
-    let requests =
-        [Engine::PushDown, Engine::Stream].map(|engine| request(sides, Vec::clone(&tables), by(engine)));
+    let tables: Vec<TablePair> = cases.iter().map(|c| TablePair::same(&c.table)).collect();
+    let by = |engine: &Engine| Options { engine: *engine, ..options.clone() };
+    let requests: Vec<Request> = engines.iter().map(|e| request(sides, tables.clone(), by(e))).collect();
     for request in &requests {
         twins(request, &cases, flavors).await;
     }
     for case in &cases {
-        for sql in case.damage {
-            let name = format!("`{}`", case.table);
-            let sql: Vec<&str> = sql.split(' ').map(|word| if word == "T" { &name } else { word }).collect();
-            run(&mut target, &sql.join(" ")).await;
+        for sql in case.damages() {
+            run(&mut target, &sql).await;
         }
     }
     for request in &requests {
@@ -137,10 +139,12 @@ async fn each_damage_is_named_and_each_twin_is_equal() {
     }
     for source in &servers {
         for target in &servers {
-            matrix([source, target], &tiny_chunks()).await;
+            matrix([source, target], &[Engine::PushDown, Engine::Stream], &tiny_chunks()).await;
         }
+        // Whole tables as one chunk; and each table's engine as the first chunk's times say.
         let options = Options { quiet_window: Duration::from_millis(20), ..Options::default() };
-        matrix([source, source], &options).await;
+        matrix([source, source], &[Engine::PushDown, Engine::Stream], &options).await;
+        matrix([source, source], &[Engine::Auto], &tiny_chunks()).await;
     }
 }
 

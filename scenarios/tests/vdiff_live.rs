@@ -4,8 +4,18 @@
 
 #[path = "vdiff/common.rs"]
 mod common;
+#[path = "vdiff_live/followed.rs"]
+mod followed;
+#[path = "vdiff_live/load.rs"]
+mod load;
+#[path = "support/mover.rs"]
+mod mover;
+#[path = "support/replication.rs"]
+mod replication;
 #[path = "support/servers.rs"]
 mod support;
+#[path = "vdiff_live/witnesses.rs"]
+mod witnesses;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,6 +70,15 @@ impl Writers {
     }
 }
 
+/// Waits until a query gives 1.
+async fn until(conn: &mut mysql_async::Conn, what: &str, query: &str) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while conn.query_first::<u8, _>(query).await.unwrap() != Some(1) {
+        assert!(Instant::now() < give_up, "waited for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn fill(server: &LocalServer, database: &str, tables: &[&str]) {
     let mut conn = fresh(server, database).await;
     for table in tables {
@@ -82,8 +101,8 @@ async fn differences_of_timing_are_never_reported() {
         fill(&one, "vs", &["hot"]).await;
         let writers = Writers::start(&one, 4).await;
         let request = Request {
-            source: one.address("vs"),
-            target: one.address("vs"),
+            source: vec![one.address("vs")],
+            target: vec![one.address("vs")],
             tables: vec![TablePair::same("hot")],
             options: options(Duration::from_millis(500)),
         };
@@ -129,8 +148,8 @@ async fn a_difference_is_proven_only_at_rest() {
         run(&mut target, "UPDATE cold SET v = 'V77' WHERE id = 77").await;
         let writers = Writers::start(&one, 1).await;
         let request = Request {
-            source: one.address("vs"),
-            target: one.address("vt"),
+            source: vec![one.address("vs")],
+            target: vec![one.address("vt")],
             tables: vec![TablePair::same("cold")],
             options: options(Duration::from_millis(700)),
         };
@@ -171,8 +190,8 @@ async fn rows_that_catch_up_are_equal() {
             late.query_drop("INSERT INTO cold VALUES (1000, 'v1000')").await.unwrap();
         });
         let request = Request {
-            source: one.address("vs"),
-            target: one.address("vt"),
+            source: vec![one.address("vs")],
+            target: vec![one.address("vt")],
             tables: vec![TablePair::same("cold")],
             options: options(Duration::from_secs(20)),
         };

@@ -1,6 +1,7 @@
 //! `converge move check`: preflight as a table for people or as JSON for scripts. It writes nothing anywhere.
 
 use clap::Args;
+use converge_mover::copy::Strategy;
 use converge_mover::preflight::{self, Accepted, Finding, Report, Request, Weight};
 
 use super::arguments::table_pair;
@@ -32,6 +33,9 @@ pub struct Arguments {
     /// Tables to move; source=target where the name changes
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = table_pair, required = true)]
     tables: Vec<(String, String)>,
+    /// How rows are to be copied: some ways need more privileges; see `move run --help`
+    #[arg(long, value_name = "STRATEGY", default_value_t)]
+    copy_strategy: Strategy,
     /// Accept foreign keys that cascade although the server does not log what they change
     #[arg(long)]
     i_know: bool,
@@ -49,6 +53,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         source: arguments.source.parse()?,
         target: arguments.target.parse()?,
         tables: arguments.tables,
+        strategy: arguments.copy_strategy,
         accepted: Accepted { unlogged_cascades: arguments.i_know, no_key: arguments.allow_no_key },
     };
     let report = preflight::check(&request).await?;

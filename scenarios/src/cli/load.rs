@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use converge_chaos::history::{Event, History, Kind, rfc3339};
 use converge_chaos::load::{
-    Counters, Load, LoadHandle, LoadPlan, Totals, create_schema, draw_seed, is_seeded, seed_rows,
+    Counters, Load, LoadHandle, LoadPlan, Subject, Totals, create_database, draw_seed, prepare, run_file,
 };
 use converge_mysql::Address;
 use serde_json::json;
@@ -20,15 +20,20 @@ use super::{Failure, Format, Outcome};
 #[command(after_help = "\
 Example:
   converge load --url mysql://root@127.0.0.1:3306/shop --seed 7 --sessions 16 --duration 30s --history shop.jsonl
+  converge load --url mysql://root@127.0.0.1:3306/scratch --schema my-schema.sql --sessions 1000
 
-Makes the tables customer, corder, product and ledger in the URL's database (and the database, if it may), fills them
-if they are empty, and sends inserts, updates, deletes and transactions that a mover finds hard. The same seed, sessions
-and rows send the same statements. Ctrl-C ends the load early, with its summary. Never point it at data that matters.")]
+Makes the tables in the URL's database (and the database, if it may), fills them if they are empty, and sends inserts,
+updates, deletes and transactions that a mover finds hard. `--schema existing` does that to the tables that are there,
+respecting their types, keys, foreign keys and checks. The same seed, sessions and rows send the same statements. Ctrl-C ends the load early, with its summary. Never point it at data that matters.")]
 pub struct Arguments {
     /// Where to: mysql://user:password@host:port/database, percent-encoded
     // Parsed later: the parser's own complaint would print the password.
     #[arg(long)]
     url: String,
+    /// Whose tables: commerce, classic (the two tables of the classic migration test), types (columns and keys of every
+    /// type), existing (those that are there), or a file of SQL statements that makes them
+    #[arg(long, value_name = "NAME|FILE.sql", default_value = "commerce")]
+    schema: String,
     /// What everything random is drawn from [default: drawn and printed]
     #[arg(long)]
     seed: Option<u64>,
@@ -50,10 +55,12 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
-    let Arguments { url, seed, sessions, duration, rows, history, format } = arguments;
+    let Arguments { url, schema, seed, sessions, duration, rows, history, format } = arguments;
     let url: Address = url.parse()?;
     url.require_database()?;
-    let plan = LoadPlan { seed: seed.unwrap_or_else(draw_seed), sessions, rows, ..LoadPlan::default() };
+    let (subject, file) = subject(schema);
+    let seed = seed.unwrap_or_else(draw_seed);
+    let plan = LoadPlan { seed, sessions, rows, subject, ..LoadPlan::default() };
     let say = |line: String| match format {
         Format::Text => answer!("{line}"),
         Format::Json => note!("{line}"),
@@ -64,7 +71,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
 
     let history = history.map_or_else(|| Ok(History::discard()), |path| History::create(&path))?;
     history.record(Event::Run { wall: rfc3339(SystemTime::now()), seed: plan.seed, plan: plan_json });
-    prepare(&url, &plan, &say).await?;
+    fill(&url, file, &plan, &say).await?;
     let load = Load::start(url, plan.clone(), history.clone()).await?;
     let began = Instant::now();
     let totals = watch(load, duration, &say).await?;
@@ -79,15 +86,39 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     Ok(if totals.acknowledged_writes() > 0 { Outcome::Good } else { Outcome::NotProven })
 }
 
-async fn prepare(url: &Address, plan: &LoadPlan, say: &impl Fn(String)) -> Result<(), Failure> {
-    create_schema(url).await?;
-    if is_seeded(url).await? {
-        say("the tables hold rows already and are used as they are".into());
-        return Ok(());
+/// The subject that a name stands for; what is no name is a file.
+fn subject(schema: String) -> (Subject, Option<PathBuf>) {
+    match schema.as_str() {
+        "commerce" => (Subject::Commerce, None),
+        "classic" => (Subject::Classic, None),
+        "types" => (Subject::Types, None),
+        "existing" => (Subject::Existing, None),
+        _ => (Subject::Existing, Some(schema.into())),
     }
+}
+
+async fn fill(
+    url: &Address,
+    file: Option<PathBuf>,
+    plan: &LoadPlan,
+    say: &impl Fn(String),
+) -> Result<(), Failure> {
     let began = Instant::now();
-    seed_rows(url, plan.seed, plan.rows).await?;
-    say(format!("filled with {} rows in {:.1} s", plan.rows, began.elapsed().as_secs_f64()));
+    if let Some(file) = file {
+        let sql = std::fs::read_to_string(&file).map_err(|e| {
+            Failure::new(format!("cannot read the schema {}: {e}", file.display()))
+                .with_help("give a file of SQL statements, or one of commerce, classic, types, existing")
+        })?;
+        create_database(url).await?;
+        run_file(url, &sql).await?;
+    }
+    for note in prepare(url, plan).await? {
+        say(note);
+    }
+    say(format!(
+        "the tables are ready after {:.1} s; those that were empty are filled",
+        began.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 

@@ -179,6 +179,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
 }
 
 async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
+    let interrupted = interrupted();
     let options = Options {
         workflow: run.named.workflow,
         source: run.source.parse()?,
@@ -196,7 +197,7 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
     };
     let ended = tokio::select! {
         ended = converge_mover::workflow::run(&options) => Some(ended?),
-        _ = interrupted() => None,
+        _ = interrupted => None,
         () = stdin_closed(), if run.until_stdin_closes => None,
     };
     match ended {

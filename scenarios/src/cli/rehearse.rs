@@ -22,6 +22,7 @@ Example:
   converge rehearse --seed 7 --server mariadb --report /tmp/report
   converge rehearse --swarm --seed 12
   converge rehearse my-scenario.toml --format json
+  converge rehearse --schema my-schema.sql
 
 Starts two private servers on loopback, seeds a commerce schema, moves tables while randomized DML runs, kills servers
 and the mover and drops the network on the way, switches traffic, compares, and gives a verdict. Nothing outside the
@@ -30,6 +31,9 @@ to start from.")]
 pub struct Arguments {
     /// A scenario in TOML [default: the built-in one, drawn from the seed]
     scenario: Option<PathBuf>,
+    /// Whose tables: commerce, classic, types, or a file of SQL statements that makes them
+    #[arg(long, value_name = "NAME|FILE.sql")]
+    schema: Option<String>,
     /// Draw faults and load from the seed instead: other kinds of faults, on either side, in each plan
     #[arg(long, conflicts_with = "scenario")]
     swarm: bool,
@@ -61,6 +65,10 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         None if arguments.swarm => Scenario::swarm(seed),
         None => Scenario::standard(seed),
     };
+    let scenario = match &arguments.schema {
+        Some(schema) => scenario.with_schema(schema),
+        None => scenario,
+    };
     let server = chosen(arguments.server.as_deref())?;
     let directory = arguments.report.clone().unwrap_or_else(|| default_directory(&scenario.name, seed));
     let options = Options {
@@ -71,6 +79,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         directory,
         toxiproxy: arguments.toxiproxy,
         keep: arguments.keep,
+        mover_environment: Vec::new(),
         scenario,
         server,
     };
@@ -116,6 +125,7 @@ fn default_directory(name: &str, seed: u64) -> PathBuf {
 fn replay(arguments: &Arguments, seed: u64, server: &ServerBinary) -> String {
     let mut words = vec![std::env::args().next().unwrap_or_else(|| "converge".into()), "rehearse".into()];
     words.extend(arguments.scenario.as_ref().map(|path| path.display().to_string()));
+    words.extend(arguments.schema.iter().flat_map(|schema| ["--schema".into(), schema.clone()]));
     words.extend(arguments.swarm.then(|| "--swarm".to_owned()));
     words.extend(["--seed".into(), seed.to_string(), "--server".into(), server.path.display().to_string()]);
     words.extend(arguments.toxiproxy.iter().flat_map(|url| ["--toxiproxy".into(), url.clone()]));
@@ -143,7 +153,7 @@ fn introduce(options: &Options, format: Format) {
     text.push_str(&format!(
         "plan {}: move {} ({}), {} rows seeded, {} sessions of load\n",
         scenario.name,
-        scenario.tables.join(", "),
+        if scenario.tables.is_empty() { "all tables that can be".into() } else { scenario.tables.join(", ") },
         scenario.copy.strategy,
         scenario.load.rows,
         scenario.load.sessions

@@ -154,6 +154,7 @@ mod tests {
                 kind: *kind,
                 table: String::new(),
                 sql: String::new(),
+                keys: vec![],
                 ledger: vec![],
             };
             statements.see(Entry { at_us, event: Event::Invoke(invoke) });

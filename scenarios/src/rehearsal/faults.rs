@@ -20,6 +20,8 @@ use crate::verdict::FaultReport;
 
 /// How long the mover may take to notice that a server or the network is gone.
 const NOTICE: Duration = Duration::from_secs(20);
+/// Seconds without a sign from a mover that gives one each second.
+const SILENT: f64 = 4.0;
 /// How long the mover may take to be back at work.
 const RECOVERY: Duration = Duration::from_secs(60);
 
@@ -88,13 +90,16 @@ impl Stage<'_> {
         if !must_be_noticed(fault.kind) {
             return Ok(Some(physical));
         }
-        // The mover keeps its state on the target: no answer from there is the effect.
+        // The mover keeps its state on the target: no answer from there is the effect, and so is a state that is no longer
+        // renewed, because a mover that is cut off from the target cannot say so there.
         let mute = fault.side() == Side::Target;
-        let noticed = |status: Option<&Status>| status.map_or(mute, |status| status.error.is_some());
+        let silent = |status: &Status| mute && status.silent_seconds.is_some_and(|s| s > SILENT);
+        let noticed =
+            |status: Option<&Status>| status.map_or(mute, |status| status.error.is_some() || silent(status));
         let noticed = self.watcher.until(mover, NOTICE, noticed).await;
         Ok(noticed.map(|status| match status.and_then(|s| s.error) {
             Some(error) => format!("{physical}; the mover says: {error}"),
-            None => format!("{physical}; the workflow's state cannot be read"),
+            None => format!("{physical}; the workflow's state cannot be read, or is no longer renewed"),
         }))
     }
 

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use converge_chaos::history::Kind;
-use converge_chaos::load::LoadHandle;
+use converge_chaos::load::{Invariant, LoadHandle};
 use converge_mover::control::Status;
 use converge_mover::source::fenced_name;
 use converge_vdiff::{Options as VdiffOptions, Request, TablePair};
@@ -11,8 +10,9 @@ use converge_vdiff::{Options as VdiffOptions, Request, TablePair};
 use super::mover::Mover;
 use super::watch::{TICK, Watcher};
 use super::world::World;
-use super::{RehearsalError, Run};
+use super::{RehearsalError, Run, Running};
 use crate::oracle;
+use crate::oracle::silence;
 use crate::verdict::{Finding, Oracle};
 
 /// How long the copy may take.
@@ -35,8 +35,9 @@ impl Run<'_> {
         world: &World,
         watcher: &Watcher,
         mover: &mut Mover,
-        load: LoadHandle,
+        running: Running,
     ) -> Result<(), RehearsalError> {
+        let Running { load, readings, began } = running;
         let replicating = |s: Option<&Status>| s.is_some_and(|s| s.state == "replicating");
         let copied = watcher.until(mover, COPY_BOUND, replicating).await.is_some();
         if copied {
@@ -48,18 +49,37 @@ impl Run<'_> {
         }
         self.step("stopping the load");
         load.stop().await;
+        readings.finish().await;
         let fenced = self.position.is_some();
         if fenced {
             self.end_workflow(mover).await?;
         }
+        let target = world.target_address();
+        let drained = silence::mark(&target).await;
         self.step("comparing");
         self.compare(world, fenced).await;
         // The ledger is read back from the file, which must be whole.
         self.history.finish()?;
-        let target = world.target_address();
-        let history = self.options.directory.join("history.jsonl");
-        self.oracles.push(oracle::ledger(&history, &target, "ledger", fenced).await);
+        self.ledger(world, fenced).await;
+        if fenced {
+            let tables = &self.seeded.tables;
+            let marks = silence::Marks { began, drained: drained? };
+            self.oracles.push(silence::judge(&target, &marks, tables).await);
+        }
         Ok(())
+    }
+
+    async fn ledger(&mut self, world: &World, fenced: bool) {
+        let name = self.names().of(Invariant::Ledger);
+        if !self.seeded.tables.contains(&name) {
+            return;
+        }
+        let kept = if fenced { fenced_name(&name) } else { name.clone() };
+        let (target, source) = (world.target_address(), world.source_address());
+        let history = self.options.directory.join("history.jsonl");
+        let (oracle, suspects) = oracle::ledger(&history, (&target, &name), (&source, &kept), fenced).await;
+        self.oracles.push(oracle);
+        self.suspects.extend(suspects);
     }
 
     /// Lets the load run until each kind was acknowledged often enough and some time has passed since the last fault.
@@ -70,7 +90,7 @@ impl Run<'_> {
         let give_up = settled + LOAD_BOUND;
         let acknowledged = || {
             let totals = load.counters().totals();
-            Kind::WRITES.map(|kind| totals.of(kind).acknowledged)
+            self.seeded.kinds.iter().map(|kind| totals.of(*kind).acknowledged).collect::<Vec<u64>>()
         };
         let (begun, before) = (Instant::now(), acknowledged());
         while Instant::now() < give_up && mover.is_running() {
@@ -132,14 +152,15 @@ impl Run<'_> {
             target: name.clone(),
         };
         let request = Request {
-            source: world.source_address(),
-            target: world.target_address(),
-            tables: self.options.scenario.tables.iter().map(pair).collect(),
+            source: vec![world.source_address()],
+            target: vec![world.target_address()],
+            tables: self.seeded.tables.iter().map(pair).collect(),
             options: VdiffOptions::default(),
         };
         match converge_vdiff::compare(&request, &|_| {}).await {
             Ok(report) => {
                 let oracle = oracle::vdiff(&report);
+                self.suspects.extend(oracle::differing(&report));
                 // Without a proven position a difference may only be a change that was not applied yet.
                 let finding = if fenced { oracle.finding } else { Finding::Unknown };
                 self.oracles.push(Oracle { finding, ..oracle });

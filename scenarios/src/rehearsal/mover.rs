@@ -1,5 +1,6 @@
 //! The mover under test, as a process of its own: so that a kill is a kill.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -32,6 +33,7 @@ pub struct Route {
 pub struct Mover {
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, OsString)>,
     status: Address,
     log: PathBuf,
     child: Option<Child>,
@@ -64,7 +66,15 @@ impl Mover {
         arguments.extend(["--retry-for".into(), "60s".into()]);
         // Should the rehearsal be killed, its end of the pipe closes, and the mover ends as well.
         arguments.push("--until-stdin-closes".into());
-        Self { program: program.into(), arguments, status: route.status, log, child: None, leash: None }
+        let environment = Vec::new();
+        let program = program.into();
+        Self { program, arguments, environment, status: route.status, log, child: None, leash: None }
+    }
+
+    /// Adds variables to the process's environment.
+    pub fn with_environment(mut self, variables: &[(String, OsString)]) -> Self {
+        self.environment.extend_from_slice(variables);
+        self
     }
 
     fn open_log(&self) -> Result<File, RehearsalError> {
@@ -82,6 +92,7 @@ impl Mover {
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(log)
             .stderr(errors)

@@ -6,11 +6,12 @@
 use std::path::Path;
 
 use converge_chaos::fault::Account;
-use converge_chaos::load;
+use converge_chaos::history::Kind;
+use converge_chaos::load::{self, Invariant, LoadPlan, Model, Subject};
 use converge_chaos::proxy::ProxyServer;
 use converge_chaos::proxy::client::Toxiproxy;
 use converge_chaos::server::{LocalServer, ServerOptions};
-use converge_mysql::{Address, Connector, Error as ServerError, Flavor, quote};
+use converge_mysql::{Address, Connector, Error as ServerError, Flavor, Version, quote};
 use mysql_async::prelude::Queryable;
 
 use super::mover::{Mover, Route};
@@ -49,6 +50,18 @@ impl Place {
     pub fn flavor(&self) -> Flavor {
         self.server.binary().info.flavor
     }
+}
+
+/// What there is to be moved.
+pub struct Seeded {
+    /// The tables.
+    pub tables: Vec<String>,
+    /// Their rows, all together.
+    pub rows: u64,
+    /// The kinds of statements that these tables take.
+    pub kinds: Vec<Kind>,
+    /// What is left out, and why.
+    pub notes: Vec<String>,
 }
 
 /// Everything that runs besides the load and the mover.
@@ -106,32 +119,51 @@ impl World {
         self.target.admin.clone()
     }
 
-    /// Creates and fills the tables on the source; the number of rows in those that are moved.
-    pub async fn seed(&self, options: &Options) -> Result<u64, RehearsalError> {
-        let scenario = &options.scenario;
-        load::create_schema(&self.source_address()).await?;
-        load::seed_rows(&self.source_address(), options.seed, scenario.load.rows).await?;
-        let mut conn = Connector::new(self.source_address()).connect().await?;
+    /// Creates and fills the tables on the source.
+    pub async fn seed(&self, options: &Options) -> Result<Seeded, RehearsalError> {
+        let (scenario, address) = (&options.scenario, self.source_address());
+        if let Some(file) = &scenario.schema {
+            let sql =
+                std::fs::read_to_string(file).map_err(RehearsalError::io("reading the schema", file))?;
+            load::run_file(&address, &sql).await?;
+        }
+        let plan = LoadPlan { seed: options.seed, ..scenario.load.clone() };
+        let mut notes = load::prepare(&address, &plan).await?;
+        let (mut tables, mut kinds) = (scenario.tables.clone(), Vec::from(Kind::WRITES));
+        if plan.subject != Subject::Commerce {
+            let model = load::read_model(&address).await?;
+            kinds = load::kinds(&model);
+            if tables.is_empty() {
+                let info = &self.source.server.binary().info;
+                let cascades_are_logged = info.is_mysql_since(Version(9, 6, 0));
+                let (movable, left) = movable(&model, cascades_are_logged);
+                tables = movable;
+                tables.extend(Invariant::ALL.map(|invariant| plan.subject.names().of(invariant)));
+                notes.extend(left);
+            }
+        }
+        let mut conn = Connector::new(address).connect().await?;
         let mut rows = 0;
-        for table in &scenario.tables {
+        for table in &tables {
             let count: Option<u64> = conn
                 .query_first(format!("SELECT COUNT(*) FROM {}", quote::ident(table)))
                 .await
                 .map_err(|e| ServerError::driver(format!("counting the rows of {table}"), e))?;
             rows += count.unwrap_or(0);
         }
-        Ok(rows)
+        Ok(Seeded { tables, rows, kinds, notes })
     }
 
     /// The mover of the scenario, not started yet.
-    pub fn mover(&self, options: &Options, log: &Path) -> Mover {
+    pub fn mover(&self, options: &Options, tables: &[String], log: &Path) -> Mover {
         let scenario = &options.scenario;
         let route = Route {
             source: self.source.proxied.clone(),
             target: self.target.proxied.clone(),
             status: self.target_address(),
         };
-        Mover::new(&options.program, route, &scenario.tables, &scenario.copy, log.into())
+        Mover::new(&options.program, route, tables, &scenario.copy, log.into())
+            .with_environment(&options.mover_environment)
     }
 
     /// Ends everything. What cannot end politely is killed when dropped.
@@ -147,6 +179,23 @@ impl World {
             server.stop().await;
         }
     }
+}
+
+/// The tables of somebody's schema that a mover takes by default, and why others are left out.
+fn movable(model: &Model, cascades_are_logged: bool) -> (Vec<String>, Vec<String>) {
+    let (mut tables, mut notes) = (Vec::new(), Vec::new());
+    for table in &model.tables {
+        let cascades = table.foreign.iter().any(|key| key.cascades) && !cascades_are_logged;
+        match (table.key.is_empty(), cascades) {
+            (false, false) => tables.push(table.name.clone()),
+            (true, _) => notes.push(format!("table {} is not moved: it has no usable key", table.name)),
+            (_, true) => notes.push(format!(
+                "table {} is not moved: its foreign keys cascade, and the source does not log what they change",
+                table.name
+            )),
+        }
+    }
+    (tables, notes)
 }
 
 /// Puts database and account on a server, and a proxy before it.

@@ -1,9 +1,9 @@
 //! The timeline as a drawing: panels over one axis of time, faults as bands across all of them, the mover's states as
 //! lines. Colours come from the page's style.
 
-use super::show::line;
 use super::svg::{Anchor, Svg};
 use super::timeline::{Band, Bucket, Timeline};
+use converge_vdiff::report::show::line;
 
 /// Units across, and where the panels begin and end.
 const WIDTH: f64 = 1120.0;

@@ -8,9 +8,9 @@ use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
 use super::chart;
-use super::show::{first_difference, grouped, line, window};
 use super::timeline::Timeline;
 use crate::verdict::{Finding, RunReport, Verdict};
+use converge_vdiff::report::show::{first_difference, grouped, line, window};
 
 /// The template's name; its ending makes the engine escape every value.
 const NAME: &str = "template.html";
@@ -203,6 +203,7 @@ fn described(name: &str) -> Option<&'static str> {
     Some(match name {
         "verdict.json" => "this report, for programs",
         "history.jsonl" => "every statement and its answer, every fault, the mover's state",
+        "schema.sql" => "the statements that made the tables",
         "plan.toml" => "the scenario, complete; it can be run again and changed",
         "mover.log" => "what the mover said",
         "source.log" => "the source server's log",

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::show::visible;
+use converge_vdiff::report::show::visible;
 
 /// A drawing that is being made. Lengths are in units of its view box.
 pub struct Svg {

@@ -28,6 +28,7 @@ fn differing(kind: Kind) -> DifferingRow {
         values: [("email".to_owned(), values)].into(),
         copies: 1,
         confirmed: true,
+        position: None,
     }
 }
 
@@ -45,6 +46,7 @@ fn table(rows: Vec<DifferingRow>) -> TableReport {
         rows,
         not_verified: vec![],
         reasons: vec![],
+        schema: Vec::new(),
         schema_notes: vec![HOSTILE.into()],
         source_rows: 1234567,
         target_rows: 1234566,
@@ -80,6 +82,7 @@ fn report() -> RunReport {
             healed_at: None,
         }],
         vdiff: Some(VdiffReport {
+            repair: None,
             verdict: converge_vdiff::Verdict::Different,
             tables: vec![table(vec![differing(Kind::Mismatched), differing(Kind::ExtraSource)])],
             source: server(),
@@ -90,6 +93,7 @@ fn report() -> RunReport {
             notes: vec![],
             command: String::new(),
         }),
+        explanation: vec![crate::verdict::Story { row: HOSTILE.into(), told: vec![HOSTILE.into()] }],
         not_verified: vec![format!("table product {HOSTILE}")],
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::html::not_verified;
-use super::show::{grouped, line};
 use crate::verdict::{Finding, Oracle, RunReport};
+use converge_vdiff::report::show::{grouped, line};
 
 /// Characters of a line.
 const WIDTH: usize = 110;
@@ -28,6 +28,7 @@ pub fn text(report: &RunReport) -> String {
     tables(&mut out, report);
     statements(&mut out, report);
     faults(&mut out, report);
+    explanation(&mut out, report);
     let open = not_verified(report);
     if !open.is_empty() {
         out.push_str("\nNOT verified\n");
@@ -115,6 +116,16 @@ fn statements(out: &mut String, report: &RunReport) {
     wrapped(out, "acknowledged  ", &kinds(|s| s.acknowledged));
     wrapped(out, "refused       ", &kinds(|s| s.fail));
     wrapped(out, "unknown       ", &kinds(|s| s.info));
+}
+
+fn explanation(out: &mut String, report: &RunReport) {
+    if !report.explanation.is_empty() {
+        out.push_str("\nWhat happened\n");
+    }
+    for story in &report.explanation {
+        wrapped(out, "  ", &story.row);
+        story.told.iter().for_each(|text| wrapped(out, "    - ", text));
+    }
 }
 
 fn faults(out: &mut String, report: &RunReport) {

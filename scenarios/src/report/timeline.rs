@@ -156,7 +156,11 @@ impl Timeline {
             Event::Info { .. } => bucket.unknown += 1,
             Event::Sample(sample) => self.sample(at, sample),
             Event::Fault { fault, phase, detail } => self.fault(at, fault, *phase, detail),
-            Event::Run { .. } | Event::Invoke(_) | Event::Ok { .. } | Event::Note { .. } => {}
+            Event::Run { .. }
+            | Event::Invoke(_)
+            | Event::Ok { .. }
+            | Event::Reading(_)
+            | Event::Note { .. } => {}
         }
     }
 
@@ -231,6 +235,7 @@ mod tests {
             kind: Kind::Insert,
             table: "customer".into(),
             sql: "INSERT".into(),
+            keys: vec![],
             ledger: vec![],
         })
     }

@@ -2,6 +2,7 @@
 //! was not changed as well. VDiff is the judge.
 
 use converge_chaos::server::ServerBinary;
+use converge_mysql::Flavor;
 
 use crate::mover::Mover;
 use crate::sql::execute;
@@ -119,6 +120,48 @@ async fn a_statement_during_the_copy_loses_no_value() {
             eprintln!("statement during the copy, {strategy}, on {}", binary.info);
             during_the_copy(&binary, strategy).await;
         }
+    }
+}
+
+/// The stream has a backlog before the statement, while chunks are read behind it: their rows have the new form, in which
+/// the same number is another member of the ENUM, and must not go in before the statement.
+async fn read_ahead(binary: &ServerBinary, strategy: &str) {
+    let world = World::new(binary).await;
+    let (mut s, mut t) = world.connections().await;
+    let create = [
+        "CREATE TABLE n (id INT AUTO_INCREMENT PRIMARY KEY, e ENUM('a','b') NOT NULL, x INT NOT NULL)",
+        "INSERT INTO n (e, x) VALUES ('a', 0), ('b', 0)",
+    ];
+    execute(&mut s, &create).await;
+    for _ in 0..11 {
+        execute(&mut s, &["INSERT INTO n (e, x) SELECT e, x FROM n"]).await;
+    }
+    let pace = ["--chunk-rows", "100", "--copy-rows-per-second", "1000", "--copy-strategy", strategy];
+    let mut mover = world.mover("n").with(&pace);
+    mover.start();
+    mover.wait_until("rows", |s| s["tables"][0]["rows_copied"].as_u64() > Some(300));
+    mover.kill();
+    for _ in 0..150 {
+        execute(&mut s, &["UPDATE n SET x = x + 1 WHERE id <= 200"]).await;
+    }
+    let statement = "ALTER TABLE n MODIFY e ENUM('b','a') NOT NULL";
+    execute(&mut s, &[statement]).await;
+    mover.start();
+    stopped(&mut mover, statement);
+    execute(&mut t, &[statement]).await;
+    mover = mover.another().with(&["--skip-ddl"]);
+    mover.start();
+    mover.wait_for("replicating");
+    mover.switch();
+    assert_eq!(world.judge_fenced(&["n"]).await, 4096);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_read_behind_a_statement_do_not_go_in_before_it() {
+    for binary in support::servers() {
+        let strategy = if binary.info.flavor == Flavor::MySql { "locking" } else { "delete_history" };
+        eprintln!("read ahead of a statement, {strategy}, on {}", binary.info);
+        read_ahead(&binary, strategy).await;
     }
 }
 

@@ -47,7 +47,9 @@ async fn strike_mover(mover: &mut Mover, blow: Blow, hold: Duration) {
         }
         Blow::Restart => {
             mover.signal(Signal::SIGTERM);
-            assert_eq!(mover.ended(), 3, "{}", mover.log());
+            // Before its handlers are in place a signal ends the process as it ends any other.
+            let code = mover.ended();
+            assert!([3, -1].contains(&code), "{code}: {}", mover.log());
             mover.start();
         }
         Blow::Pause => {

@@ -5,7 +5,7 @@ use converge_mover::copy::Strategy;
 use converge_mysql::{Connector, Flavor};
 
 use super::mover::Mover;
-use super::{assert_equal, connect, execute, hostile, support, until};
+use super::{assert_equal, connect, execute, hostile, replication, support, until};
 
 /// A replica of a source that nobody has written to yet. Nothing is written to it but by replication.
 pub async fn replica_of(source: &LocalServer, extra: &[&str]) -> LocalServer {
@@ -13,25 +13,7 @@ pub async fn replica_of(source: &LocalServer, extra: &[&str]) -> LocalServer {
     let extra = ["--log-slave-updates=ON"].iter().chain(extra).map(ToString::to_string).collect();
     let options = ServerOptions { extra, ..ServerOptions::named("replica") };
     let replica = LocalServer::start(binary, options).await.unwrap();
-    let mut conn = Connector::new(replica.address("")).connect().await.unwrap();
-    let port = source.port();
-    let statements: [String; 2] = match binary.info.flavor {
-        Flavor::MySql => [
-            format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
-                 SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"
-            ),
-            "START REPLICA".into(),
-        ],
-        Flavor::MariaDb => [
-            format!(
-                "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
-                 MASTER_USE_GTID=slave_pos"
-            ),
-            "START SLAVE".into(),
-        ],
-    };
-    execute(&mut conn, &[&statements[0], &statements[1]]).await;
+    replication::replicate(source, &replica).await;
     replica
 }
 

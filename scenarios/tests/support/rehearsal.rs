@@ -1,5 +1,6 @@
 //! Runs of `converge rehearse` with the built binary.
 
+use std::path::Path;
 use std::process::Command;
 
 use converge_chaos::server::ServerBinary;
@@ -26,7 +27,19 @@ pub fn converge() -> Command {
 #[allow(dead_code)]
 pub fn rehearse(server: &ServerBinary, scenario: &str, seed: u64) -> Run {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("scenario.toml");
+    let (code, verdict, errors) = rehearse_in(server, scenario, seed, directory.path());
+    Run { code, verdict, errors, directory }
+}
+
+/// The same with a report in this directory: exit code, JSON answer, standard error.
+#[allow(dead_code)]
+pub fn rehearse_in(
+    server: &ServerBinary,
+    scenario: &str,
+    seed: u64,
+    directory: &Path,
+) -> (i32, serde_json::Value, String) {
+    let file = directory.join("scenario.toml");
     std::fs::write(&file, scenario).unwrap();
     let output = converge()
         .arg("rehearse")
@@ -34,13 +47,9 @@ pub fn rehearse(server: &ServerBinary, scenario: &str, seed: u64) -> Run {
         .args(["--format", "json", "--seed", &seed.to_string(), "--server"])
         .arg(&server.path)
         .arg("--report")
-        .arg(directory.path())
+        .arg(directory)
         .output()
         .unwrap();
-    Run {
-        code: output.status.code().unwrap_or(-1),
-        verdict: serde_json::from_slice(&output.stdout).unwrap_or_default(),
-        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
-        directory,
-    }
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), serde_json::from_slice(&output.stdout).unwrap_or_default(), errors)
 }

@@ -41,7 +41,7 @@ pub async fn assert_same(source: &mut Conn, name: &str, target: &mut Conn, other
 /// Waits until the stream has brought the tables to the same rows.
 #[allow(dead_code)]
 pub async fn wait_same(source: &mut Conn, target: &mut Conn, table: &str) {
-    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(90);
     while checksum(source, table).await != checksum(target, table).await {
         assert!(std::time::Instant::now() < give_up, "{table} did not become the same");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

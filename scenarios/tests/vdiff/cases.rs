@@ -2,22 +2,44 @@
 
 use converge_mysql::Flavor;
 
-/// One table and one damage done to its copy on the target.
+/// One table and the damage done to its copy on the target.
 pub struct Case {
     /// The table's name.
-    pub table: &'static str,
+    pub table: String,
     /// Servers that have what it takes; `None` for all.
     pub only: Option<Flavor>,
     /// What stands between `CREATE TABLE name (` and `)`, and after it.
-    pub columns: &'static str,
+    pub columns: String,
     /// Options after the closing parenthesis.
-    pub table_options: &'static str,
+    pub table_options: String,
     /// What stands after `INSERT INTO name`; empty for no rows.
-    pub rows: &'static str,
+    pub rows: String,
     /// Statements on the target, with `T` for the table's name.
-    pub damage: &'static [&'static str],
+    pub damage: Vec<String>,
     /// What must be found: `kind key columns` with the key as JSON.
-    pub found: &'static [&'static str],
+    #[allow(dead_code)]
+    pub found: Vec<String>,
+}
+
+impl Case {
+    /// The statements that make the table.
+    pub fn creation(&self) -> Vec<String> {
+        let table = format!("CREATE TABLE `{}` ({}) {}", self.table, self.columns, self.table_options);
+        let rows = (!self.rows.is_empty()).then(|| format!("INSERT INTO `{}` {}", self.table, self.rows));
+        std::iter::once(table).chain(rows).collect()
+    }
+
+    /// The statements that damage it.
+    pub fn damages(&self) -> Vec<String> {
+        let name = format!("`{}`", self.table);
+        let named = |sql: &String| {
+            sql.split(' ')
+                .map(|word| if word == "T" { name.as_str() } else { word })
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        self.damage.iter().map(named).collect()
+    }
 }
 
 const NUMBERS: &str = "(id, v) VALUES (1,'v1'),(2,'v2'),(3,'v3'),(4,'v4'),(5,'v5'),(6,'v6'),(7,'v7'),(8,'v8'),(9,'v9'),\
@@ -27,15 +49,17 @@ const SIMPLE: &str = "id INT PRIMARY KEY, v VARCHAR(20)";
 macro_rules! cases {
     ($($table:ident $(($only:ident))? [$columns:expr $(; $options:literal)?] $rows:expr; $($damage:literal),* => $($found:literal),*;)*) => {
         /// All cases.
-        pub const CASES: &[Case] = &[$(Case {
-            table: stringify!($table),
-            only: cases!(@only $($only)?),
-            columns: $columns,
-            table_options: cases!(@options $($options)?),
-            rows: $rows,
-            damage: &[$($damage),*],
-            found: &[$($found),*],
-        }),*];
+        pub fn cases() -> Vec<Case> {
+            vec![$(Case {
+                table: stringify!($table).into(),
+                only: cases!(@only $($only)?),
+                columns: $columns.into(),
+                table_options: cases!(@options $($options)?).into(),
+                rows: $rows.into(),
+                damage: vec![$($damage.into()),*],
+                found: vec![$($found.into()),*],
+            }),*]
+        }
     };
     (@only) => { None };
     (@only $only:ident) => { Some(Flavor::$only) };
@@ -63,6 +87,15 @@ cases! {
         "extra_target {\"id\":13} ", "extra_target {\"id\":2147483647} ";
     extra_between [SIMPLE] "(id, v) VALUES (10,'a'),(20,'b'),(30,'c'),(40,'d'),(50,'e')"; "INSERT INTO T VALUES (31, 'x')" =>
         "extra_target {\"id\":31} ";
+    missing_middle [SIMPLE] NUMBERS; "DELETE FROM T WHERE id = 5" => "extra_source {\"id\":5} ";
+    extra_at_boundaries [SIMPLE] "(id, v) VALUES (10,'a'),(20,'b'),(30,'c'),(40,'d'),(50,'e'),(60,'f'),(70,'g'),(80,'h'),(90,'i')";
+        "INSERT INTO T VALUES (9,'x'),(11,'x'),(31,'x'),(39,'x'),(41,'x'),(61,'x'),(69,'x'),(71,'x'),(89,'x'),(91,'x')" =>
+        "extra_target {\"id\":9} ", "extra_target {\"id\":11} ", "extra_target {\"id\":31} ", "extra_target {\"id\":39} ",
+        "extra_target {\"id\":41} ", "extra_target {\"id\":61} ", "extra_target {\"id\":69} ", "extra_target {\"id\":71} ",
+        "extra_target {\"id\":89} ", "extra_target {\"id\":91} ";
+    moved_row [SIMPLE] NUMBERS; "UPDATE T SET id = 100 WHERE id = 3" => "extra_source {\"id\":3} ", "extra_target {\"id\":100} ";
+    swapped_keys [SIMPLE] NUMBERS; "UPDATE T SET id = 99 WHERE id = 3", "UPDATE T SET id = 3 WHERE id = 9", "UPDATE T SET id = 9 WHERE id = 99" =>
+        "mismatched {\"id\":3} v", "mismatched {\"id\":9} v";
     extra_where_source_is_empty [SIMPLE] ""; "INSERT INTO T VALUES (1,'x'),(2,'x'),(3,'x'),(4,'x'),(5,'x'),(6,'x')" =>
         "extra_target {\"id\":1} ", "extra_target {\"id\":2} ", "extra_target {\"id\":3} ", "extra_target {\"id\":4} ",
         "extra_target {\"id\":5} ", "extra_target {\"id\":6} ";
@@ -89,6 +122,8 @@ cases! {
     // NULL and what looks like it.
     null_to_empty [SIMPLE] "VALUES (1,NULL)"; "UPDATE T SET v = ''" => "mismatched {\"id\":1} v";
     null_to_word [SIMPLE] "VALUES (1,NULL)"; "UPDATE T SET v = 'NULL'" => "mismatched {\"id\":1} v";
+    word_to_empty [SIMPLE] "VALUES (1,'NULL')"; "UPDATE T SET v = ''" => "mismatched {\"id\":1} v";
+    word_to_zero [SIMPLE] "VALUES (1,'NULL')"; "UPDATE T SET v = '0'" => "mismatched {\"id\":1} v";
     null_to_n [SIMPLE] "VALUES (1,NULL)"; "UPDATE T SET v = 'N'" => "mismatched {\"id\":1} v";
     empty_to_null [SIMPLE] "VALUES (1,'')"; "UPDATE T SET v = NULL" => "mismatched {\"id\":1} v";
     null_to_zero ["id INT PRIMARY KEY, v INT"] "VALUES (1,NULL)"; "UPDATE T SET v = 0" => "mismatched {\"id\":1} v";
@@ -199,7 +234,34 @@ cases! {
         "mismatched {\"b\":2} v";
     sparse_key ["k BIGINT PRIMARY KEY, v INT"] "VALUES (1,1),(1000000,1),(1000001,1),(4000000000000,1),(4000000000001,1)"; "UPDATE T SET v = 2 WHERE k = 4000000000000" =>
         "mismatched {\"k\":4000000000000} v";
+    char_key ["k CHAR(9) CHARACTER SET latin1 PRIMARY KEY, v INT"] "VALUES ('a',1),('B',1),('é',1),('z',1)"; "UPDATE T SET k = 'E' WHERE k = 'é'" =>
+        "extra_source {\"k\":\"é\"} ", "extra_target {\"k\":\"E\"} ";
+    date_key ["k DATE PRIMARY KEY, v INT"] "VALUES ('0000-00-00',1),('2020-00-00',1),('2020-02-29',1),('9999-12-31',1)";
+        "UPDATE T SET v = 2 WHERE k = '2020-00-00'" => "mismatched {\"k\":\"2020-00-00\"} v";
+    timestamp_key ["k TIMESTAMP(6) PRIMARY KEY, v INT"] "VALUES ('2020-10-25 00:30:00',1),('2020-10-25 01:30:00',1),('2038-01-19 03:14:07.999999',1)";
+        "UPDATE T SET v = 2 WHERE k > '2030-01-01'" => "mismatched {\"k\":\"2038-01-19 03:14:07.999999\"} v";
+    clock_key ["k TIME(1) PRIMARY KEY, v INT"] "VALUES ('-838:59:59',1),('-00:00:00.1',1),('00:00:00',1),('100:00:00.5',1),('838:59:59',1)";
+        "UPDATE T SET v = 2 WHERE k IN ('-00:00:00.1', '838:59:59')" =>
+        "mismatched {\"k\":\"-00:00:00.1\"} v", "mismatched {\"k\":\"838:59:59.0\"} v";
+    year_key ["k YEAR PRIMARY KEY, v INT"] "VALUES (0,1),(1901,1),(2000,1),(2155,1)"; "UPDATE T SET v = 2 WHERE k = 0" => "mismatched {\"k\":0} v";
+    set_key ["k SET('z','a','m') PRIMARY KEY, v INT"] "VALUES ('',1),('z',1),('a',1),('z,m',1)"; "UPDATE T SET v = 2 WHERE k = 'z,m'" => "mismatched {\"k\":\"z,m\"} v";
+    real_key ["k FLOAT PRIMARY KEY, v INT"] "VALUES (-0.5,1),(16777214,1),(16777215,1)"; "UPDATE T SET v = 2 WHERE k > 16777214" => "mismatched {\"k\":\"16777215.0\"} v";
+    zerofill_key ["k INT(6) ZEROFILL PRIMARY KEY, v INT"] "VALUES (1,1),(42,1),(1000000,1)"; "UPDATE T SET v = 2 WHERE k = 42" => "mismatched {\"k\":42} v";
+    text_in_key ["a INT, b VARCHAR(700) COLLATE utf8mb4_bin, v INT, PRIMARY KEY (b, a)"]
+        "VALUES (1,'it''s',1),(1,'\\\\',1),(2,'\\\\',1),(1,'a\\0b',1),(1,'😀',1),(1,REPEAT('é',700),1)"; "UPDATE T SET v = 2" =>
+        "mismatched {\"b\":\"it's\",\"a\":1} v", "mismatched {\"b\":\"\\\\\",\"a\":1} v", "mismatched {\"b\":\"\\\\\",\"a\":2} v",
+        "mismatched {\"b\":\"a\\u0000b\",\"a\":1} v", "mismatched {\"b\":\"😀\",\"a\":1} v", "mismatched {\"b\":\"éé*\"a\":1} v";
+    generated_key(MySql) ["a INT, k INT GENERATED ALWAYS AS (a * 2) STORED, v INT, PRIMARY KEY (k)"] "(a, v) VALUES (1,1),(2,1),(3,1),(4,1)";
+        "UPDATE T SET a = 9 WHERE a = 2" => "extra_source {\"k\":4} ", "extra_target {\"k\":18} ";
+    descending_key(MySql) ["a INT, b INT, v INT, PRIMARY KEY (a DESC, b)"] "VALUES (1,1,1),(1,2,1),(2,1,1),(2,2,1),(3,1,1),(3,2,1),(4,1,1)";
+        "UPDATE T SET v = 2 WHERE a = 3", "DELETE FROM T WHERE a = 1 AND b = 1" =>
+        "mismatched {\"a\":3,\"b\":1} v", "mismatched {\"a\":3,\"b\":2} v", "extra_source {\"a\":1,\"b\":1} ";
     // No key: multisets.
+    no_key_all_equal ["a INT"] "VALUES (1),(1),(1),(1),(1),(1),(1),(1)"; "DELETE FROM T LIMIT 3" => "extra_source {\"a\":1} ";
+    no_key_swapped ["a INT, b INT"] "VALUES (1,2),(2,1),(1,2),(3,3)"; "UPDATE T SET a = 2, b = 1 WHERE a = 1 LIMIT 1" =>
+        "extra_source {\"a\":1,\"b\":2} ", "extra_target {\"a\":2,\"b\":1} ";
+    nullable_key ["a INT NULL, b VARCHAR(9), UNIQUE (a)"] "VALUES (NULL,'x'),(NULL,'x'),(1,'x'),(2,'y')"; "DELETE FROM T WHERE a IS NULL LIMIT 1" =>
+        "extra_source {\"a\":null,\"b\":\"x\"} ";
     no_key ["a INT, b VARCHAR(9)"] "VALUES (1,'x'),(1,'x'),(2,NULL),(NULL,NULL),(3,'y')"; "UPDATE T SET b = 'z' WHERE a = 3" =>
         "extra_source {\"a\":3,\"b\":\"y\"} ", "extra_target {\"a\":3,\"b\":\"z\"} ";
     no_key_duplicate ["a INT, b VARCHAR(9)"] "VALUES (1,'x'),(1,'x'),(2,NULL)"; "DELETE FROM T WHERE a = 1 LIMIT 1" =>
@@ -208,6 +270,13 @@ cases! {
         "extra_source {\"a\":1,\"b\":\"x\"} ", "extra_target {\"a\":2,\"b\":\"y\"} ";
     no_key_json ["a INT, j JSON"] "VALUES (1,'{\"x\":1}'),(1,'{\"x\":1}'),(2,'[]')"; "UPDATE T SET j = '{\"x\":2}' WHERE a = 1 LIMIT 1" =>
         "extra_source {\"a\":1,\"j\":*} ", "extra_target {\"a\":1,\"j\":*} ";
+    range_partitions ["id INT, d DATE, v INT, PRIMARY KEY (id, d)"; "PARTITION BY RANGE (YEAR(d)) (PARTITION a VALUES LESS THAN (2000), PARTITION b VALUES LESS THAN (2020), PARTITION c VALUES LESS THAN MAXVALUE)"]
+        "VALUES (1,'1999-01-01',1),(2,'2019-01-01',1),(3,'2024-01-01',1),(4,'1999-01-01',1),(5,'2019-01-01',1)";
+        "UPDATE T SET d = '2000-01-01' WHERE id = 1", "UPDATE T SET v = 2 WHERE id = 3", "DELETE FROM T WHERE id = 5" =>
+        "extra_source {\"id\":1,\"d\":\"1999-01-01\"} ", "extra_target {\"id\":1,\"d\":\"2000-01-01\"} ",
+        "mismatched {\"id\":3,\"d\":\"2024-01-01\"} v", "extra_source {\"id\":5,\"d\":\"2019-01-01\"} ";
+    key_partitions_no_key ["a INT, b INT"; "PARTITION BY KEY (a) PARTITIONS 4"] "VALUES (1,1),(2,1),(3,1),(4,1),(4,1)"; "UPDATE T SET a = 5 WHERE a = 2" =>
+        "extra_source {\"a\":2,\"b\":1} ", "extra_target {\"a\":5,\"b\":1} ";
     partitioned ["id INT PRIMARY KEY, v INT"; "PARTITION BY HASH (id) PARTITIONS 3"] "VALUES (1,1),(2,1),(3,1),(4,1),(5,1),(6,1),(7,1)";
         "UPDATE T SET v = 2 WHERE id = 5" => "mismatched {\"id\":5} v";
 }

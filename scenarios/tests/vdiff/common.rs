@@ -45,7 +45,7 @@ pub async fn run(conn: &mut Conn, sql: &str) {
 /// A comparison of the database `vs` of one server with `vt` of another.
 #[allow(dead_code)]
 pub fn request(sides: [&LocalServer; 2], tables: Vec<TablePair>, options: Options) -> Request {
-    Request { source: sides[0].address("vs"), target: sides[1].address("vt"), tables, options }
+    Request { source: vec![sides[0].address("vs")], target: vec![sides[1].address("vt")], tables, options }
 }
 
 /// What a comparison says, which must be possible.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::{Address, Connector};
+use converge_vdiff::{Options, Request, TablePair, Verdict, compare};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use nix::sys::signal::Signal;
@@ -14,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::mover::{Mover, converge};
-use crate::sql::{connect, execute};
+use crate::sql::{checksum, connect, execute};
 
 /// How soon movers of these tests take a silent connection for dead.
 pub const DEAD_AFTER: &str = "4s";
@@ -76,12 +77,44 @@ impl World {
         }
     }
 
+    /// VDiff's word that fenced tables and what was moved are equal, row by row; how many rows that were.
+    pub async fn judge_fenced(&self, tables: &[&str]) -> u64 {
+        let pair = |t: &&str| TablePair { source: format!("_{t}_fenced"), target: (*t).into() };
+        let request = Request {
+            source: vec![self.source.address("shop")],
+            target: vec![self.target.address("shop")],
+            tables: tables.iter().map(pair).collect(),
+            options: Options { quiet_window: Duration::from_millis(200), ..Options::default() },
+        };
+        let report = compare(&request, &|_| {}).await.unwrap();
+        assert_eq!(
+            report.verdict,
+            Verdict::Equal,
+            "{}",
+            serde_json::to_string_pretty(&report.tables).unwrap()
+        );
+        report.tables.iter().map(|t| t.matching_rows).sum()
+    }
+
     fn compare(&self, tables: &str) -> Result<(), String> {
         let (source, target) = (self.source.address("shop").to_url(), self.target.address("shop").to_url());
         let arguments = ["vdiff", "--source", &source, "--target", &target, "--tables", tables];
         let output = converge().args(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&text).into_owned()) }
+    }
+}
+
+/// Waits until a stream has brought a table to the same rows, and shows the mover's log if that does not come.
+pub async fn caught_up(mover: &Mover, s: &mut Conn, t: &mut Conn, table: &str) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    loop {
+        let (there, here) = (checksum(s, table).await, checksum(t, table).await);
+        if there == here {
+            return;
+        }
+        assert!(Instant::now() < give_up, "{table}: {there:?} became {here:?}\n{}", mover.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

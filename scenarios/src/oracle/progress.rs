@@ -1,0 +1,210 @@
+//! Oracles over the samples of the mover's state: positions that never go back, and a target that catches up after
+//! every fault.
+
+use std::time::Duration;
+
+use converge_chaos::history::{Entry, Event, Phase};
+use converge_mysql::Position;
+
+use super::MOST_EVIDENCE;
+use crate::verdict::{Finding, Oracle};
+
+/// What the mover said of itself, collected entry by entry.
+#[derive(Debug, Default)]
+pub struct Progress {
+    looks: u64,
+    applied: Option<(u64, Position)>,
+    /// The same, as read on the target in the readings' snapshots.
+    read: Option<(u64, Position)>,
+    went_back: Vec<String>,
+    /// A fault that was injected and is not healed yet.
+    broken: Option<String>,
+    waits: Vec<Wait>,
+    copied: bool,
+}
+
+/// A wait for the target to reach what the source had when a fault was healed, or when the copy ended.
+#[derive(Debug)]
+struct Wait {
+    after: String,
+    since: u64,
+    goal: Option<Position>,
+    reached: Option<u64>,
+}
+
+impl Progress {
+    /// Takes the next entry of a history.
+    pub fn see(&mut self, entry: &Entry) {
+        match &entry.event {
+            Event::Fault { fault, phase: Phase::Inject, .. } => self.broken = Some(fault.clone()),
+            Event::Fault { fault, phase: Phase::Healed, .. } if self.broken.as_ref() == Some(fault) => {
+                self.broken = None;
+                self.wait(fault.clone(), entry.at_us);
+            }
+            Event::Reading(reading) => {
+                let parsed = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+                let (source, position) = (parsed(&reading.source), parsed(&reading.position));
+                for wait in self.waits.iter_mut().filter(|wait| wait.reached.is_none()) {
+                    wait.see(entry.at_us, source.as_ref(), position.as_ref());
+                }
+                advance(&mut self.read, entry.at_us, position, &mut self.went_back);
+            }
+            Event::Sample(sample) => {
+                if sample.state == "replicating" && !self.copied {
+                    self.copied = true;
+                    self.wait("the end of the copy".into(), entry.at_us);
+                }
+                let applied = sample.applied_position.as_deref().and_then(|text| text.parse().ok());
+                self.looks += u64::from(applied.is_some());
+                for wait in self.waits.iter_mut().filter(|wait| wait.reached.is_none()) {
+                    match sample.state.as_str() {
+                        // A copy may hold the stream up by right; how long it takes is not a matter of faults.
+                        "copying" => wait.since = entry.at_us,
+                        // Writes are fenced, and everything before the fence is there.
+                        "switched" => wait.reached = Some(entry.at_us),
+                        _ => {}
+                    }
+                }
+                advance(&mut self.applied, entry.at_us, applied, &mut self.went_back);
+            }
+            _ => {}
+        }
+    }
+
+    fn wait(&mut self, after: String, since: u64) {
+        self.waits.push(Wait { after, since, goal: None, reached: None });
+    }
+
+    /// Whether what was applied only ever grew.
+    pub fn checkpoint(&self) -> Oracle {
+        let finding = match (self.went_back.is_empty(), self.looks) {
+            (false, _) => Finding::Fail,
+            (true, 0) => Finding::Unknown,
+            _ => Finding::Pass,
+        };
+        let detail = match finding {
+            Finding::Fail => format!("the applied position went back {} times", self.went_back.len()),
+            _ => format!("the applied position never went back in {} looks at it", self.looks),
+        };
+        let evidence = self.went_back.iter().take(MOST_EVIDENCE).cloned().collect();
+        Oracle::new("checkpoint", finding, detail).with_evidence(evidence)
+    }
+
+    /// Whether the target caught up within `bound` after each fault. That it did not is no evidence of a difference.
+    pub fn liveness(&self, bound: Duration) -> Oracle {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let mut longest = 0;
+        let mut late = Vec::new();
+        for wait in &self.waits {
+            match wait.reached.map(|at| at.saturating_sub(wait.since)) {
+                Some(took) if u128::from(took) <= bound.as_micros() => longest = longest.max(took),
+                Some(took) => late.push(format!("after {} it took {:.1} s", wait.after, seconds(took))),
+                None => late.push(format!("after {} it was never seen to", wait.after)),
+            }
+        }
+        if let Some(fault) = &self.broken {
+            late.push(format!("{fault} was never healed"));
+        }
+        let finding = if late.is_empty() && self.copied { Finding::Pass } else { Finding::Unknown };
+        let detail = match finding {
+            Finding::Pass => format!(
+                "the target caught up with the source {} times, within {:.1} s each",
+                self.waits.len(),
+                seconds(longest)
+            ),
+            _ if late.is_empty() => "the copy was not seen to end".into(),
+            _ => format!("the target did not catch up within {} s", bound.as_secs()),
+        };
+        Oracle::new("liveness", finding, detail).with_evidence(late)
+    }
+}
+
+impl Wait {
+    fn see(&mut self, at: u64, source: Option<&Position>, applied: Option<&Position>) {
+        if self.goal.is_none() {
+            self.goal = source.cloned();
+        }
+        if let (Some(goal), Some(applied)) = (&self.goal, applied)
+            && applied.covers(goal) == Some(true)
+        {
+            self.reached = Some(at);
+        }
+    }
+}
+
+fn advance(last: &mut Option<(u64, Position)>, at: u64, now: Option<Position>, went_back: &mut Vec<String>) {
+    let Some(now) = now else { return };
+    if let Some((before_at, before)) = last
+        && now.covers(before) != Some(true)
+    {
+        let seconds = |us: u64| us as f64 / 1e6;
+        went_back.push(format!(
+            "at {:.1} s {before} was applied, at {:.1} s only {now}",
+            seconds(*before_at),
+            seconds(at)
+        ));
+    }
+    *last = Some((at, now));
+}
+
+#[cfg(test)]
+mod tests {
+    use converge_chaos::history::{Reading, Sample};
+
+    use super::*;
+
+    fn sample(state: &str, applied: u64) -> Event {
+        let applied_position = Some(format!("file:log.1:{applied}"));
+        Event::Sample(Sample { state: state.into(), applied_position, ..Sample::default() })
+    }
+
+    fn reading(source: u64, applied: u64) -> Event {
+        let position = |n| Some(format!("file:log.1:{n}"));
+        Event::Reading(Reading {
+            position: position(applied),
+            source: position(source),
+            ..Reading::default()
+        })
+    }
+
+    fn fault(phase: Phase) -> Event {
+        Event::Fault { fault: "kill_source".into(), phase, detail: String::new() }
+    }
+
+    fn progress(events: Vec<Event>) -> Progress {
+        let mut progress = Progress::default();
+        for (second, event) in (0u64..).zip(events) {
+            progress.see(&Entry { at_us: second * 1_000_000, event });
+        }
+        progress
+    }
+
+    const BOUND: Duration = Duration::from_secs(3);
+
+    #[test]
+    fn a_position_that_goes_back_is_named() {
+        let steady = progress(vec![sample("copying", 5), sample("copying", 5), sample("copying", 6)]);
+        assert_eq!(steady.checkpoint().finding, Finding::Pass);
+        let back = progress(vec![sample("copying", 5), sample("copying", 4)]).checkpoint();
+        assert_eq!(back.finding, Finding::Fail);
+        assert!(back.evidence[0].contains("log.1:5") && back.evidence[0].contains("log.1:4"), "{back:?}");
+        assert_eq!(progress(vec![]).checkpoint().finding, Finding::Unknown);
+    }
+
+    #[test]
+    fn a_target_must_catch_up_after_every_fault_within_the_bound() {
+        let copied = || vec![sample("copying", 1), sample("replicating", 5), reading(5, 5)];
+        let after = |more: Vec<Event>| progress(copied().into_iter().chain(more).collect()).liveness(BOUND);
+        assert_eq!(after(vec![]).finding, Finding::Pass);
+        let broken = || vec![fault(Phase::Inject), fault(Phase::Healed)];
+        let with = |more: &[Event]| after(broken().into_iter().chain(more.iter().cloned()).collect());
+        assert_eq!(with(&[reading(9, 8), reading(20, 9)]).finding, Finding::Pass);
+        assert_eq!(with(&[reading(9, 8), sample("switched", 9)]).finding, Finding::Pass);
+        let slow = reading(9, 8);
+        let late = with(&[slow.clone(), slow.clone(), slow.clone(), slow, reading(9, 9)]);
+        assert!(late.finding == Finding::Unknown && late.evidence[0].contains("kill_source"), "{late:?}");
+        assert_eq!(with(&[reading(9, 8)]).finding, Finding::Unknown);
+        assert_eq!(after(vec![fault(Phase::Inject)]).finding, Finding::Unknown);
+        assert_eq!(progress(vec![sample("copying", 5)]).liveness(BOUND).finding, Finding::Unknown);
+    }
+}

@@ -1,0 +1,123 @@
+//! Oracles on real servers: what somebody plants on the target in the middle of a rehearsal is found by the oracle
+//! whose business it is, and told with the row, its statements and the faults between them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
+#[path = "support/rehearsal.rs"]
+mod rehearsal;
+#[path = "support/servers.rs"]
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use converge_chaos::history::{Event, Reading, read};
+use converge_chaos::server::ServerBinary;
+use converge_mysql::{Address, Connector};
+use mysql_async::prelude::Queryable;
+use serde_json::Value;
+
+/// Small, with time to plant something once the rows are copied.
+const SCENARIO: &str = "
+name = 'planted'
+settle_seconds = 4.0
+limit_seconds = 120.0
+least = { each_kind = 1, during_copy = 10 }
+copy = { rows_per_second = 4000, chunk_rows = 500 }
+load = { rows = 3000, statements_per_second = 500.0 }
+";
+
+/// What is done to the target: nothing that a change on the source explains.
+const PLANTED: [&str; 6] = [
+    "UPDATE account SET balance = balance + 7 WHERE id = 5",
+    "UPDATE counter SET c = c + 100000",
+    "DELETE FROM journal WHERE n = 1",
+    "DELETE FROM ledger ORDER BY id LIMIT 1",
+    "UPDATE customer SET update_cnt = update_cnt + 1 WHERE id = 1500",
+    "CREATE TABLE stranger AS SELECT 1 AS x",
+];
+
+/// Waits until readings of the whole target are made, and returns the target's port.
+fn until_copied(directory: &Path) -> u16 {
+    let give_up = Instant::now() + Duration::from_secs(90);
+    let whole = |reading: &Reading| reading.journal.as_ref().is_some_and(|(rows, _)| *rows > 3);
+    loop {
+        assert!(Instant::now() < give_up, "the copy did not end");
+        let history = read(&directory.join("history.jsonl"));
+        let mut replicating = false;
+        for entry in history.into_iter().flatten().flatten() {
+            match entry.event {
+                Event::Sample(sample) => replicating = sample.state == "replicating",
+                Event::Reading(reading) if replicating && whole(&reading) => return port(directory),
+                _ => {}
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The port that the target's log names.
+fn port(directory: &Path) -> u16 {
+    let log = std::fs::read(directory.join("target.log")).unwrap();
+    let log = String::from_utf8_lossy(&log);
+    // What comes before the first mention is no port.
+    let mut ports = log.split("port: ").skip(1).filter_map(|rest| {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok().filter(|port| *port > 0)
+    });
+    ports.next().unwrap()
+}
+
+fn oracle<'a>(verdict: &'a Value, name: &str) -> &'a Value {
+    verdict["oracles"].as_array().unwrap().iter().find(|o| o["name"] == name).unwrap()
+}
+
+async fn plants(binary: &ServerBinary) {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().to_owned();
+    let planting = async {
+        let port = tokio::task::spawn_blocking(move || until_copied(&here)).await.unwrap();
+        let target: Address = format!("mysql://root@127.0.0.1:{port}/commerce").parse().unwrap();
+        let mut conn = Connector::new(target).connect().await.unwrap();
+        for statement in PLANTED {
+            conn.query_drop(statement).await.unwrap_or_else(|e| panic!("{e}: {statement}"));
+        }
+    };
+    let (binary, here) = (binary.clone(), directory.path().to_owned());
+    let running = tokio::task::spawn_blocking(move || rehearsal::rehearse_in(&binary, SCENARIO, 6, &here));
+    let (output, ()) = tokio::join!(running, planting);
+    let (code, verdict, errors) = output.unwrap();
+    assert_eq!((code, verdict["verdict"].as_str()), (1, Some("diverged")), "{verdict}\n{errors}");
+    for (name, word) in [
+        ("bank", "100007"),
+        ("counters", "increments"),
+        ("journal", "entries"),
+        ("ledger", "the source has it"),
+        ("vdiff", "account id=5"),
+        ("silence", "stranger"),
+    ] {
+        let oracle = oracle(&verdict, name);
+        assert_eq!(oracle["finding"], "fail", "{oracle}");
+        assert!(oracle["evidence"].to_string().contains(word), "{oracle}");
+    }
+    let stories = verdict["explanation"].as_array().unwrap();
+    assert!(!stories.is_empty() && stories.len() <= 3, "{stories:?}");
+    let ledger = stories.iter().find(|s| s["row"].as_str().unwrap().starts_with("ledger ")).unwrap();
+    let told = ledger["told"].to_string();
+    for word in ["INSERT INTO ledger", "acknowledged at", "the source's log had reached", "no fault fell"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let page = std::fs::read_to_string(directory.path().join("report.html")).unwrap();
+    assert!(page.contains("What happened"));
+    for name in ["position", "mover", "checkpoint", "liveness", "load"] {
+        assert_eq!(oracle(&verdict, name)["finding"], "pass", "{}", oracle(&verdict, name));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_planted_on_the_target_is_found_by_the_oracle_for_it() {
+    for binary in support::servers() {
+        eprintln!("planted on {}", binary.info);
+        plants(&binary).await;
+    }
+}

@@ -1,0 +1,173 @@
+//! Load for tables that Converge did not make: types, keys, foreign keys and checks are read from the server and
+//! respected, so that what is refused is refused for what load is about, and every table is written to.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
+#[path = "support/rehearsal.rs"]
+mod rehearsal;
+#[path = "support/servers.rs"]
+mod support;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use converge_chaos::history::{Event, History, Kind, read};
+use converge_chaos::load::{Load, LoadPlan, Subject, create_database, kinds, prepare, read_model, run_file};
+use converge_chaos::server::ServerBinary;
+use converge_mysql::Address;
+
+const SHOP: &str = r"
+CREATE TABLE country (code CHAR(2) NOT NULL PRIMARY KEY, name VARCHAR(60) NOT NULL UNIQUE);
+CREATE TABLE person (
+    id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    country CHAR(2) NULL,
+    boss INT UNSIGNED NULL,
+    email VARCHAR(80) CHARACTER SET latin1 NOT NULL,
+    age TINYINT UNSIGNED NOT NULL,
+    status VARCHAR(10) NOT NULL,
+    born DATE NULL,
+    shout VARCHAR(100) GENERATED ALWAYS AS (UPPER(email)) STORED,
+    UNIQUE KEY email (email),
+    CONSTRAINT grown CHECK (age BETWEEN 18 AND 120),
+    CONSTRAINT known CHECK (status IN ('new', 'it''s gone')),
+    FOREIGN KEY (country) REFERENCES country (code),
+    FOREIGN KEY (boss) REFERENCES person (id)
+);
+CREATE TABLE item (
+    person INT UNSIGNED NOT NULL,
+    line SMALLINT NOT NULL,
+    price DECIMAL(9,2) NOT NULL,
+    `odd name` JSON NULL,
+    update_cnt INT NOT NULL DEFAULT 0,
+    PRIMARY KEY (person, line),
+    CHECK (price >= 0.5),
+    FOREIGN KEY (person) REFERENCES person (id)
+);
+CREATE TABLE note (
+    person INT UNSIGNED NOT NULL,
+    line SMALLINT NOT NULL,
+    no TINYINT UNSIGNED NOT NULL,
+    said TEXT NULL,
+    PRIMARY KEY (person, line, no),
+    FOREIGN KEY (person, line) REFERENCES item (person, line)
+);
+CREATE TABLE heap (at DATETIME(3) NOT NULL, what VARBINARY(40) NULL);
+";
+
+/// Refusals that are part of the game: duplicates, lock waits, deadlocks, parents in use. What breaks a CHECK or does not
+/// fit its column is none of them.
+const EXPECTED: [u16; 5] = [1062, 1205, 1213, 1451, NO_PARENT];
+/// A foreign key without its parent: only where one was deleted meanwhile.
+const NO_PARENT: u16 = 1452;
+
+/// Runs load until each kind that can be was acknowledged, and returns acknowledged writes by table.
+async fn loaded(address: &Address, subject: Subject) -> BTreeMap<String, u64> {
+    let plan = LoadPlan { seed: 5, rows: 1200, sessions: 6, subject, ..LoadPlan::default() };
+    let notes = prepare(address, &plan).await.unwrap();
+    assert!(notes.iter().all(|note| note.contains("heap")), "{notes:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.jsonl");
+    let history = History::create(&path).unwrap();
+    let wanted = kinds(&read_model(address).await.unwrap());
+    let load = Load::start(address.clone(), plan, history.clone()).await.unwrap();
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while wanted.iter().any(|kind| load.counters().totals().of(*kind).acknowledged < 15) {
+        assert!(Instant::now() < give_up, "{:?}", load.counters().totals());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    load.stop().await;
+    history.finish().unwrap();
+    judged(&path)
+}
+
+fn judged(history: &Path) -> BTreeMap<String, u64> {
+    let (mut sent, mut writes) = (HashMap::new(), BTreeMap::new());
+    let mut refused: BTreeMap<u16, u64> = BTreeMap::new();
+    for entry in read(history).unwrap().map(Result::unwrap) {
+        match entry.event {
+            Event::Invoke(invoke) => drop(sent.insert(invoke.id, invoke)),
+            Event::Ok { id, affected } if affected > 0 => {
+                let invoke = &sent[&id];
+                if Kind::WRITES.contains(&invoke.kind) {
+                    *writes.entry(invoke.table.clone()).or_default() += 1;
+                }
+            }
+            Event::Fail { id, code, message } => {
+                assert!(EXPECTED.contains(&code), "{code} {message}: {}", sent[&id].sql);
+                *refused.entry(code).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    eprintln!("written {writes:?}, refused {refused:?}");
+    let orphans = refused.get(&NO_PARENT).copied().unwrap_or(0);
+    assert!(orphans * 10 < writes.values().sum(), "{orphans} without a parent: {writes:?}");
+    writes
+}
+
+async fn loads(binary: &ServerBinary) {
+    let server = support::start(binary, "source").await;
+    let shop = server.address("shop");
+    create_database(&shop).await.unwrap();
+    run_file(&shop, SHOP).await.unwrap();
+    let writes = loaded(&shop, Subject::Existing).await;
+    for table in ["country", "person", "item", "note", "heap", "converge_ledger", "converge_account"] {
+        assert!(writes.get(table).is_some_and(|n| *n > 5), "{table}: {writes:?}");
+    }
+    let classic = loaded(&server.address("classic"), Subject::Classic).await;
+    assert!(classic["test1"] > 20 && classic["test2"] > 20, "{classic:?}");
+    let types = loaded(&server.address("types"), Subject::Types).await;
+    for table in ["every_type", "binary_key", "text_key", "time_key"] {
+        assert!(types[table] > 20, "{types:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_respects_types_keys_and_constraints_of_tables_that_are_there() {
+    for binary in support::servers() {
+        eprintln!("on {}", binary.info);
+        loads(&binary).await;
+    }
+}
+
+/// Short, without faults.
+const QUIET: &str = "
+name = 'theirs'
+settle_seconds = 0.5
+limit_seconds = 90.0
+least = { each_kind = 5, during_copy = 10 }
+copy = { rows_per_second = 1500, chunk_rows = 300 }
+";
+
+fn rehearses(server: &ServerBinary) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("shop.sql");
+    std::fs::write(&file, SHOP).unwrap();
+    let load = "load = { rows = 3000, statements_per_second = 500.0 }";
+    let scenario = format!("schema = '{}'\n{QUIET}{load}", file.display());
+    let run = rehearsal::rehearse(server, &scenario, 3);
+    assert_eq!(run.code, 0, "{} {}\n{}", server.info, run.verdict, run.errors);
+    let tables: Vec<&str> = run.verdict["vdiff"]["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["target_table"].as_str().unwrap())
+        .collect();
+    for table in ["country", "person", "item", "note", "converge_ledger", "converge_journal"] {
+        assert!(tables.contains(&table), "{tables:?}");
+    }
+    assert!(run.verdict["not_verified"].to_string().contains("heap"), "{}", run.verdict["not_verified"]);
+    // The plan beside the report names the copy of the schema there.
+    let plan = std::fs::read_to_string(run.directory.path().join("plan.toml")).unwrap();
+    assert!(plan.contains("schema = \"schema.sql\""), "{plan}");
+    assert_eq!(std::fs::read_to_string(run.directory.path().join("schema.sql")).unwrap(), SHOP);
+}
+
+#[test]
+fn a_rehearsal_moves_the_tables_of_a_file() {
+    for server in support::servers() {
+        eprintln!("on {}", server.info);
+        rehearses(&server);
+    }
+}

@@ -1,0 +1,174 @@
+//! Witnesses that are missing, silent, of other servers, or must not be asked; and the least that an account needs.
+
+use std::time::Duration;
+
+use converge_mysql::{Address, Flavor};
+use converge_vdiff::{Error, ProofSource, Request, TablePair, Verdict, compare};
+use miette::Diagnostic;
+
+use super::common::{connect, fresh, report, run, server_with};
+use super::followed::Pair;
+use super::load::Load;
+use super::{replication, support};
+
+/// What is refused, in the words for people and with the way out.
+async fn refused(request: &Request, words: &[&str]) {
+    let error: Error = match compare(request, &|_| {}).await {
+        Ok(report) => panic!("not refused: {}", report.to_text()),
+        Err(error) => error,
+    };
+    let told = format!("{error}: {}", error.help().map(|h| h.to_string()).unwrap_or_default());
+    for word in words {
+        assert!(told.contains(word), "{word:?} is not in {told:?}");
+    }
+}
+
+fn of_workflow(request: &Request, name: &str) -> Request {
+    let mut request = request.clone();
+    request.options.proof = ProofSource::Workflow(name.into());
+    request
+}
+
+fn with_accounts(request: &Request, user: &str) -> Request {
+    let of = |list: &[Address]| list.iter().map(|a| Address { user: user.into(), ..a.clone() }).collect();
+    Request { source: of(&request.source), target: of(&request.target), ..request.clone() }
+}
+
+/// A workflow of another name, server, database or table.
+async fn others_are_refused(pair: &Pair) {
+    let right = pair.request();
+    refused(&of_workflow(&right, "v"), &["no workflow v", "w (replicating)"]).await;
+    let unknown = TablePair { source: "account".into(), target: "label".into() };
+    refused(&Request { tables: vec![unknown], ..right.clone() }, &["does not move", "account, label"]).await;
+    let swapped = Request { source: right.target.clone(), ..right.clone() };
+    refused(&swapped, &["moves rows from", "--source"]).await;
+    fresh(&pair.source, "elsewhere").await;
+    let elsewhere = Request { source: vec![pair.source.address("elsewhere")], ..right.clone() };
+    refused(&elsewhere, &["source database shop", "/shop"]).await;
+    let nowhere = Request { target: vec![pair.source.address("shop")], ..right.clone() };
+    refused(&nowhere, &["no workflow"]).await;
+    let sharded = Request { source: [right.source.clone(), elsewhere.source].concat(), ..right.clone() };
+    refused(&sharded, &["one source and one target", "--workflow"]).await;
+}
+
+/// SELECT on the tables and on the workflow's state are enough, under writes too.
+async fn reading_suffices(pair: &Pair) {
+    for (server, grant) in [(&pair.source, "shop.*"), (&pair.target, "shop.*")] {
+        let mut conn = connect(server, "").await;
+        run(&mut conn, "CREATE USER reader@'127.0.0.1'").await;
+        run(&mut conn, &format!("GRANT SELECT ON {grant} TO reader@'127.0.0.1'")).await;
+    }
+    let request = with_accounts(&pair.request(), "reader");
+    refused(&request, &["may not read the workflow's state", "GRANT SELECT ON `_converge`.*"]).await;
+    let mut target = connect(&pair.target, "shop").await;
+    run(&mut target, "GRANT SELECT ON _converge.* TO reader@'127.0.0.1'").await;
+    run(&mut target, "UPDATE account SET v = 'damaged' WHERE id = 500").await;
+    let load = Load::start(&pair.source, "shop", 4, 500).await;
+    let found = report(&request).await;
+    load.stop().await;
+    run(&mut target, "UPDATE account SET v = 'v500' WHERE id = 500").await;
+    let table = &found.tables[0];
+    assert_eq!((found.verdict, table.mismatched_rows), (Verdict::Different, 1), "{}", found.to_text());
+    assert!(table.rows[0].confirmed && !found.source.stood_still, "{}", found.to_text());
+}
+
+/// The tables of a workflow need no names, and after the switch have others.
+async fn a_switch_is_followed(pair: &mut Pair) {
+    let all = Request { tables: Vec::new(), ..pair.request() };
+    let before = report(&all).await;
+    assert_eq!((before.verdict, before.tables.len()), (Verdict::Equal, 2), "{}", before.to_text());
+    pair.mover().switch();
+    let after = report(&all).await;
+    let named: Vec<&str> = after.tables.iter().map(|t| t.table.as_str()).collect();
+    assert_eq!((after.verdict, named), (Verdict::Equal, vec!["_account_fenced", "_label_fenced"]));
+    assert!(after.notes.iter().any(|note| note.contains("switched traffic")), "{:?}", after.notes);
+}
+
+/// What is late because nobody applies it is never a difference, even while both servers stand still.
+async fn a_dead_mover_proves_nothing(pair: &mut Pair) {
+    pair.mover().kill();
+    let mut source = connect(&pair.source, "shop").await;
+    run(&mut source, "UPDATE account SET v = 'late' WHERE id = 501").await;
+    let mut request = pair.request();
+    request.options.confirm_within = Duration::from_millis(2500);
+    let found = report(&request).await;
+    let table = &found.tables[0];
+    assert_eq!((found.verdict, table.unconfirmed_rows), (Verdict::NotProven, 1), "{}", found.to_text());
+    assert!(!table.rows[0].confirmed, "{}", found.to_text());
+    assert!(table.reasons.iter().any(|r| r.contains("the workflow w")), "{:?}", table.reasons);
+    pair.mover().start();
+    pair.mover().wait_until("a runner", |s| s["running"] == true && s["state"] == "replicating");
+    assert_eq!(report(&pair.request()).await.verdict, Verdict::Equal);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workflows_are_asked_for_what_they_know() {
+    for binary in support::servers() {
+        let mut pair = Pair::moved(&binary).await;
+        others_are_refused(&pair).await;
+        reading_suffices(&pair).await;
+        a_dead_mover_proves_nothing(&mut pair).await;
+        a_switch_is_followed(&mut pair).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_are_asked_for_what_they_know() {
+    for binary in support::servers() {
+        let pair = Pair::replicated(&binary, &[]).await;
+        let mysql = binary.info.flavor == Flavor::MySql;
+        let backwards =
+            Request { source: pair.request().target, target: pair.request().source, ..pair.request() };
+        refused(&backwards, &["is no replica"]).await;
+        let mut source = connect(&pair.source, "").await;
+        run(&mut source, "CREATE USER reader@'127.0.0.1'").await;
+        run(&mut source, "GRANT SELECT ON shop.* TO reader@'127.0.0.1'").await;
+        let mut target = connect(&pair.target, "shop").await;
+        let reader = "SELECT COUNT(*) FROM mysql.user WHERE user = 'reader'";
+        super::until(&mut target, "the account", reader).await;
+        let grant = if mysql { "REPLICATION CLIENT" } else { "SLAVE MONITOR" };
+        let request = with_accounts(&pair.request(), "reader");
+        refused(&request, &[&format!("GRANT {grant} ON *.*")]).await;
+        run(&mut source, &format!("GRANT {grant} ON *.* TO reader@'127.0.0.1'")).await;
+        let privileges = format!(
+            "SELECT COUNT(*) FROM information_schema.user_privileges WHERE grantee LIKE '\\'reader%' \
+             AND privilege_type = '{grant}'"
+        );
+        super::until(&mut target, "the privilege", &privileges).await;
+        assert_eq!(report(&request).await.verdict, Verdict::Equal);
+
+        run(&mut target, if mysql { "STOP REPLICA SQL_THREAD" } else { "STOP SLAVE SQL_THREAD" }).await;
+        run(&mut source, "UPDATE shop.account SET v = 'late' WHERE id = 501").await;
+        let mut late = request.clone();
+        late.options.confirm_within = Duration::from_millis(2500);
+        let found = report(&late).await;
+        assert_eq!((found.verdict, found.tables[0].unconfirmed_rows), (Verdict::NotProven, 1));
+        let reasons = found.tables[0].reasons.join("\n");
+        assert!(reasons.contains("its applier does not run"), "{reasons}");
+    }
+}
+
+/// Positions of a server that is not replicated would be covered by chance.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_servers_replica_is_refused() {
+    for binary in support::servers() {
+        let off: &[&str] = match binary.info.flavor {
+            Flavor::MySql => &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"],
+            Flavor::MariaDb => &[],
+        };
+        let (one, two) = (server_with(&binary, off).await, server_with(&binary, off).await);
+        let replica = server_with(&binary, off).await;
+        replication::replicate(&one, &replica).await;
+        for server in [&two, &replica] {
+            run(&mut fresh(server, "shop").await, "CREATE TABLE a (id INT PRIMARY KEY)").await;
+        }
+        let mut request = Request {
+            source: vec![two.address("shop")],
+            target: vec![replica.address("shop")],
+            tables: vec![TablePair::same("a")],
+            options: Default::default(),
+        };
+        request.options.proof = ProofSource::Replica;
+        refused(&request, &["replicates 127.0.0.1", "not the source"]).await;
+    }
+}

@@ -1,0 +1,108 @@
+//! What can go wrong while tables are compared: a table dropped or changed, a server gone; and views, whole and broken.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "vdiff/common.rs"]
+mod common;
+#[path = "support/servers.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{connect, fresh, report, request, run, server};
+use converge_chaos::server::LocalServer;
+use converge_vdiff::{Error, Options, Progress, Request, TablePair, Verdict, compare};
+use miette::Diagnostic;
+use mysql_async::Conn;
+use tokio::sync::Notify;
+
+/// The same table of `rows` rows on both sides.
+async fn sides(one: &LocalServer, rows: usize) -> (Conn, Conn) {
+    let (mut source, mut target) = (fresh(one, "vs").await, fresh(one, "vt").await);
+    let values: Vec<String> = (0..rows).map(|i| format!("({i}, {i})")).collect();
+    for conn in [&mut source, &mut target] {
+        run(conn, "CREATE TABLE t (id INT PRIMARY KEY, v INT)").await;
+        run(conn, &format!("INSERT INTO t VALUES {}", values.join(", "))).await;
+    }
+    (source, target)
+}
+
+/// A comparison in as many chunks as there are rows: it lasts until it is in trouble.
+fn slow(one: &LocalServer) -> Request {
+    let options = Options { first_chunk_rows: 1, max_chunk_rows: 1, ..Options::default() };
+    request([one, one], vec![TablePair::same("t")], options)
+}
+
+/// The error that it ends in when `trouble` happens after its first chunk.
+async fn after_a_chunk(request: &Request, trouble: impl Future<Output = ()>) -> Error {
+    let begun = Arc::new(Notify::new());
+    let tell = |progress| {
+        if let Progress::Rows { .. } = progress {
+            begun.notify_one();
+        }
+    };
+    let cause = async {
+        begun.notified().await;
+        trouble.await;
+    };
+    let both = async { tokio::join!(compare(request, &tell), cause) };
+    let (answer, ()) = tokio::time::timeout(Duration::from_secs(120), both).await.expect("an end");
+    answer.expect_err("no verdict")
+}
+
+fn explained(error: &Error, words: &[&str]) {
+    let help = error.help().map(|help| help.to_string()).unwrap_or_default();
+    for word in words {
+        assert!(format!("{error} {help}").contains(word), "no {word:?} in: {error}; {help}");
+    }
+    assert!(!help.is_empty(), "no way out of: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_goes_or_changes_in_the_middle_is_an_error() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (_source, mut target) = sides(&one, 5000).await;
+        let error = after_a_chunk(&slow(&one), run(&mut target, "ALTER TABLE t DROP COLUMN v")).await;
+        explained(&error, &["target", "v", "changed or dropped"]);
+        let (_source, mut target) = sides(&one, 5000).await;
+        let error = after_a_chunk(&slow(&one), run(&mut target, "DROP TABLE t")).await;
+        explained(&error, &["target", "vt.t", "changed or dropped"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_goes_in_the_middle_is_an_error() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (_source, _target) = sides(&one, 5000).await;
+        let error = after_a_chunk(&slow(&one), async {
+            one.kill().await.unwrap();
+        })
+        .await;
+        explained(&error, &["connection lost", "run the command again"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_compared_as_what_they_show() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (mut source, mut target) = sides(&one, 10).await;
+        for conn in [&mut source, &mut target] {
+            run(conn, "CREATE VIEW big AS SELECT * FROM t WHERE id > 5").await;
+        }
+        let pairs = || vec![TablePair::same("big")];
+        let same = report(&request([&one, &one], pairs(), Options::default())).await;
+        assert_eq!((same.verdict, same.tables[0].source_rows), (Verdict::Equal, 4), "{}", same.to_text());
+        assert!(same.tables[0].schema_notes.iter().any(|n| n.contains("is a view")));
+        run(&mut target, "UPDATE t SET v = 0 WHERE id = 7").await;
+        let other = report(&request([&one, &one], pairs(), Options::default())).await;
+        assert_eq!(other.verdict, Verdict::Different);
+        run(&mut target, "ALTER TABLE t RENAME COLUMN v TO w").await;
+        let error = compare(&request([&one, &one], pairs(), Options::default()), &|_| {}).await.unwrap_err();
+        explained(&error, &["target", "big", "view"]);
+        drop(connect(&one, "").await);
+    }
+}
