@@ -114,6 +114,18 @@ pub enum Error {
         why: String,
     },
 
+    /// A proxy or its API cannot listen where it was told to.
+    #[error("cannot listen on {listen}: {source}")]
+    #[diagnostic(help(
+        "give an address of this machine and a port that is free, such as 127.0.0.1:3307; port 0 stands for any"
+    ))]
+    Listen {
+        /// The address as given.
+        listen: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+
     /// The load would write into a table that it did not make.
     #[error("there is a table {table} in this database that is not the load's own")]
     #[diagnostic(help("the load changes and deletes rows at random: name a database of its own in the URL"))]

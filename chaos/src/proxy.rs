@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 pub use toxic::{Effect, Stream, Toxic};
 
 use crate::error::Error;
-use forwarder::Forwarder;
+use forwarder::{Forwarder, Settings};
 
 /// All proxies of one server, by name.
 #[derive(Debug)]
@@ -42,9 +42,9 @@ impl ProxyServer {
     /// Starts the HTTP API on `listen` (`127.0.0.1:0` for any free port). Jitter, slices and toxicity are drawn
     /// from `seed` and the order of connections.
     pub async fn start(listen: &str, seed: u64) -> Result<Self, Error> {
-        let io = |source| Error::Io { what: format!("listening on {listen}"), source };
-        let listener = TcpListener::bind(listen).await.map_err(io)?;
-        let api = listener.local_addr().map_err(io)?;
+        let failed = |source| Error::Listen { listen: listen.into(), source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let api = listener.local_addr().map_err(failed)?;
         let registry = Arc::new(Registry { proxies: Mutex::default(), seed });
         let router = api::router(Arc::clone(&registry));
         let task = tokio::spawn(async move {
@@ -63,6 +63,16 @@ impl ProxyServer {
     /// The API as a URL, such as `http://127.0.0.1:8474`.
     pub fn url(&self) -> String {
         format!("http://{}", self.api)
+    }
+
+    /// Makes a proxy from `listen` to `upstream`, as a command to the API would, and returns the address that it listens on.
+    pub async fn add(&self, name: &str, listen: &str, upstream: &str) -> Result<String, Error> {
+        let settings = Settings::new(name, listen, upstream);
+        let failed = |source| Error::Listen { listen: listen.into(), source };
+        let proxy = Forwarder::start(settings, self.registry.seed).await.map_err(failed)?;
+        let listening = proxy.settings().listen;
+        self.registry.proxies.lock().await.insert(name.into(), proxy);
+        Ok(listening)
     }
 
     /// Takes every proxy down and closes the API.

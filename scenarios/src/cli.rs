@@ -21,6 +21,7 @@ mod check;
 mod failure;
 mod load;
 mod mover;
+mod proxy;
 mod rehearse;
 mod selftest;
 mod simulate;
@@ -59,6 +60,8 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Send randomized, seeded DML to a server and record every answer
     Load(load::Arguments),
+    /// Stand between a server and its clients, and break the network over an HTTP API (Toxiproxy's)
+    Proxy(proxy::Arguments),
     /// Plant bugs in the mover and see whether rehearsals notice them
     Selftest(selftest::Arguments),
 }
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
             Command::Move(arguments) => mover::run(arguments).await,
             Command::Simulate(arguments) => simulate::run(arguments).await,
             Command::Load(arguments) => load::run(arguments).await,
+            Command::Proxy(arguments) => proxy::run(arguments).await,
             Command::Selftest(arguments) => selftest::run(arguments).await,
         }
     });
@@ -117,6 +121,11 @@ pub fn main() -> ExitCode {
         Ok(Outcome::NotProven) => ExitCode::from(3),
         Err(failure) => report(failure),
     }
+}
+
+/// A seed that is small enough to be typed again.
+pub fn drawn_seed() -> u64 {
+    u64::from(rand::random::<u32>())
 }
 
 /// Waits for Ctrl-C or SIGTERM and says which it was. Both are listened for from the call on, not from the first time

@@ -53,7 +53,7 @@ fn help_shows_an_example_and_exit_codes() {
     }
     let verbs =
         ["check", "run", "status", "switch-traffic", "cancel", "complete"].map(|verb| vec!["move", verb]);
-    let others = ["rehearse", "vdiff", "load", "move"].map(|command| vec![command]);
+    let others = ["rehearse", "vdiff", "load", "proxy", "move"].map(|command| vec![command]);
     for command in others.into_iter().chain(verbs) {
         let output = run(&[&command[..], &["--help"]].concat());
         let help = String::from_utf8(output.stdout).unwrap();

@@ -17,6 +17,8 @@ use super::toxic::{Effect, Toxic};
 use crate::error::Error;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long each step of a last request may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A proxy server, by the address of its HTTP API.
 #[derive(Debug, Clone)]
@@ -96,6 +98,17 @@ impl Toxiproxy {
         self.require("removing toxics", settings.toxics.is_empty(), &settings)
     }
 
+    /// Removes a proxy for good.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        self.request("DELETE", &format!("/proxies/{name}"), "").await.map(drop)
+    }
+
+    /// Removes a proxy for good once this is dropped: also from somebody else's server, and also when the work that it
+    /// was made for is given up in its middle.
+    pub fn lease(&self, name: &str) -> Lease {
+        Lease { api: self.api, name: name.into() }
+    }
+
     /// Enables all proxies and removes all toxics.
     pub async fn reset(&self) -> Result<(), Error> {
         const WHAT: &str = "resetting all proxies";
@@ -170,14 +183,42 @@ impl Toxiproxy {
     }
 }
 
+/// See [`Toxiproxy::lease`].
+#[derive(Debug)]
+pub struct Lease {
+    api: SocketAddr,
+    name: String,
+}
+
+impl Drop for Lease {
+    /// Blocks, for at most [`LAST_WORD`] three times: a destructor can wait for nothing else.
+    fn drop(&mut self) {
+        use std::io::{Read as _, Write as _};
+        let deleted = || -> std::io::Result<()> {
+            let mut stream = std::net::TcpStream::connect_timeout(&self.api, LAST_WORD)?;
+            stream.set_read_timeout(Some(LAST_WORD))?;
+            stream.set_write_timeout(Some(LAST_WORD))?;
+            stream
+                .write_all(request(self.api, "DELETE", &format!("/proxies/{}", self.name), "").as_bytes())?;
+            stream.read(&mut [0; 64]).map(drop)
+        };
+        if let Err(e) = deleted() {
+            tracing::warn!("the proxy {} stays on the server at {}: {e}", self.name, self.api);
+        }
+    }
+}
+
 /// HTTP/1.0, so that the answer is not chunked and ends with the connection.
+fn request(api: SocketAddr, method: &str, path: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.0\r\nHost: {api}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 async fn exchange(api: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(api).await?;
-    let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {api}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(request(api, method, path, body).as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)

@@ -39,6 +39,14 @@ fn yes() -> bool {
     true
 }
 
+impl Settings {
+    /// Those of a proxy that does nothing to the bytes yet.
+    pub fn new(name: &str, listen: &str, upstream: &str) -> Self {
+        let (name, listen, upstream) = (name.into(), listen.into(), upstream.into());
+        Self { name, listen, upstream, enabled: true, toxics: Vec::new() }
+    }
+}
+
 /// A running or disabled proxy.
 #[derive(Debug)]
 pub struct Forwarder {

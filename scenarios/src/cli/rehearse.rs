@@ -13,7 +13,7 @@ use converge_scenarios::scenario::Scenario;
 use converge_scenarios::verdict::{RunReport, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failure, Format, Outcome, interrupted};
+use super::{Failure, Format, Outcome, drawn_seed, interrupted};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -52,7 +52,7 @@ pub struct Arguments {
     /// Keep the servers' data directories
     #[arg(long)]
     keep: bool,
-    /// Use this Toxiproxy server's API instead of the built-in proxy
+    /// Use this Toxiproxy server's API (such as that of `converge proxy`) instead of the built-in proxy
     #[arg(long, value_name = "URL")]
     toxiproxy: Option<String>,
 }
@@ -98,11 +98,6 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         Verdict::Diverged => Outcome::Different,
         Verdict::NotProven => Outcome::NotProven,
     })
-}
-
-fn drawn_seed() -> u64 {
-    // Small enough to be typed again.
-    u64::from(rand::random::<u32>())
 }
 
 fn chosen(wanted: Option<&str>) -> Result<ServerBinary, Failure> {

@@ -9,7 +9,7 @@ use converge_chaos::fault::Account;
 use converge_chaos::history::Kind;
 use converge_chaos::load::{self, Invariant, LoadPlan, Model, Subject};
 use converge_chaos::proxy::ProxyServer;
-use converge_chaos::proxy::client::Toxiproxy;
+use converge_chaos::proxy::client::{Lease, Toxiproxy};
 use converge_chaos::server::{LocalServer, ServerOptions};
 use converge_mysql::{Address, Connector, Error as ServerError, Flavor, Version, quote};
 use mysql_async::prelude::Queryable;
@@ -37,7 +37,9 @@ pub struct Place {
     /// The mover's address behind the proxy.
     pub proxied: Address,
     /// The proxy's name.
-    pub proxy: &'static str,
+    pub proxy: String,
+    /// Removes the proxy from a server that goes on afterwards.
+    _lease: Option<Lease>,
 }
 
 impl Place {
@@ -96,8 +98,9 @@ impl World {
             }
         };
         let proxies = Toxiproxy::connect(&url).await?;
-        let source = place(source, SOURCE, &proxies).await?;
-        let target = place(target, TARGET, &proxies).await?;
+        let guest = server.is_none();
+        let source = place(source, SOURCE, &proxies, guest).await?;
+        let target = place(target, TARGET, &proxies, guest).await?;
         Ok(Self { source, target, proxies, server })
     }
 
@@ -173,7 +176,7 @@ impl World {
             self.target.server.keep();
         }
         for place in [&self.source, &self.target] {
-            let _ = self.proxies.disable(place.proxy).await;
+            let _ = self.proxies.disable(&place.proxy).await;
         }
         if let Some(server) = self.server {
             server.stop().await;
@@ -198,25 +201,30 @@ fn movable(model: &Model, cascades_are_logged: bool) -> (Vec<String>, Vec<String
     (tables, notes)
 }
 
-/// Puts database and account on a server, and a proxy before it.
+/// Puts database and account on a server, and a proxy before it; as a guest of a proxy server, whose other proxies are
+/// not touched, under a name that nobody else has.
 async fn place(
     server: LocalServer,
-    proxy: &'static str,
+    name: &str,
     proxies: &Toxiproxy,
+    guest: bool,
 ) -> Result<Place, RehearsalError> {
     let admin = server.address(DATABASE);
     let direct = Address { user: MOVER.into(), ..admin.clone() };
-    let listening = proxies.create(proxy, "127.0.0.1:0", &format!("127.0.0.1:{}", server.port())).await?;
+    let port = server.port();
+    let proxy = if guest { format!("converge-{name}-{port}") } else { name.to_owned() };
+    let lease = guest.then(|| proxies.lease(&proxy));
+    let listening = proxies.create(&proxy, "127.0.0.1:0", &format!("127.0.0.1:{port}")).await?;
     let (host, port) = endpoint(&listening).ok_or_else(|| {
         RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address"))
     })?;
     let proxied = direct.clone().with_endpoint(&host, port);
-    let place = Place { server, admin, direct, proxied, proxy };
+    let place = Place { server, admin, direct, proxied, proxy, _lease: lease };
     let mut conn = Connector::new(place.server.address("")).connect().await?;
     for statement in preparation(place.flavor()) {
         conn.query_drop(&statement)
             .await
-            .map_err(|e| ServerError::driver(format!("preparing the {proxy}: {statement}"), e))?;
+            .map_err(|e| ServerError::driver(format!("preparing the {name}: {statement}"), e))?;
     }
     Ok(place)
 }

@@ -28,9 +28,9 @@ impl Stage<'_> {
                 mover.kill().await?
             }
             K::PauseMover => fault::pause_process(record, pid(mover)?).await?,
-            K::NetworkDown => fault::proxy_down(record, proxies, place.proxy).await?,
+            K::NetworkDown => fault::proxy_down(record, proxies, &place.proxy).await?,
             K::NetworkDownRestart => {
-                let down = fault::proxy_down(record, proxies, place.proxy).await?;
+                let down = fault::proxy_down(record, proxies, &place.proxy).await?;
                 format!("{down}; {}", fault::stop_server(record, &place.server).await?)
             }
             K::NetworkLatency
@@ -39,7 +39,7 @@ impl Stage<'_> {
             | K::NetworkReset
             | K::NetworkSilent => {
                 let toxics = fault.toxics();
-                fault::toxics_on(record, proxies, place.proxy, &place.proxied, &toxics).await?
+                fault::toxics_on(record, proxies, &place.proxy, &place.proxied, &toxics).await?
             }
             K::KillConnections => fault::kill_connections(record, place.account(), Victims::All).await?,
             K::KillLogReader => fault::kill_connections(record, place.account(), Victims::LogReaders).await?,
@@ -81,17 +81,17 @@ impl Stage<'_> {
                 fault::restart_server(record, &place.server).await?
             }
             K::Pause => fault::resume_server(record, &place.server).await?,
-            K::NetworkDown => fault::proxy_up(record, proxies, place.proxy).await?,
+            K::NetworkDown => fault::proxy_up(record, proxies, &place.proxy).await?,
             K::NetworkDownRestart => {
                 fault::restart_server(record, &place.server).await?;
-                fault::proxy_up(record, proxies, place.proxy).await?;
+                fault::proxy_up(record, proxies, &place.proxy).await?;
             }
             K::NetworkLatency
             | K::NetworkBandwidth
             | K::NetworkSlices
             | K::NetworkReset
             | K::NetworkSilent => {
-                fault::toxics_off(record, proxies, place.proxy).await?;
+                fault::toxics_off(record, proxies, &place.proxy).await?;
             }
             K::ReadOnly => fault::read_only_off(record, &place.admin, place.flavor()).await?,
             K::TableLock => give_back(held, |hog| fault::unlock_table(record, hog)).await?,
