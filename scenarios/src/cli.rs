@@ -30,6 +30,7 @@ mod vdiff;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use converge_scenarios::verdict::Verdict;
 
 pub use failure::Failure;
 
@@ -84,6 +85,16 @@ pub enum Outcome {
     Different,
     /// Exit code 3.
     NotProven,
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Converged => Self::Good,
+            Verdict::Diverged => Self::Different,
+            Verdict::NotProven => Self::NotProven,
+        }
+    }
 }
 
 /// Every command's help ends with the exit codes, unless it explains its own.

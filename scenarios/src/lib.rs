@@ -1,9 +1,13 @@
 //! Rehearsals: what to run ([`scenario`]), running it ([`rehearsal`]), judging it ([`oracle`], [`verdict`]), saying so
-//! ([`report`]), and whether all of that notices a mover that is wrong ([`selftest`]).
+//! ([`report`]), running it again ([`saved`], [`cause`]), and whether all of that notices a mover that is wrong
+//! ([`selftest`]).
 
+pub mod cause;
 pub mod oracle;
 pub mod rehearsal;
 pub mod report;
+pub mod saved;
 pub mod scenario;
 pub mod selftest;
+pub mod shell;
 pub mod verdict;

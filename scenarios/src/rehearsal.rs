@@ -28,6 +28,7 @@ use self::readings::Readings;
 use self::watch::{CopySpan, Watcher};
 use self::world::{Seeded, World};
 use crate::oracle::{self, Statements, Suspect, Tally};
+use crate::saved;
 use crate::scenario::Scenario;
 use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
 
@@ -98,7 +99,7 @@ impl RehearsalError {
 /// Runs a rehearsal and writes its report. `progress` is told what happens.
 pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, RehearsalError> {
     let started = SystemTime::now();
-    let path = options.directory.join("history.jsonl");
+    let path = options.directory.join(saved::HISTORY);
     std::fs::create_dir_all(&options.directory)
         .map_err(RehearsalError::io("creating", &options.directory))?;
     // The log is appended to with each start of the mover; what a former run left does not belong to this one.
@@ -152,7 +153,7 @@ fn save_plan(options: &Options) -> Result<(), RehearsalError> {
         std::fs::write(&copy, sql).map_err(RehearsalError::io("writing", &copy))?;
         scenario.schema = Some(SCHEMA.into());
     }
-    let plan = options.directory.join("plan.toml");
+    let plan = options.directory.join(saved::PLAN);
     std::fs::write(&plan, scenario.to_toml()).map_err(RehearsalError::io("writing", &plan))
 }
 

@@ -134,6 +134,35 @@ fn a_scenario_or_server_that_cannot_be_used_is_explained() {
     refused(&["rehearse", path, "--report", &format!("{path}/below/a/file")], &[path]);
 }
 
+#[test]
+fn a_directory_that_cannot_be_replayed_is_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("a run");
+    let path = run.to_str().unwrap();
+    refused(&["rehearse", "--replay", path], &[path, "not the directory of a run", "plan.toml"]);
+    std::fs::create_dir(&run).unwrap();
+    refused(&["rehearse", "--replay", path], &[path, "not the directory of a run"]);
+    let save = |name: &str, text: &str| std::fs::write(run.join(name), text).unwrap();
+    for (plan, word) in [("name = ", "TOML"), ("nmae = 'x'", "nmae"), ("tables = ['nosuch']", "nosuch")] {
+        save("plan.toml", plan);
+        refused(&["rehearse", "--replay", path], &["plan saved in", path, "damaged", word]);
+    }
+    save("plan.toml", "");
+    refused(&["rehearse", "--replay", path], &["seed", "--seed", path]);
+    save("verdict.json", "{\"verdict\": \"conv");
+    refused(&["rehearse", "--replay", path, "--seed", "1"], &["verdict saved in", path, "damaged"]);
+    std::fs::remove_file(run.join("verdict.json")).unwrap();
+    save("history.jsonl", "{\"at_us\":0,\"event\":\"run\",\"wall\":\"\",\"seed\":7,\"plan\":{}}\n");
+    refused(&["rehearse", "--replay", path, "--report", path], &["is to be repeated", "--report"]);
+    refused(&["rehearse", "--replay", path, "--server", "/no/such/mysqld"], &["/no/such/mysqld"]);
+    for clash in [&["--swarm"][..], &["--schema", "classic"], &["some.toml"]] {
+        let output = converge().args([&["rehearse", "--replay", path], clash].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{clash:?}");
+        assert!(everything(&output).contains("cannot be used with"), "{}", everything(&output));
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing was begun");
+}
+
 async fn root(server: &LocalServer) -> Conn {
     let mut conn = Connector::new(server.address("")).connect().await.unwrap();
     for sql in [

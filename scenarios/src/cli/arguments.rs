@@ -1,8 +1,13 @@
-//! Forms of arguments that several commands share.
+//! Arguments that several commands share: their forms, and what they mean.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use converge_chaos::server::{ServerBinary, discover, select};
+use converge_scenarios::saved::SavedRun;
 use converge_vdiff::TablePair;
+
+use super::Failure;
 
 /// A duration such as `500ms`, `30s`, `2m`, `1h`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -22,6 +27,48 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// One table, under the same name on both sides or as `source=target`.
 pub fn table_pair(text: &str) -> Result<(String, String), String> {
     text.parse::<TablePair>().map(|pair| (pair.source, pair.target)).map_err(|e| e.to_string())
+}
+
+/// The server that `--server` names, or the first one found.
+pub fn chosen_server(wanted: Option<&str>) -> Result<ServerBinary, Failure> {
+    if let Some(wanted) = wanted {
+        return Ok(select(wanted)?);
+    }
+    discover()?.into_iter().next().ok_or_else(|| {
+        Failure::new("no mysqld or mariadbd was found").with_help(
+            "run `make setup`, install MySQL 8.0+ or MariaDB 10.6+, or name one: --server /path/to/mysqld",
+        )
+    })
+}
+
+/// The server that `--server` names, or one like that of a saved run: the same version if it is there, else the same kind.
+pub fn server_of(run: &SavedRun, wanted: Option<&str>) -> Result<ServerBinary, Failure> {
+    let Some(report) = run.report.as_ref().filter(|_| wanted.is_none()) else {
+        return chosen_server(wanted);
+    };
+    let found = discover()?;
+    if let Some(same) = found.iter().find(|binary| binary.info.to_string() == report.source) {
+        return Ok(same.clone());
+    }
+    let kind = |text: &str| text.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+    match found.into_iter().find(|binary| kind(&binary.info.to_string()) == kind(&report.source)) {
+        Some(like) => {
+            note!("the saved run was on {}, this one is on {}", report.source, like.info);
+            Ok(like)
+        }
+        None => Err(Failure::new(format!("the saved run was on {}, which is not found here", report.source))
+            .with_help("name a server with --server; another kind may behave in another way")),
+    }
+}
+
+/// This program's own file, which is run again as the mover.
+pub fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|e| Failure::new(format!("cannot find this program's own file: {e}")))
+}
+
+/// This program as it was called, for commands that are printed.
+pub fn program_word() -> String {
+    std::env::args().next().unwrap_or_else(|| "converge".into())
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
 //! `converge rehearse`.
 
+mod progress;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use converge_chaos::history::rfc3339;
-use converge_chaos::server::{ServerBinary, discover, select};
-use converge_scenarios::rehearsal::{self, Options, Progress, Update};
+use converge_chaos::server::ServerBinary;
+use converge_scenarios::cause::Cause;
+use converge_scenarios::rehearsal::{self, Options};
 use converge_scenarios::report;
+use converge_scenarios::saved::SavedRun;
 use converge_scenarios::scenario::Scenario;
-use converge_scenarios::verdict::{RunReport, Verdict};
-use indicatif::{ProgressBar, ProgressStyle};
+use converge_scenarios::shell;
+use converge_scenarios::verdict::RunReport;
 
+use super::arguments::{chosen_server, program, server_of};
 use super::{Failure, Format, Outcome, drawn_seed, interrupted};
 
 #[derive(Debug, clap::Args)]
@@ -23,24 +27,30 @@ Example:
   converge rehearse --swarm --seed 12
   converge rehearse my-scenario.toml --format json
   converge rehearse --schema my-schema.sql
+  converge rehearse --replay runs/default-7-20261121140000
 
 Starts two private servers on loopback, seeds a commerce schema, moves tables while randomized DML runs, kills servers
 and the mover and drops the network on the way, switches traffic, compares, and gives a verdict. Nothing outside the
 report's directory is touched, and nothing is left running. `plan.toml` in a report's directory is a complete scenario
-to start from.")]
+to start from; `--replay` runs it again and says whether it ended for the same cause. The same statements are sent again;
+what meets what in time may differ, so a failure that is rare may need several replays.")]
 pub struct Arguments {
     /// A scenario in TOML [default: the built-in one, drawn from the seed]
     scenario: Option<PathBuf>,
     /// Whose tables: commerce, classic, types, or a file of SQL statements that makes them
     #[arg(long, value_name = "NAME|FILE.sql")]
     schema: Option<String>,
+    /// Rehearse again what was rehearsed in this directory: its plan.toml, with its seed, on its kind of server
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["scenario", "schema", "swarm"])]
+    replay: Option<PathBuf>,
     /// Draw faults and load from the seed instead: other kinds of faults, on either side, in each plan
     #[arg(long, conflicts_with = "scenario")]
     swarm: bool,
-    /// What everything random is drawn from [default: drawn and printed]
+    /// What everything random is drawn from [default: drawn and printed; with --replay that of the run]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The server: mysql, mariadb, or a path to a mysqld or mariadbd [default: the first one found]
+    /// The server: mysql, mariadb, or a path to a mysqld or mariadbd [default: the first one found; with --replay that of
+    /// the run]
     #[arg(long, value_name = "KIND|PATH")]
     server: Option<String>,
     /// Where the report goes [default: runs/NAME-SEED-TIME]
@@ -59,6 +69,47 @@ pub struct Arguments {
 
 /// Runs a rehearsal.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let Plan { scenario, seed, server, saved } = plan(&arguments)?;
+    let directory = arguments.report.clone().unwrap_or_else(|| default_directory(&scenario.name, seed));
+    let options = Options {
+        seed,
+        program: program()?,
+        replay: replay(&arguments, seed, &server),
+        directory,
+        toxiproxy: arguments.toxiproxy,
+        keep: arguments.keep,
+        mover_environment: Vec::new(),
+        scenario,
+        server,
+    };
+    introduce(&options, arguments.format);
+    let progress = if std::io::stderr().is_terminal() { progress::bars() } else { progress::lines() };
+    let report = tokio::select! {
+        report = rehearsal::run(&options, progress) => report?,
+        signal = interrupted() => {
+            note!("{signal}: servers, proxy and mover are stopped; not proven");
+            return Ok(Outcome::NotProven);
+        }
+    };
+    print(&report, &options, arguments.format)?;
+    if let Some(run) = saved {
+        compare(&report, run.report.as_ref(), arguments.format);
+    }
+    Ok(report.verdict.into())
+}
+
+/// What is rehearsed: by which plan, from which seed, on which server, and what it repeats.
+struct Plan {
+    scenario: Scenario,
+    seed: u64,
+    server: ServerBinary,
+    saved: Option<SavedRun>,
+}
+
+fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
+    if let Some(directory) = &arguments.replay {
+        return repeated(arguments, directory);
+    }
     let seed = arguments.seed.unwrap_or_else(drawn_seed);
     let scenario = match &arguments.scenario {
         Some(path) => Scenario::read(path)?,
@@ -69,46 +120,38 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         Some(schema) => scenario.with_schema(schema),
         None => scenario,
     };
-    let server = chosen(arguments.server.as_deref())?;
-    let directory = arguments.report.clone().unwrap_or_else(|| default_directory(&scenario.name, seed));
-    let options = Options {
-        seed,
-        program: std::env::current_exe()
-            .map_err(|e| Failure::new(format!("cannot find this program's own file: {e}")))?,
-        replay: replay(&arguments, seed, &server),
-        directory,
-        toxiproxy: arguments.toxiproxy,
-        keep: arguments.keep,
-        mover_environment: Vec::new(),
-        scenario,
-        server,
-    };
-    introduce(&options, arguments.format);
-    let progress = if std::io::stderr().is_terminal() { bars() } else { lines() };
-    let report = tokio::select! {
-        report = rehearsal::run(&options, progress) => report?,
-        signal = interrupted() => {
-            note!("{signal}: servers, proxy and mover are stopped; not proven");
-            return Ok(Outcome::NotProven);
-        }
-    };
-    print(&report, &options, arguments.format)?;
-    Ok(match report.verdict {
-        Verdict::Converged => Outcome::Good,
-        Verdict::Diverged => Outcome::Different,
-        Verdict::NotProven => Outcome::NotProven,
-    })
+    let server = chosen_server(arguments.server.as_deref())?;
+    Ok(Plan { scenario, seed, server, saved: None })
 }
 
-fn chosen(wanted: Option<&str>) -> Result<ServerBinary, Failure> {
-    if let Some(wanted) = wanted {
-        return Ok(select(wanted)?);
+/// The plan of a saved run, with its seed, on a server like its own.
+fn repeated(arguments: &Arguments, directory: &Path) -> Result<Plan, Failure> {
+    let run = SavedRun::read(directory)?;
+    let same = |report: &Path| {
+        report.canonicalize().ok().is_some_and(|r| directory.canonicalize().is_ok_and(|d| d == r))
+    };
+    if arguments.report.as_deref().is_some_and(same) {
+        return Err(Failure::new(format!("{} is the run that is to be repeated", directory.display()))
+            .with_help("name another directory with --report, or leave it out"));
     }
-    discover()?.into_iter().next().ok_or_else(|| {
-        Failure::new("no mysqld or mariadbd was found").with_help(
-            "run `make setup`, install MySQL 8.0+ or MariaDB 10.6+, or name one: --server /path/to/mysqld",
-        )
-    })
+    let seed = arguments.seed.or(run.seed).ok_or_else(|| {
+        Failure::new(format!("neither verdict nor history in {} tells the run's seed", directory.display()))
+            .with_help("give it with --seed; any seed runs the plan")
+    })?;
+    let server = server_of(&run, arguments.server.as_deref())?;
+    Ok(Plan { scenario: run.scenario.clone(), seed, server, saved: Some(run) })
+}
+
+/// How the verdict stands to that of the run which was repeated.
+fn compare(report: &RunReport, saved: Option<&RunReport>, format: Format) {
+    let text = match saved {
+        Some(saved) => Cause::of(report).against(&Cause::of(saved)),
+        None => "the saved run came to no verdict".into(),
+    };
+    match format {
+        Format::Text => answer!("replay: {text}"),
+        Format::Json => note!("replay: {text}"),
+    }
 }
 
 fn default_directory(name: &str, seed: u64) -> PathBuf {
@@ -118,22 +161,14 @@ fn default_directory(name: &str, seed: u64) -> PathBuf {
 
 /// The command that does the same again, for a shell.
 fn replay(arguments: &Arguments, seed: u64, server: &ServerBinary) -> String {
-    let mut words = vec![std::env::args().next().unwrap_or_else(|| "converge".into()), "rehearse".into()];
+    let mut words = vec![super::arguments::program_word(), "rehearse".into()];
     words.extend(arguments.scenario.as_ref().map(|path| path.display().to_string()));
+    words.extend(arguments.replay.iter().flat_map(|run| ["--replay".into(), run.display().to_string()]));
     words.extend(arguments.schema.iter().flat_map(|schema| ["--schema".into(), schema.clone()]));
     words.extend(arguments.swarm.then(|| "--swarm".to_owned()));
     words.extend(["--seed".into(), seed.to_string(), "--server".into(), server.path.display().to_string()]);
     words.extend(arguments.toxiproxy.iter().flat_map(|url| ["--toxiproxy".into(), url.clone()]));
-    words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell must see it: quoted unless it is plain.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    shell::command(words.iter().map(String::as_str))
 }
 
 /// Seed and plan come first, so that a run that never ends can be repeated too.
@@ -177,61 +212,4 @@ fn print(report: &RunReport, options: &Options, format: Format) -> Result<(), Fa
         }
     }
     Ok(())
-}
-
-fn described(state: &str, copied: u64, rows: u64, lag: Option<f64>) -> String {
-    let lag = lag.map_or_else(|| "unknown".into(), |s| format!("{s:.0} s"));
-    format!("{state}: {copied} of {rows} rows copied, lag {lag}")
-}
-
-/// Plain lines: every event, and the move's state every two seconds.
-fn lines() -> Progress {
-    let last = Mutex::new(None::<Instant>);
-    Arc::new(move |update| match update {
-        Update::Step(text) => note!("-- {text}"),
-        Update::Event(text) => note!("   {text}"),
-        Update::Sample { state, copied, rows, lag } => {
-            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_none_or(|at| at.elapsed() >= Duration::from_secs(2)) {
-                *last = Some(Instant::now());
-                note!("   {}", described(&state, copied, rows, lag));
-            }
-        }
-    })
-}
-
-/// A bar for the copy, events above it.
-fn bars() -> Progress {
-    let style = ProgressStyle::with_template("{spinner} [{elapsed_precise}] {bar:32} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(1).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(120));
-    Arc::new(move |update| match update {
-        Update::Step(text) => {
-            bar.println(format!("-- {text}"));
-            bar.set_message(text);
-        }
-        Update::Event(text) => bar.println(format!("   {text}")),
-        Update::Sample { state, copied, rows, lag } => {
-            bar.set_length(rows.max(copied));
-            bar.set_position(copied);
-            bar.set_message(described(&state, copied, rows, lag));
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_survive_a_shell() {
-        assert_eq!(shell_word("/usr/sbin/mariadbd"), "/usr/sbin/mariadbd");
-        for word in ["my plan.toml", "it's", "", "a;b", "$HOME", "é*"] {
-            let echoed = std::process::Command::new("/bin/sh")
-                .args(["-c", &format!("printf %s {}", shell_word(word))])
-                .output();
-            assert_eq!(String::from_utf8_lossy(&echoed.unwrap().stdout), word);
-        }
-    }
 }

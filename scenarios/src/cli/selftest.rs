@@ -6,6 +6,7 @@ use converge_chaos::server::{discover, select};
 use converge_mover::planted::Bug;
 use converge_scenarios::selftest::{self, Campaign, Matrix, Outcome as Run};
 
+use super::arguments::program;
 use super::{Failure, Outcome, interrupted};
 
 #[derive(Debug, clap::Args)]
@@ -123,8 +124,7 @@ fn campaign(arguments: &Arguments) -> Result<Campaign, Failure> {
         seed: arguments.seed,
         jobs: arguments.jobs,
         servers,
-        program: std::env::current_exe()
-            .map_err(|e| Failure::new(format!("cannot find this program's own file: {e}")))?,
+        program: program()?,
         results: arguments.results.clone(),
         missed: directory.join("runs"),
     })

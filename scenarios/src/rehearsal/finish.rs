@@ -13,6 +13,7 @@ use super::world::World;
 use super::{RehearsalError, Run, Running};
 use crate::oracle;
 use crate::oracle::silence;
+use crate::saved::HISTORY;
 use crate::verdict::{Finding, Oracle};
 
 /// How long the copy may take.
@@ -76,7 +77,7 @@ impl Run<'_> {
         }
         let kept = if fenced { fenced_name(&name) } else { name.clone() };
         let (target, source) = (world.target_address(), world.source_address());
-        let history = self.options.directory.join("history.jsonl");
+        let history = self.options.directory.join(HISTORY);
         let (oracle, suspects) = oracle::ledger(&history, (&target, &name), (&source, &kept), fenced).await;
         self.oracles.push(oracle);
         self.suspects.extend(suspects);
