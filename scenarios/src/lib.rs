@@ -3,6 +3,7 @@
 //! ([`selftest`]).
 
 pub mod cause;
+pub mod mutant;
 pub mod oracle;
 pub mod rehearsal;
 pub mod report;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use converge_chaos::history::{self, Event, History, Kind};
-use converge_chaos::load::{Load, LoadHandle, LoadPlan, Names};
+use converge_chaos::load::{Load, LoadHandle, LoadPlan, Names, Totals};
 use converge_chaos::server::ServerBinary;
 use converge_mysql::Position;
 use miette::Diagnostic;
@@ -27,7 +27,8 @@ use self::mover::Mover;
 use self::readings::Readings;
 use self::watch::{CopySpan, Watcher};
 use self::world::{Seeded, World};
-use crate::oracle::{self, Statements, Suspect, Tally};
+use crate::mutant::Mutant;
+use crate::oracle::{self, Statements, Suspect, Tally, whole};
 use crate::saved;
 use crate::scenario::Scenario;
 use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
@@ -55,6 +56,14 @@ pub struct Options {
     pub keep: bool,
     /// Variables that the mover's process gets beside its own.
     pub mover_environment: Vec<(String, OsString)>,
+    /// What is broken in the harness on purpose.
+    pub mutant: Option<Mutant>,
+}
+
+impl Options {
+    fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
 }
 
 /// What kept a rehearsal from being run.
@@ -127,6 +136,7 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
             notes: Vec::new(),
         },
         suspects: Vec::new(),
+        counted: None,
     };
     let limit = Duration::from_secs_f64(options.scenario.limit_seconds);
     match tokio::time::timeout(limit, run.carry_out()).await {
@@ -138,6 +148,10 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     }
     history.finish()?;
     let tally = run.judge_history(&path);
+    run.oracles.retain(|oracle| !options.is(Mutant::ReportLosesAnswer) || oracle.name != "vdiff");
+    let needed = whole::needed(run.names(), &run.seeded.tables, run.position.is_some());
+    let absent = whole::absent(&needed, &run.oracles);
+    run.oracles.extend(absent);
     let explanation = oracle::explain(&path, std::mem::take(&mut run.suspects));
     let report = run.report(started, &tally, explanation);
     crate::report::write(&options.directory, &report, &path)?;
@@ -174,6 +188,8 @@ struct Run<'a> {
     seeded: Seeded,
     /// Rows that are not as they must be.
     suspects: Vec<Suspect>,
+    /// What the load counted, once it ended.
+    counted: Option<Totals>,
 }
 
 /// What runs beside the mover, and where the target's log ended before the move.
@@ -193,14 +209,18 @@ impl Run<'_> {
         let (tables, rows) = (self.seeded.tables.clone(), self.seeded.rows);
         self.step(&format!("moving {} with {rows} rows under load", tables.join(", ")));
         self.seeded.notes.iter().for_each(|note| self.step(note));
-        let plan = LoadPlan { seed: self.options.seed, ..scenario.load.clone() };
+        let mut plan = LoadPlan { seed: self.options.seed, ..scenario.load.clone() };
+        if self.options.is(Mutant::LoadWritesNothing) {
+            plan.sessions = 0;
+        }
         let load = Load::start(world.source_address(), plan, self.history.clone()).await?;
         let began = oracle::silence::mark(&world.target_address()).await?;
         let mut mover = world.mover(self.options, &tables, &self.options.directory.join(MOVER_LOG));
         mover.start()?;
         let watcher = Watcher::new(self.history.clone(), self.progress.clone(), rows);
         let (source, target) = (world.source_address(), world.target_address());
-        let readings = Readings::start(source, target, self.names(), &tables, self.history.clone());
+        let read = if self.options.is(Mutant::ReadingsMissing) { &[] } else { &tables[..] };
+        let readings = Readings::start(source, target, self.names(), read, self.history.clone());
         let running = Running { load, readings, began };
         self.break_and_finish(&world, &watcher, &mut mover, running).await?;
         world.stop(self.options.keep).await;
@@ -227,10 +247,13 @@ impl Run<'_> {
         let tables = &self.seeded.tables.clone();
         let stage = Stage { world, watcher, history: &history, tables };
         for fault in &self.options.scenario.faults {
-            if !watcher.until_due(mover, fault).await {
+            if self.options.is(Mutant::FaultNotInjected) || !watcher.until_due(mover, fault).await {
                 break;
             }
-            let report = stage.inject(fault, mover).await?;
+            let mut report = stage.inject(fault, mover).await?;
+            if self.options.is(Mutant::FaultNotObserved) {
+                report.observed = None;
+            }
             let healed = report.healed_at.is_some();
             self.faults.push(report);
             if !healed {
@@ -274,6 +297,7 @@ impl Run<'_> {
         self.oracles.push(progress.checkpoint());
         self.oracles.push(progress.liveness(Duration::from_secs_f64(least.catch_up_seconds)));
         let tally = statements.finish();
+        self.oracles.extend(self.counted.as_ref().map(|counted| whole::history(&tally, counted)));
         self.oracles.push(oracle::load(&tally, least.each_kind, &self.seeded.kinds));
         let during = copy.span().map(|(from, to)| tally.acknowledged_between(from, to));
         self.oracles.push(oracle::copy_under_load(during, least.during_copy));

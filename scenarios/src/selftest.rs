@@ -156,6 +156,7 @@ async fn one(
         toxiproxy: None,
         keep: false,
         mover_environment: environment,
+        mutant: None,
     };
     let report = rehearsal::run(&options, Arc::new(|_| {})).await?;
     let outcome = Outcome {

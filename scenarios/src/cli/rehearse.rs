@@ -79,6 +79,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         toxiproxy: arguments.toxiproxy,
         keep: arguments.keep,
         mover_environment: Vec::new(),
+        mutant: None,
         scenario,
         server,
     };

@@ -18,6 +18,8 @@ pub struct Outcomes {
     pub fail: u64,
     /// Unknown.
     pub info: u64,
+    /// Those of them that the history has no answer to.
+    pub unanswered: u64,
 }
 
 /// All outcomes of a history.
@@ -88,7 +90,9 @@ impl Statements {
     /// The counts; what has no answer is of unknown outcome.
     pub fn finish(mut self) -> Tally {
         for invoke in std::mem::take(&mut self.open).into_values() {
-            self.tally.kinds.entry(invoke.kind).or_default().info += 1;
+            let outcomes = self.tally.kinds.entry(invoke.kind).or_default();
+            outcomes.info += 1;
+            outcomes.unanswered += 1;
         }
         self.tally
     }
@@ -187,10 +191,10 @@ mod tests {
             (12, None, Kind::Insert, "never"),
             (13, None, Kind::Replace, "void"),
         ]);
-        assert_eq!(t.of(Kind::Insert), Outcomes { acknowledged: 1, ok: 1, fail: 1, info: 1 });
-        assert_eq!(t.of(Kind::Update), Outcomes { acknowledged: 1, ok: 3, fail: 0, info: 0 });
-        assert_eq!(t.of(Kind::Delete), Outcomes { acknowledged: 0, ok: 1, fail: 0, info: 0 });
-        assert_eq!(t.of(Kind::Replace), Outcomes { acknowledged: 0, ok: 1, fail: 0, info: 0 });
+        assert_eq!(t.of(Kind::Insert), Outcomes { acknowledged: 1, ok: 1, fail: 1, info: 1, unanswered: 1 });
+        assert_eq!(t.of(Kind::Update), Outcomes { acknowledged: 1, ok: 3, ..Outcomes::default() });
+        assert_eq!(t.of(Kind::Delete), Outcomes { ok: 1, ..Outcomes::default() });
+        assert_eq!(t.of(Kind::Replace), Outcomes { ok: 1, ..Outcomes::default() });
         assert_eq!((t.acknowledged(), t.acknowledged_between(1, 5)), (2, 1));
     }
 }

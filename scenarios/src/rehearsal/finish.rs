@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use converge_chaos::load::{Invariant, LoadHandle};
 use converge_mover::control::Status;
 use converge_mover::source::fenced_name;
-use converge_vdiff::{Options as VdiffOptions, Request, TablePair};
+use converge_vdiff::{Filter, Options as VdiffOptions, Request, TablePair};
 
 use super::mover::Mover;
 use super::watch::{TICK, Watcher};
 use super::world::World;
 use super::{RehearsalError, Run, Running};
+use crate::mutant::Mutant;
 use crate::oracle;
 use crate::oracle::silence;
 use crate::saved::HISTORY;
@@ -49,7 +50,7 @@ impl Run<'_> {
             self.no_position(&why);
         }
         self.step("stopping the load");
-        load.stop().await;
+        self.counted = Some(load.stop().await);
         readings.finish().await;
         let fenced = self.position.is_some();
         if fenced {
@@ -61,6 +62,7 @@ impl Run<'_> {
         self.compare(world, fenced).await;
         // The ledger is read back from the file, which must be whole.
         self.history.finish()?;
+        self.forget()?;
         self.ledger(world, fenced).await;
         if fenced {
             let tables = &self.seeded.tables;
@@ -148,15 +150,24 @@ impl Run<'_> {
     }
 
     async fn compare(&mut self, world: &World, fenced: bool) {
+        let of_itself = self.options.is(Mutant::DiffOfItself);
+        let fenced_here = fenced && !of_itself;
+        let mut options = VdiffOptions::default();
+        if self.options.is(Mutant::DiffOfNothing) {
+            options.filters.extend("1 = 0".parse::<Filter>().ok());
+        }
+        if self.options.is(Mutant::DiffCutShort) {
+            options.max_duration = Some(Duration::ZERO);
+        }
         let pair = |name: &String| TablePair {
-            source: if fenced { fenced_name(name) } else { name.clone() },
+            source: if fenced_here { fenced_name(name) } else { name.clone() },
             target: name.clone(),
         };
         let request = Request {
-            source: vec![world.source_address()],
+            source: vec![if of_itself { world.target_address() } else { world.source_address() }],
             target: vec![world.target_address()],
             tables: self.seeded.tables.iter().map(pair).collect(),
-            options: VdiffOptions::default(),
+            options,
         };
         match converge_vdiff::compare(&request, &|_| {}).await {
             Ok(report) => {
@@ -173,6 +184,25 @@ impl Run<'_> {
                 format!("the comparison failed: {e}"),
             )),
         }
+    }
+
+    /// Leaves lines out of the history that is complete, if this is a mutant that does.
+    fn forget(&self) -> Result<(), RehearsalError> {
+        let what = match self.options.mutant {
+            Some(Mutant::HistoryForgetsUnknown) => "\"event\":\"info\"",
+            Some(Mutant::HistoryForgetsSome) => "\"event\":\"ok\"",
+            _ => return Ok(()),
+        };
+        let path = self.options.directory.join("history.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(RehearsalError::io("reading", &path))?;
+        let every = if what.contains("ok") { 10 } else { 1 };
+        let mut seen = 0_u64;
+        let kept = text.lines().filter(|line| {
+            seen += u64::from(line.contains(what));
+            !line.contains(what) || !seen.is_multiple_of(every)
+        });
+        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+        std::fs::write(&path, kept).map_err(RehearsalError::io("writing", &path))
     }
 
     async fn end_workflow(&mut self, mover: &mut Mover) -> Result<(), RehearsalError> {

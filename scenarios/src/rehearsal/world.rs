@@ -16,6 +16,7 @@ use mysql_async::prelude::Queryable;
 
 use super::mover::{Mover, Route};
 use super::{Options, RehearsalError};
+use crate::mutant::Mutant;
 use crate::scenario::Side;
 
 /// The database on both servers.
@@ -160,11 +161,12 @@ impl World {
     /// The mover of the scenario, not started yet.
     pub fn mover(&self, options: &Options, tables: &[String], log: &Path) -> Mover {
         let scenario = &options.scenario;
-        let route = Route {
-            source: self.source.proxied.clone(),
-            target: self.target.proxied.clone(),
-            status: self.target_address(),
+        let way = |place: &Place| match options.mutant {
+            Some(Mutant::ProxyBypassed) => place.direct.clone(),
+            _ => place.proxied.clone(),
         };
+        let route =
+            Route { source: way(&self.source), target: way(&self.target), status: self.target_address() };
         Mover::new(&options.program, route, tables, &scenario.copy, log.into())
             .with_environment(&options.mover_environment)
     }
