@@ -17,6 +17,7 @@ macro_rules! answer {
 }
 
 mod arguments;
+mod campaign;
 mod check;
 mod failure;
 mod load;
@@ -53,6 +54,8 @@ struct Arguments {
 enum Command {
     /// Rehearse a move on private servers, under load and faults, and give a verdict
     Rehearse(rehearse::Arguments),
+    /// Rehearse many seeds, go on where a killed campaign stopped, and tell each cause of a failure once
+    Campaign(campaign::Arguments),
     /// Compare tables between two servers, row by row where their digests differ
     Vdiff(Box<vdiff::Arguments>),
     /// Move tables online from one server to another
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match arguments.command {
             Command::Rehearse(arguments) => rehearse::run(arguments).await,
+            Command::Campaign(arguments) => campaign::run(arguments).await,
             Command::Vdiff(arguments) => vdiff::run(*arguments).await,
             Command::Move(arguments) => mover::run(arguments).await,
             Command::Simulate(arguments) => simulate::run(arguments).await,

@@ -1,7 +1,9 @@
 //! Rehearsals: what to run ([`scenario`]), running it ([`rehearsal`]), judging it ([`oracle`], [`verdict`]), saying so
-//! ([`report`]), running it again ([`saved`], [`cause`]), and whether all of that notices a mover that is wrong
-//! ([`selftest`]).
+//! ([`report`]), running it again ([`saved`], [`cause`]) or many times ([`campaign`], [`batch`]), and whether all of that
+//! notices a mover that is wrong ([`selftest`]).
 
+pub mod batch;
+pub mod campaign;
 pub mod cause;
 pub mod mutant;
 pub mod oracle;

@@ -7,20 +7,16 @@
 mod matrix;
 mod plan;
 
-use std::collections::HashSet;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use converge_chaos::server::ServerBinary;
 use converge_mover::planted::{Bug, HITS, VARIABLE};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 pub use self::matrix::{Line, Matrix};
 pub use self::plan::scenario;
+use crate::batch::{self, Ended};
 use crate::rehearsal::{self, Options, RehearsalError};
 use crate::verdict::{Finding, RunReport, Verdict};
 
@@ -94,45 +90,32 @@ fn noticed_by(report: &RunReport) -> Vec<String> {
     names
 }
 
-/// Runs what is not in the results yet, and returns the results of all. `tell` hears of each run that ended.
+/// Runs what is not in the results yet until `stop` says why not to go on, and returns the results of all. `tell` hears of
+/// each run that ended.
 pub async fn run(
     campaign: &Campaign,
-    tell: impl Fn(&Outcome, usize, usize),
-) -> Result<Vec<Outcome>, RehearsalError> {
-    let mut outcomes = read(&campaign.results)?;
-    let known: HashSet<_> = outcomes.iter().map(|o| (o.bug.clone(), o.server.clone(), o.seed)).collect();
-    let places = Arc::new(Semaphore::new(campaign.jobs.max(1)));
-    let mut running = JoinSet::new();
+    stop: impl Future<Output = &'static str>,
+    tell: impl Fn(Result<&Outcome, &RehearsalError>, usize, usize),
+) -> Result<Ended<Outcome>, RehearsalError> {
+    let mut wanted = Vec::new();
     // Seed by seed, so that a campaign that is cut short has seen every bug.
     for seed in campaign.seed..campaign.seed + campaign.runs {
         for server in &campaign.servers {
             for &bug in &campaign.bugs {
-                if known.contains(&(bug.id().to_owned(), server.info.to_string(), seed)) {
-                    continue;
-                }
-                let (places, campaign, server) = (places.clone(), campaign.clone(), server.clone());
-                running.spawn(async move {
-                    let _place = places.acquire_owned().await;
-                    one(&campaign, bug, &server, seed).await
-                });
+                let key = (bug.id().to_owned(), server.info.to_string(), seed);
+                wanted.push((key, (bug, server.clone(), seed)));
             }
         }
     }
-    let (mut done, all) = (0, running.len());
-    while let Some(joined) = running.join_next().await {
-        let outcome = joined.map_err(|e| RehearsalError::Mover(format!("a rehearsal broke off: {e}")))??;
-        append(&campaign.results, &outcome)?;
-        done += 1;
-        tell(&outcome, done, all);
-        outcomes.push(outcome);
-    }
-    Ok(outcomes)
+    let key = |o: &Outcome| (o.bug.clone(), o.server.clone(), o.seed);
+    let one = |(bug, server, seed)| one(campaign.clone(), bug, server, seed);
+    batch::run(&campaign.results, (campaign.jobs, wanted), key, one, stop, tell).await
 }
 
 async fn one(
-    campaign: &Campaign,
+    campaign: Campaign,
     bug: Bug,
-    server: &ServerBinary,
+    server: ServerBinary,
     seed: u64,
 ) -> Result<Outcome, RehearsalError> {
     let name = format!("{}-{}-{seed}", bug.id(), server.kind());
@@ -173,47 +156,4 @@ async fn one(
         let _ = std::fs::remove_dir_all(&directory);
     }
     Ok(outcome)
-}
-
-fn read(path: &Path) -> Result<Vec<Outcome>, RehearsalError> {
-    let text = match std::fs::read_to_string(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.map_err(RehearsalError::io("reading", path))?,
-    };
-    // The last line is torn where a campaign was killed while it wrote it: that run is run again.
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-}
-
-fn append(path: &Path, outcome: &Outcome) -> Result<(), RehearsalError> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(RehearsalError::io("opening", path))?;
-    let line = serde_json::to_string(outcome).unwrap_or_default() + "\n";
-    file.write_all(line.as_bytes()).map_err(RehearsalError::io("writing", path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_read_back_and_a_torn_line_is_run_again() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let outcome = Outcome {
-            bug: "change_lost".into(),
-            server: "MySQL".into(),
-            seed: 1,
-            hits: 2,
-            verdict: Verdict::Diverged,
-            noticed_by: vec!["vdiff".into()],
-            seconds: 1.5,
-            statements: 7,
-        };
-        append(file.path(), &outcome).unwrap();
-        std::fs::OpenOptions::new().append(true).open(file.path()).unwrap().write_all(b"{\"bug\":").unwrap();
-        assert_eq!(read(file.path()).unwrap(), [outcome]);
-        assert!(read(Path::new("/nowhere/results")).unwrap().is_empty());
-    }
 }

@@ -53,7 +53,7 @@ fn help_shows_an_example_and_exit_codes() {
     }
     let verbs =
         ["check", "run", "status", "switch-traffic", "cancel", "complete"].map(|verb| vec!["move", verb]);
-    let others = ["rehearse", "vdiff", "load", "proxy", "move"].map(|command| vec![command]);
+    let others = ["rehearse", "campaign", "vdiff", "load", "proxy", "move"].map(|command| vec![command]);
     for command in others.into_iter().chain(verbs) {
         let output = run(&[&command[..], &["--help"]].concat());
         let help = String::from_utf8(output.stdout).unwrap();
@@ -132,6 +132,27 @@ fn a_scenario_or_server_that_cannot_be_used_is_explained() {
     }
     assert!(!directory.path().join("report").exists(), "nothing was begun");
     refused(&["rehearse", path, "--report", &format!("{path}/below/a/file")], &[path]);
+}
+
+#[test]
+fn a_campaign_that_cannot_be_run_is_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let below = file.join("below");
+    let (path, below) = (file.to_str().unwrap(), below.to_str().unwrap());
+    refused(&["campaign", "--runs", "1", "/no/such/file.toml"], &["/no/such/file.toml"]);
+    refused(&["campaign", "--runs", "1", "--server", "oracle", "--directory", below], &["oracle"]);
+    refused(&["campaign", "--runs", "1", "--directory", below], &[path]);
+    for (bad, word) in [
+        (&["campaign"][..], "--runs"),
+        (&["campaign", "--runs", "0"], "0"),
+        (&["campaign", "--runs", "1", "--swarm", path], "cannot be used with"),
+    ] {
+        let output = run(bad);
+        assert_eq!(output.status.code(), Some(2), "{bad:?}");
+        assert!(everything(&output).contains(word), "{}", everything(&output));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use converge_chaos::server::{discover, select};
 use converge_mover::planted::Bug;
+use converge_scenarios::rehearsal::RehearsalError;
 use converge_scenarios::selftest::{self, Campaign, Matrix, Outcome as Run};
 
 use super::arguments::program;
@@ -60,8 +61,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             .with_help("make selftest, or cargo build --release -p converge-scenarios --features planted"));
     }
     let campaign = campaign(&arguments)?;
-    let tell = |run: &Run, done: usize, all: usize| {
-        note!(
+    let tell = |run: Result<&Run, &RehearsalError>, done: usize, all: usize| match run {
+        Ok(run) => note!(
             "{done}/{all} {:24} {} seed {}: {} hits, {} {}, {:.1} s",
             run.bug,
             run.server,
@@ -70,15 +71,18 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             run.verdict.words(),
             run.noticed_by.join("+"),
             run.seconds
-        );
+        ),
+        Err(error) => note!("{done}/{all} a run could not be carried out: {error}"),
     };
-    let outcomes = tokio::select! {
-        outcomes = selftest::run(&campaign, tell) => outcomes?,
-        signal = interrupted() => {
-            note!("{signal}: run the same command again to go on");
-            return Ok(Outcome::NotProven);
-        }
-    };
+    let ended = selftest::run(&campaign, interrupted(), tell).await?;
+    if let Some(signal) = ended.stopped {
+        note!("{signal}: run the same command again to go on");
+        return Ok(Outcome::NotProven);
+    }
+    if let Some((error, _)) = ended.failed {
+        return Err(error.into());
+    }
+    let outcomes = ended.results;
     let wanted: Vec<Run> =
         outcomes.into_iter().filter(|o| campaign.bugs.iter().any(|bug| bug.id() == o.bug)).collect();
     let matrix = Matrix::of(&wanted);

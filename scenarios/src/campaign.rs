@@ -1,0 +1,210 @@
+//! Many rehearsals of one plan, or of plans drawn from one, with a seed each: how many converge, and why the others do
+//! not. What is known of a seed is kept in a file, so that a campaign that was killed goes on.
+
+mod summary;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use converge_chaos::server::ServerBinary;
+use miette::Diagnostic;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::summary::{Line, Summary};
+use crate::batch::{self, Ended};
+use crate::cause::Cause;
+use crate::rehearsal::{self, Options, RehearsalError};
+use crate::scenario::Scenario;
+use crate::shell;
+use crate::verdict::Verdict;
+
+/// The file of what is known, a line for each run.
+const RESULTS: &str = "results.jsonl";
+/// The file that says what a campaign is about.
+const ABOUT: &str = "campaign.json";
+
+/// The plan of each seed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plans {
+    /// The default rehearsal.
+    Standard,
+    /// Drawn from the seed.
+    Swarm,
+    /// One scenario for all.
+    Fixed(Box<Scenario>),
+}
+
+impl Plans {
+    /// The plan of a seed.
+    pub fn of(&self, seed: u64) -> Scenario {
+        match self {
+            Self::Standard => Scenario::standard(seed),
+            Self::Swarm => Scenario::swarm(seed),
+            Self::Fixed(scenario) => (**scenario).clone(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.of(0).name
+    }
+}
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    /// The plans.
+    pub plans: Plans,
+    /// Runs.
+    pub runs: u64,
+    /// The first run's seed; the others follow.
+    pub seed: u64,
+    /// Rehearsals at the same time.
+    pub jobs: usize,
+    /// The server for both sides of each.
+    pub server: ServerBinary,
+    /// The `converge` binary that is run as the mover.
+    pub program: PathBuf,
+    /// This program as it was called, for commands that are printed.
+    pub called: String,
+    /// Where everything is kept.
+    pub directory: PathBuf,
+}
+
+/// What came of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Its verdict, and why.
+    #[serde(flatten)]
+    pub cause: Cause,
+}
+
+/// A campaign that cannot be carried out.
+#[derive(Debug, Error, Diagnostic)]
+pub enum CampaignError {
+    /// The directory belongs to another campaign.
+    #[error("{} holds another campaign: {what} is not the same", .directory.display())]
+    #[diagnostic(help("choose another directory with --directory, or remove that one"))]
+    Another {
+        /// The directory.
+        directory: PathBuf,
+        /// What differs.
+        what: &'static str,
+    },
+    /// A file, or the rehearsals.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Rehearsal(#[from] RehearsalError),
+}
+
+/// What must be the same for a campaign to go on.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct About {
+    plans: String,
+    server: String,
+}
+
+impl Campaign {
+    /// Runs what was not run yet, until `stop` says why not to go on. `tell` hears of each run that ended.
+    pub async fn run(
+        &self,
+        stop: impl Future<Output = &'static str>,
+        tell: impl Fn(Result<&Outcome, &RehearsalError>, usize, usize),
+    ) -> Result<Ended<Outcome>, CampaignError> {
+        self.begin()?;
+        let wanted = self.seeds().map(|seed| (seed, seed)).collect();
+        let one = |seed: u64| one(self.clone(), seed);
+        let results = self.directory.join(RESULTS);
+        let mut ended =
+            batch::run(&results, (self.jobs, wanted), |o: &Outcome| o.seed, one, stop, tell).await?;
+        ended.results.retain(|outcome| self.seeds().contains(&outcome.seed));
+        ended.results.sort_by_key(|outcome| outcome.seed);
+        Ok(ended)
+    }
+
+    fn seeds(&self) -> std::ops::Range<u64> {
+        self.seed..self.seed.saturating_add(self.runs)
+    }
+
+    /// Where a run's report is, if it is kept.
+    fn directory_of(&self, seed: u64) -> PathBuf {
+        self.directory.join("runs").join(seed.to_string())
+    }
+
+    /// The command that repeats a run that is kept.
+    pub fn replay(&self, seed: u64) -> String {
+        shell::command([&self.called, "rehearse", "--replay", &self.directory_of(seed).display().to_string()])
+    }
+
+    /// Makes the directory, or makes sure that the one that is there is of the same campaign.
+    fn begin(&self) -> Result<(), CampaignError> {
+        let plans = match &self.plans {
+            Plans::Fixed(scenario) => scenario.to_toml(),
+            drawn => drawn.name(),
+        };
+        let about = About { plans, server: self.server.info.to_string() };
+        std::fs::create_dir_all(&self.directory).map_err(RehearsalError::io("creating", &self.directory))?;
+        let path = self.directory.join(ABOUT);
+        match std::fs::read(&path) {
+            Ok(text) => {
+                let what = match serde_json::from_slice::<About>(&text) {
+                    Ok(there) if there == about => return Ok(()),
+                    Ok(there) if there.plans == about.plans => "its server",
+                    _ => "its plan",
+                };
+                Err(CampaignError::Another { directory: self.directory.clone(), what })
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let text = serde_json::to_string_pretty(&about).unwrap_or_default() + "\n";
+                Ok(std::fs::write(&path, text).map_err(RehearsalError::io("writing", &path))?)
+            }
+            Err(e) => Err(RehearsalError::io("reading", &path)(e).into()),
+        }
+    }
+}
+
+/// Removes a run's directory unless told to keep it: also when the run is broken off.
+struct Scratch {
+    directory: PathBuf,
+    keep: bool,
+}
+
+impl Scratch {
+    /// Removes what a run that was killed left.
+    fn new(directory: &Path) -> Self {
+        let _ = std::fs::remove_dir_all(directory);
+        Self { directory: directory.into(), keep: false }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+async fn one(campaign: Campaign, seed: u64) -> Result<Outcome, RehearsalError> {
+    let mut scratch = Scratch::new(&campaign.directory_of(seed));
+    let options = Options {
+        scenario: campaign.plans.of(seed),
+        seed,
+        replay: campaign.replay(seed),
+        server: campaign.server,
+        program: campaign.program,
+        directory: scratch.directory.clone(),
+        toxiproxy: None,
+        keep: false,
+        mover_environment: Vec::new(),
+        mutant: None,
+    };
+    let report = rehearsal::run(&options, Arc::new(|_| {})).await?;
+    scratch.keep = report.verdict != Verdict::Converged;
+    Ok(Outcome { seed, seconds: report.elapsed_seconds, cause: Cause::of(&report) })
+}
