@@ -43,6 +43,16 @@ pub enum Error {
         why: String,
     },
 
+    /// A server cannot be given a disk of its own.
+    #[error("this machine cannot mount a small file system for a server of its own: {why}")]
+    #[diagnostic(help(
+        "the fault disk_full needs one: run as root where a tmpfs may be mounted (in a container: CAP_SYS_ADMIN), or leave it out"
+    ))]
+    NoDisk {
+        /// What `mount` said.
+        why: String,
+    },
+
     /// A data directory could not be initialised.
     #[error("cannot initialise a data directory with {}: {why}", .path.display())]
     #[diagnostic(help("check that the temporary directory is writable and has 300 MB free"))]

@@ -2,6 +2,7 @@
 //!
 //! A fault that was not seen to bite is an error here, never a success. Nothing here decides what to break, or when.
 
+mod disk;
 mod network;
 mod probe;
 mod server;
@@ -10,12 +11,13 @@ mod session;
 use crate::error::Error;
 use crate::history::{History, Phase};
 
+pub use disk::{fill_disk, free_disk};
 pub use network::{proxy_down, proxy_up, toxics_off, toxics_on};
 pub use server::{
     kill_server, pause_process, pause_server, restart_server, resume_process, resume_server, stop_server,
 };
 pub use session::{
-    Account, Hog, Victims, exhaust_connections, give_back_connections, kill_connections, lock_table,
+    Account, Hog, Purge, Victims, exhaust_connections, give_back_connections, kill_connections, lock_table,
     purge_logs, read_only_off, read_only_on, rotate_log, unlock_table,
 };
 

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod discover;
+mod disk;
 mod process;
 mod template;
 
@@ -19,6 +20,7 @@ use mysql_async::prelude::Queryable;
 use tokio::time::Instant;
 
 pub use discover::{ServerBinary, discover, select};
+pub use disk::Disk;
 
 use crate::error::Error;
 use crate::port::Port;
@@ -41,6 +43,9 @@ pub struct ServerOptions {
     pub durable: bool,
     /// Directory to make the server's own directory in; the system's temporary directory by default.
     pub parent: Option<PathBuf>,
+    /// MiB of a disk of the server's own (which takes memory as it is written to, and the right to mount); it shares
+    /// that of `parent` by default.
+    pub disk: Option<u32>,
     /// Where the error log goes; `error.log` in the server's directory by default.
     pub log: Option<PathBuf>,
     /// More command-line arguments; they come last and win.
@@ -49,7 +54,7 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { name: "server".into(), durable: true, parent: None, log: None, extra: Vec::new() }
+        Self { name: "server".into(), durable: true, parent: None, disk: None, log: None, extra: Vec::new() }
     }
 }
 
@@ -71,6 +76,7 @@ pub struct LocalServer {
     /// Serialises start, kill and stop.
     life: tokio::sync::Mutex<()>,
     process: Mutex<Option<Process>>,
+    disk: Option<Disk>,
     watchdog: Watchdog,
     directory: Directory,
 }
@@ -98,6 +104,11 @@ impl LocalServer {
         let parent = options.parent.clone().unwrap_or_else(std::env::temp_dir);
         let directory = Directory::create(&parent, &options.name)?;
         let watchdog = Watchdog::start(directory.path())?;
+        let mount = |megabytes| {
+            watchdog.mounted();
+            Disk::mount(directory.path(), megabytes)
+        };
+        let disk = options.disk.map(mount).transpose()?;
         let (from, data) = (binary.clone(), directory.path().join("data"));
         let temporary = arguments::temporary(&data);
         std::fs::create_dir(&temporary).map_err(Error::io("making", &temporary))?;
@@ -111,6 +122,7 @@ impl LocalServer {
             log,
             life: tokio::sync::Mutex::new(()),
             process: Mutex::new(None),
+            disk,
             watchdog,
             directory,
             options,
@@ -157,6 +169,35 @@ impl LocalServer {
     /// The server's own directory; the data directory is `data` in it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Its own disk, if its options asked for one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Keeps a copy of the data of a server that does not run, for [`LocalServer::restore_data`].
+    pub async fn save_data(&self) -> Result<(), Error> {
+        let (data, backup) = self.stopped_data()?;
+        blocking(move || template::copy_directory(&data, &backup)).await
+    }
+
+    /// Puts the data back as they were when [`LocalServer::save_data`] copied them; the copy is used up. The server must
+    /// not run.
+    pub async fn restore_data(&self) -> Result<(), Error> {
+        let (data, backup) = self.stopped_data()?;
+        blocking(move || {
+            std::fs::remove_dir_all(&data).map_err(Error::io("removing", &data))?;
+            std::fs::rename(&backup, &data).map_err(Error::io("putting back", &backup))
+        })
+        .await
+    }
+
+    fn stopped_data(&self) -> Result<(PathBuf, PathBuf), Error> {
+        if self.is_running() {
+            return Err(self.state_error("running"));
+        }
+        Ok((self.directory().join("data"), self.directory().join("backup")))
     }
 
     /// Leaves the directory in place when the server is dropped; the process is killed all the same.
@@ -276,6 +317,11 @@ impl Drop for LocalServer {
         }
         self.watchdog.forget_process();
     }
+}
+
+async fn blocking(work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+    let failed = |e: tokio::task::JoinError| Error::Io { what: "copying data".into(), source: e.into() };
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
 async fn answering(connector: &Connector) -> Result<String, converge_mysql::Error> {

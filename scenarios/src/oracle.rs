@@ -21,8 +21,13 @@ pub use progress::Progress;
 pub use statements::{Statements, Tally};
 pub use story::{Suspect, differing, explain};
 
+use crate::rehearsal::End;
 use crate::verdict::{FaultReport, Finding, Oracle};
 
+/// The name of the oracle [`loud_stop`].
+pub const LOUD_STOP: &str = "loud_stop";
+/// The exit code of a mover that stops with an error.
+const STOPPED: i32 = 2;
 /// Lines of evidence that an oracle gives at the most.
 const MOST_EVIDENCE: usize = 20;
 
@@ -181,6 +186,26 @@ pub fn faults(planned: usize, reports: &[FaultReport]) -> Oracle {
     Oracle::new("faults", finding, format!("{seen} of {planned} faults seen to bite")).with_evidence(unseen)
 }
 
+/// Whether a mover that was robbed of what it needs stopped and said so. If it went on, that proves nothing by itself:
+/// what is lost then is for the comparison to find.
+pub fn loud_stop(fault: &str, end: Option<End>) -> Oracle {
+    const NAME: &str = LOUD_STOP;
+    match end {
+        None => {
+            let detail = format!("after {fault} the mover should have stopped, and goes on");
+            Oracle::new(NAME, Finding::Unknown, detail)
+        }
+        Some(end) if end.code == Some(STOPPED) && end.words.contains("what to do:") => {
+            let detail = format!("after {fault} the mover stopped and said what to do, as it must");
+            Oracle::new(NAME, Finding::Pass, detail).with_evidence(vec![end.words])
+        }
+        Some(end) => {
+            let detail = format!("after {fault} the mover ended without saying what to do");
+            Oracle::new(NAME, Finding::Unknown, detail).with_evidence(vec![end.words])
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +222,16 @@ mod tests {
         assert_eq!(faults(1, &[seen(None)]).finding, Finding::Unknown);
         assert_eq!(faults(2, &[seen(Some("gone"))]).finding, Finding::Unknown);
         assert_eq!(faults(0, &[]).finding, Finding::Pass);
+    }
+
+    #[test]
+    fn only_a_mover_that_stops_and_says_why_stops_loudly() {
+        let end = |code, words: &str| Some(End { code, words: words.into() });
+        let loud = "the mover ended with 2: error: purged what to do: begin anew";
+        assert_eq!(loud_stop("x", end(Some(2), loud)).finding, Finding::Pass);
+        for silent in [None, end(None, loud), end(Some(0), loud), end(Some(2), "panicked")] {
+            assert_eq!(loud_stop("x", silent).finding, Finding::Unknown);
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::saved;
 use crate::scenario::Scenario;
 use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
 
+pub use mover::End;
 pub use watch::{Progress, Update};
 
 /// What to rehearse, and where to put what comes of it.
@@ -254,8 +255,11 @@ impl Run<'_> {
             if self.options.is(Mutant::FaultNotObserved) {
                 report.observed = None;
             }
-            let healed = report.healed_at.is_some();
+            let (healed, bit) = (report.healed_at.is_some(), report.observed.is_some());
             self.faults.push(report);
+            if bit && !fault.kind.is_survivable() {
+                self.oracles.push(oracle::loud_stop(fault.kind.name(), mover.end()));
+            }
             if !healed {
                 break;
             }
@@ -351,5 +355,9 @@ fn reasons(verdict: Verdict, oracles: &[Oracle]) -> Vec<String> {
         Verdict::Diverged => Finding::Fail,
         Verdict::NotProven => Finding::Unknown,
     };
-    oracles.iter().filter(|o| o.finding == deciding).map(|o| format!("{}: {}", o.name, o.detail)).collect()
+    // Some moves can only end well by not ending: then that comes first.
+    let loud = |o: &&Oracle| o.name == oracle::LOUD_STOP && o.finding == Finding::Pass;
+    let decided = oracles.iter().filter(|o| o.finding == deciding);
+    let said = |o: &Oracle| format!("{}: {}", o.name, o.detail);
+    oracles.iter().filter(loud).chain(decided).map(said).collect()
 }

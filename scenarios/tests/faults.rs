@@ -8,11 +8,11 @@ mod support;
 use std::time::Duration;
 
 use converge_chaos::Error;
-use converge_chaos::fault::{self, Account, Record, Victims};
+use converge_chaos::fault::{self, Account, Purge, Record, Victims};
 use converge_chaos::history::History;
 use converge_chaos::proxy::client::Toxiproxy;
 use converge_chaos::proxy::{Effect, ProxyServer, Stream, Toxic};
-use converge_chaos::server::{LocalServer, ServerBinary};
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::{Address, Connector};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -213,15 +213,48 @@ async fn a_full_server_refuses_the_account_and_has_room_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_is_full_only_if_the_server_says_so() {
+    for binary in support::servers() {
+        let stage = Stage::open(&binary).await;
+        let why = missed(fault::fill_disk(stage.record(), &stage.server).await);
+        assert!(why.contains("shares its disk"), "{why}");
+        let options = ServerOptions { disk: Some(512), ..ServerOptions::named("disk") };
+        let server = match LocalServer::start(&binary, options).await {
+            Ok(server) => server,
+            Err(Error::NoDisk { why }) => {
+                eprintln!("this machine mounts no tmpfs ({why}): nothing can be filled here");
+                continue;
+            }
+            Err(e) => panic!("{e}"),
+        };
+        let mut root = Connector::new(server.address("")).connect().await.unwrap();
+        for sql in
+            ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, v LONGTEXT)"]
+        {
+            root.query_drop(sql).await.unwrap();
+        }
+        let insert = "INSERT INTO shop.t (v) VALUES (REPEAT('0123456789', 100000))";
+        let writes = tokio::spawn(async move { while root.query_drop(insert).await.is_ok() {} });
+        let evidence = fault::fill_disk(stage.record(), &server).await.unwrap();
+        eprintln!("{}: {evidence}", binary.info);
+        fault::free_disk(stage.record(), &server).await.unwrap();
+        writes.abort();
+        let mut root = Connector::new(server.address("shop")).connect().await.unwrap();
+        let again = tokio::time::timeout(Duration::from_secs(90), root.query_drop(insert));
+        again.await.expect("it writes again").unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_are_rotated_and_purged() {
     for binary in support::servers() {
         let stage = Stage::open(&binary).await;
         let record = stage.record();
         let evidence = fault::rotate_log(record, &stage.admin).await.unwrap();
         assert!(evidence.contains("follows"), "{evidence}");
-        let evidence = fault::purge_logs(record, &stage.admin).await.unwrap();
+        let evidence = fault::purge_logs(record, &stage.admin, Purge::Some).await.unwrap();
         assert!(evidence.contains("binlog.000001"), "{evidence}");
-        let why = missed(fault::purge_logs(record, &stage.admin).await);
-        assert!(why.contains("no log file"), "{why}");
+        let why = missed(fault::purge_logs(record, &stage.admin, Purge::Some).await);
+        assert!(why.contains("0 log files"), "{why}");
     }
 }

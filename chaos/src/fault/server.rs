@@ -11,7 +11,8 @@ use super::probe::{OBSERVE_TIMEOUT, greeted, refused, silent};
 use crate::error::Error;
 use crate::server::LocalServer;
 
-fn endpoint(server: &LocalServer) -> String {
+/// Where a server listens.
+pub fn endpoint(server: &LocalServer) -> String {
     format!("127.0.0.1:{}", server.port())
 }
 

@@ -36,6 +36,15 @@ pub enum Victims {
     LogReaders,
 }
 
+/// When enough of a log is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purge {
+    /// Once a file is: those that are still in use may stay.
+    Some,
+    /// Once all are but the last.
+    All,
+}
+
 /// Sessions that hold something until they are given back.
 #[derive(Debug)]
 pub struct Hog {
@@ -266,7 +275,7 @@ pub async fn rotate_log(record: Record<'_>, admin: &Address) -> Result<String, E
 
 /// Removes all binary log files but the last. Returns the evidence: the files that are gone. What is gone cannot be
 /// healed; whether a mover survives it depends on where it is.
-pub async fn purge_logs(record: Record<'_>, admin: &Address) -> Result<String, Error> {
+pub async fn purge_logs(record: Record<'_>, admin: &Address, purge: Purge) -> Result<String, Error> {
     let mut admin = connect(admin).await?;
     let before = logs(&mut admin).await?;
     let last = shown(before.last());
@@ -277,12 +286,16 @@ pub async fn purge_logs(record: Record<'_>, admin: &Address) -> Result<String, E
         run(&mut admin, &format!("PURGE BINARY LOGS TO {}", quote::text(last))).await?;
         let after = logs(&mut admin).await?;
         let gone: Vec<&str> = before.iter().filter(|l| !after.contains(l)).map(String::as_str).collect();
-        if !gone.is_empty() {
+        let enough = !gone.is_empty() && (purge == Purge::Some || gone.len() + 1 == before.len());
+        if enough {
             record.healed("what is gone stays gone; the log goes on");
             return Ok(record.observed(format!("{} gone", gone.join(", "))));
         }
         if before.len() < 2 || Instant::now() >= give_up {
-            return Err(record.did_not_bite("no log file was removed: all are in use, or there is only one"));
+            return Err(record.did_not_bite(format!(
+                "{} log files were removed: the others are in use, or there is only one",
+                gone.len()
+            )));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

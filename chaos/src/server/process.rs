@@ -130,20 +130,22 @@ impl Drop for Directory {
     }
 }
 
-/// Reads `pid N`, `gone` and `keep`; at the end of input kills the group and removes the directory, trying again
-/// for a while because a dying server may still be writing into it.
+/// Reads `pid N`, `gone`, `mounted` and `keep`; at the end of input kills the group, unmounts and removes the directory,
+/// trying again for a while because a dying server may still be writing into it.
 const WATCHDOG: &str = r#"
 trap '' INT TERM HUP QUIT
-pid= keep=
+pid= keep= mounted=
 while read -r word value; do
   case $word in
     pid) pid=$value ;;
     gone) pid= ;;
     keep) keep=yes ;;
+    mounted) mounted=yes ;;
   esac
 done
 [ -z "$pid" ] || kill -s KILL -- "-$pid"
 [ -z "$keep" ] || exit 0
+[ -z "$mounted" ] || umount -l -- "$1"
 tries=0
 while [ -e "$1" ] && [ "$tries" -lt 50 ]; do
   rm -rf -- "$1"
@@ -183,6 +185,11 @@ impl Watchdog {
     /// The process was reaped: its id may soon be somebody else's.
     pub fn forget_process(&self) {
         self.tell("gone\n");
+    }
+
+    /// Something is, or is about to be, mounted over the directory.
+    pub fn mounted(&self) {
+        self.tell("mounted\n");
     }
 
     /// Leave the directory.

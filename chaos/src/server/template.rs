@@ -155,7 +155,8 @@ pub fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(8)..].iter().map(|line| format!("\n    {line}")).collect()
 }
 
-fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
+/// Copies a directory with all that is in it.
+pub fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
     std::fs::create_dir(to).map_err(Error::io("making", to))?;
     for entry in std::fs::read_dir(from).map_err(Error::io("reading", from))? {
         let entry = entry.map_err(Error::io("reading", from))?;

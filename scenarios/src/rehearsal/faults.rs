@@ -2,6 +2,7 @@
 //!
 //! A fault that nobody noticed did not happen: besides the physical evidence the mover itself must have felt it.
 
+mod beyond;
 mod damage;
 
 use std::time::{Duration, Instant};
@@ -50,6 +51,13 @@ impl Stage<'_> {
         match &observed {
             Some(evidence) => self.record(&name, Phase::Observed, evidence),
             None => self.watcher.tell(format!("{name}: no effect was seen")),
+        }
+        if !fault.kind.is_survivable() {
+            let observed = match observed {
+                Some(evidence) => Some(format!("{evidence}; {}", self.until_stopped(mover).await)),
+                None => None,
+            };
+            return Ok(FaultReport { fault: name, injected_at, observed, healed_at: None });
         }
         self.hold(fault, mover).await;
         self.heal(fault, mover, held).await?;
@@ -145,5 +153,6 @@ fn must_be_noticed(kind: FaultKind) -> bool {
             | K::KillLogReader
             | K::ReadOnly
             | K::NoConnections
+            | K::DiskFull
     )
 }

@@ -29,6 +29,15 @@ pub struct Route {
     pub status: Address,
 }
 
+/// How a mover ended by itself.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// In a sentence, with the end of its log.
+    pub words: String,
+}
+
 /// A mover process and how to start it again.
 pub struct Mover {
     program: PathBuf,
@@ -37,6 +46,8 @@ pub struct Mover {
     status: Address,
     log: PathBuf,
     child: Option<Child>,
+    /// How the process ended by itself, once that was seen.
+    end: Option<End>,
     /// Our end of the process's standard input: it ends when this is closed. Waiting for the process would close it.
     leash: Option<ChildStdin>,
 }
@@ -68,7 +79,16 @@ impl Mover {
         arguments.push("--until-stdin-closes".into());
         let environment = Vec::new();
         let program = program.into();
-        Self { program, arguments, environment, status: route.status, log, child: None, leash: None }
+        Self {
+            program,
+            arguments,
+            environment,
+            status: route.status,
+            log,
+            child: None,
+            end: None,
+            leash: None,
+        }
     }
 
     /// Adds variables to the process's environment.
@@ -103,7 +123,7 @@ impl Mover {
             .map_err(RehearsalError::io("starting", &self.program))?;
         let pid = child.id().unwrap_or_default();
         self.leash = child.stdin.take();
-        self.child = Some(child);
+        (self.child, self.end) = (Some(child), None);
         Ok(pid)
     }
 
@@ -130,9 +150,17 @@ impl Mover {
 
     /// How the process ended, if it did, with the end of its log.
     pub fn ended(&mut self) -> Option<String> {
-        let status = self.child.as_mut()?.try_wait().ok()??;
-        self.child = None;
-        Some(format!("the mover ended with {status}: {}", self.last_words()))
+        self.end().map(|end| end.words)
+    }
+
+    /// The same, with its exit code.
+    pub fn end(&mut self) -> Option<End> {
+        if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
+            self.child = None;
+            let words = format!("the mover ended with {status}: {}", self.last_words());
+            self.end = Some(End { code: status.code(), words });
+        }
+        self.end.clone()
     }
 
     fn last_words(&self) -> String {

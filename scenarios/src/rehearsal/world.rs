@@ -17,13 +17,15 @@ use mysql_async::prelude::Queryable;
 use super::mover::{Mover, Route};
 use super::{Options, RehearsalError};
 use crate::mutant::Mutant;
-use crate::scenario::Side;
+use crate::scenario::{FaultKind, Side};
 
 /// The database on both servers.
 const DATABASE: &str = "commerce";
 /// The names of servers and proxies.
 const SOURCE: &str = "source";
 const TARGET: &str = "target";
+/// MiB that a server has on a disk of its own. It takes as much memory as is written.
+const DISK: u32 = 2048;
 /// The mover's account on both servers.
 const MOVER: &str = "mover";
 
@@ -87,8 +89,9 @@ impl World {
             .map_err(RehearsalError::io("finding", &options.directory))?;
         let server = |name: &str| {
             let log = Some(directory.join(format!("{name}.log")));
+            let disk = (name == TARGET && options.scenario.has(FaultKind::DiskFull)).then_some(DISK);
             let name = name.to_owned();
-            LocalServer::start(&options.server, ServerOptions { name, log, ..ServerOptions::default() })
+            LocalServer::start(&options.server, ServerOptions { name, log, disk, ..ServerOptions::default() })
         };
         let (source, target) = tokio::try_join!(server(SOURCE), server(TARGET))?;
         let (url, server) = match toxiproxy {

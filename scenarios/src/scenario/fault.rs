@@ -72,7 +72,7 @@ impl Direction {
     }
 }
 
-/// What is broken. Everything here is something that a correct mover survives.
+/// What is broken. A correct mover survives it, but for those that [`FaultKind::is_survivable`] names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
@@ -116,11 +116,17 @@ pub enum FaultKind {
     TableLock,
     /// A server has no connection left for the mover.
     NoConnections,
+    /// The target's disk is full; it has a small one of its own.
+    DiskFull,
+    /// The source removes binary log files that the mover has not read yet. There is no way on.
+    PurgeUnreadLog,
+    /// The source is restored from a backup that is older than what the mover has applied. There is no way on.
+    RestoreToPast,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::KillSource,
         Self::KillTarget,
         Self::KillMover,
@@ -141,7 +147,20 @@ impl FaultKind {
         Self::ReadOnly,
         Self::TableLock,
         Self::NoConnections,
+        Self::DiskFull,
+        Self::PurgeUnreadLog,
+        Self::RestoreToPast,
     ];
+
+    /// Those that swarm plans draw from: survivable, and possible on every machine.
+    pub fn drawable() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|kind| kind.is_survivable() && *kind != Self::DiskFull).collect()
+    }
+
+    /// Whether a correct mover goes on after it. After the others it must stop and say why.
+    pub fn is_survivable(self) -> bool {
+        !matches!(self, Self::PurgeUnreadLog | Self::RestoreToPast)
+    }
 
     /// As in a scenario and in the history.
     pub fn name(self) -> &'static str {
@@ -166,6 +185,9 @@ impl FaultKind {
             Self::ReadOnly => "read_only",
             Self::TableLock => "table_lock",
             Self::NoConnections => "no_connections",
+            Self::DiskFull => "disk_full",
+            Self::PurgeUnreadLog => "purge_unread_log",
+            Self::RestoreToPast => "restore_to_past",
         }
     }
 
@@ -173,8 +195,9 @@ impl FaultKind {
     fn fixed_side(self) -> Option<Side> {
         match self {
             Self::KillSource | Self::KillLogReader | Self::RotateLog | Self::PurgeLog => Some(Side::Source),
+            Self::PurgeUnreadLog | Self::RestoreToPast => Some(Side::Source),
             // On the source the load would wait as well.
-            Self::KillTarget | Self::ReadOnly | Self::TableLock => Some(Side::Target),
+            Self::KillTarget | Self::ReadOnly | Self::TableLock | Self::DiskFull => Some(Side::Target),
             Self::KillMover | Self::PauseMover => Some(Side::Source),
             _ => None,
         }

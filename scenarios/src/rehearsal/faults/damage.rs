@@ -1,6 +1,6 @@
 //! What each kind of fault does to the world, and how it is undone.
 
-use converge_chaos::fault::{self, Hog, Record, Victims};
+use converge_chaos::fault::{self, Hog, Purge, Record, Victims};
 use converge_mover::control::Status;
 use converge_mysql::Position;
 
@@ -58,6 +58,9 @@ impl Stage<'_> {
                 *held = Some(hog);
                 evidence
             }
+            K::DiskFull => fault::fill_disk(record, &place.server).await?,
+            K::PurgeUnreadLog => self.purge_unread(record, mover).await?,
+            K::RestoreToPast => self.restore_to_past(record, mover).await?,
         })
     }
 
@@ -96,7 +99,9 @@ impl Stage<'_> {
             K::ReadOnly => fault::read_only_off(record, &place.admin, place.flavor()).await?,
             K::TableLock => give_back(held, |hog| fault::unlock_table(record, hog)).await?,
             K::NoConnections => give_back(held, |hog| fault::give_back_connections(record, hog)).await?,
+            K::DiskFull => fault::free_disk(record, &place.server).await?,
             K::KillConnections | K::KillLogReader | K::RotateLog | K::PurgeLog => {}
+            K::PurgeUnreadLog | K::RestoreToPast => {}
         }
         Ok(())
     }
@@ -120,7 +125,7 @@ impl Stage<'_> {
                 .did_not_bite("nothing was purged: the mover did not get there in time")
                 .into());
         }
-        Ok(format!("{rotated}; {}", fault::purge_logs(record, &self.world.source.admin).await?))
+        Ok(format!("{rotated}; {}", fault::purge_logs(record, &self.world.source.admin, Purge::Some).await?))
     }
 
     fn first_table(&self) -> &str {

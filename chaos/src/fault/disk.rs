@@ -1,0 +1,89 @@
+//! A disk without space, under a server that has one of its own.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Record;
+use super::probe::greeted;
+use super::server::endpoint;
+use crate::error::Error;
+use crate::server::LocalServer;
+
+/// How long a server that is written to may take to meet the end of its disk.
+const NOTICE: Duration = Duration::from_secs(20);
+/// What servers write into their logs when there is no space.
+const WORDS: [&str; 5] = ["no space left", "disk is full", "disk full", "errno: 28", "error 28"];
+
+/// Fills the disk of a server whose options asked for one. Returns the evidence: what the server says about it in its
+/// log, or that it ended over it. Somebody must be writing to it.
+pub async fn fill_disk(record: Record<'_>, server: &LocalServer) -> Result<String, Error> {
+    let disk =
+        server.disk().ok_or_else(|| record.did_not_bite("the server shares its disk with everybody else"))?;
+    let log = server.log_path();
+    let before = std::fs::metadata(log).map_err(Error::io("looking at", log))?.len();
+    record.inject(format!("no space is left on the server's disk of {} MiB", disk.megabytes()));
+    disk.fill()?;
+    let give_up = Instant::now() + NOTICE;
+    loop {
+        if let Some(line) = complaint(&written_since(server, before)?) {
+            return Ok(record.observed(format!("the server says: {line}")));
+        }
+        if !server.is_running() {
+            return Ok(record.observed("the server ended over it".into()));
+        }
+        if Instant::now() >= give_up {
+            return Err(record.did_not_bite("the server says nothing of a full disk"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Gives a disk its space back, starts the server if it ended meanwhile, and waits until it greets.
+pub async fn free_disk(record: Record<'_>, server: &LocalServer) -> Result<(), Error> {
+    if let Some(disk) = server.disk() {
+        disk.free()?;
+    }
+    let ended = !server.is_running();
+    if ended {
+        server.restart().await?;
+    }
+    greeted(record, &endpoint(server)).await?;
+    let how = if ended { "was started again, because it had ended," } else { "goes on" };
+    record.healed(format!("there is space again; the server {how} and greets"));
+    Ok(())
+}
+
+fn written_since(server: &LocalServer, before: u64) -> Result<String, Error> {
+    let log = server.log_path();
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(log)?;
+        file.seek(SeekFrom::Start(before))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    Ok(String::from_utf8_lossy(&read().map_err(Error::io("reading", log))?).into_owned())
+}
+
+fn complaint(log: &str) -> Option<&str> {
+    log.lines().find(|line| {
+        let line = line.to_lowercase();
+        WORDS.iter().any(|words| line.contains(words))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_complain_in_their_own_words() {
+        let mysql = "x\n2026-01-01T00:00:00Z 9 [ERROR] [MY-000035] [Server] Disk is full writing './binlog.000002' (OS \
+                     errno 28 - No space left on device). Waiting for someone to free space...";
+        assert!(complaint(mysql).is_some_and(|line| line.starts_with("2026")));
+        assert!(complaint("[ERROR] mariadbd: Disk full (/tmp/#sql)").is_some());
+        assert_eq!(complaint("[Note] ready for connections"), None);
+    }
+}
