@@ -3,6 +3,7 @@
 //! A fault that was not seen to bite is an error here, never a success. Nothing here decides what to break, or when.
 
 mod disk;
+mod failover;
 mod network;
 mod probe;
 mod server;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::history::{History, Phase};
 
 pub use disk::{fill_disk, free_disk};
+pub use failover::fail_over;
 pub use network::{proxy_down, proxy_up, toxics_off, toxics_on};
 pub use server::{
     kill_server, pause_process, pause_server, restart_server, resume_process, resume_server, stop_server,
@@ -42,7 +44,8 @@ impl Record<'_> {
         evidence
     }
 
-    fn healed(&self, detail: impl Into<String>) {
+    /// Writes down that it is undone.
+    pub fn healed(&self, detail: impl Into<String>) {
         self.history.fault(self.name, Phase::Healed, detail.into());
     }
 

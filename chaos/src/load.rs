@@ -9,6 +9,7 @@ mod generate;
 mod invariants;
 mod limits;
 mod plan;
+mod rest;
 mod schema;
 mod session;
 mod tables;
@@ -18,7 +19,7 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use converge_mysql::{Address, Connector};
+use converge_mysql::Address;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -26,11 +27,13 @@ pub use counters::{Counters, KindCounts, Totals};
 pub use generate::{Statement, Unit, unit};
 pub use invariants::{ACCOUNTS, BALANCE, COUNTERS, Invariant, Names};
 pub use plan::{LoadPlan, Subject, Weights, draw_seed};
+pub use rest::Rest;
 pub use schema::{create_database, create_schema, is_seeded, prepare, seed_rows};
 pub use user::{Model, kinds, read as read_model, run_file};
 
 use crate::error::Error;
 use crate::history::History;
+use rest::Gate;
 use session::{Session, Stop};
 
 /// How long sessions may take to end what they have begun.
@@ -50,10 +53,7 @@ impl Load {
     /// the server has no room for so many sessions.
     pub async fn start(address: Address, plan: LoadPlan, history: History) -> Result<LoadHandle, Error> {
         address.require_database()?;
-        // Short lock waits: a client that waits for a minute proves nothing in a run of a minute.
-        let connector = Connector::new(address).with_setup(
-            "SET SESSION innodb_lock_wait_timeout = 3, sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
-        );
+        let connector = rest::connector(address);
         let mut conn = connector.connect().await?;
         limits::check(&mut conn, plan.sessions).await?;
         converge_mysql::connect::close(conn).await;
@@ -61,6 +61,7 @@ impl Load {
             Subject::Commerce => None,
             _ => Some(Arc::new(user::read(connector.address()).await?)),
         };
+        let gate = Gate::new(connector);
         let (stop, _) = watch::channel(Stop::No);
         let counters = Arc::new(Counters::default());
         let plan = Arc::new(plan);
@@ -71,7 +72,7 @@ impl Load {
                 number,
                 plan: Arc::clone(&plan),
                 model: model.clone(),
-                connector: connector.clone(),
+                gate: gate.clone(),
                 connecting: Arc::clone(&connecting),
                 history: history.clone(),
                 counters: Arc::clone(&counters),
@@ -80,7 +81,7 @@ impl Load {
             };
             tasks.spawn(session.run());
         }
-        Ok(LoadHandle { stop, tasks, counters })
+        Ok(LoadHandle { stop, tasks, counters, gate })
     }
 }
 
@@ -90,12 +91,19 @@ pub struct LoadHandle {
     stop: watch::Sender<Stop>,
     tasks: JoinSet<()>,
     counters: Arc<Counters>,
+    gate: Gate,
 }
 
 impl LoadHandle {
     /// What was answered so far; counts go on while the load runs.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Waits until every session has ended its transaction, and keeps them all from beginning another until the answer is
+    /// dropped, or told where they go on.
+    pub async fn rest(&self) -> Rest {
+        self.gate.close().await
     }
 
     /// Lets every session end its transaction and stops, within 20 seconds: what has not been answered by then is

@@ -8,6 +8,7 @@ mod arguments;
 mod discover;
 mod disk;
 mod process;
+mod replication;
 mod template;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 pub use discover::{ServerBinary, discover, select};
 pub use disk::Disk;
+pub use replication::replica_option;
 
 use crate::error::Error;
 use crate::port::Port;

@@ -219,7 +219,7 @@ impl Run<'_> {
         let mut mover = world.mover(self.options, &tables, &self.options.directory.join(MOVER_LOG));
         mover.start()?;
         let watcher = Watcher::new(self.history.clone(), self.progress.clone(), rows);
-        let (source, target) = (world.source_address(), world.target_address());
+        let (source, target) = (world.where_the_source_is(), world.target_address());
         let read = if self.options.is(Mutant::ReadingsMissing) { &[] } else { &tables[..] };
         let readings = Readings::start(source, target, self.names(), read, self.history.clone());
         let running = Running { load, readings, began };
@@ -246,7 +246,7 @@ impl Run<'_> {
     ) -> Result<(), RehearsalError> {
         let history = self.history.clone();
         let tables = &self.seeded.tables.clone();
-        let stage = Stage { world, watcher, history: &history, tables };
+        let stage = Stage { world, watcher, load: &running.load, history: &history, tables };
         for fault in &self.options.scenario.faults {
             if self.options.is(Mutant::FaultNotInjected) || !watcher.until_due(mover, fault).await {
                 break;

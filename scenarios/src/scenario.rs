@@ -168,6 +168,10 @@ impl Scenario {
                 Fault::drawn(all[random.random_range(0..all.len())], &mut random)
             })
             .collect();
+        // A second one finds no replica any more.
+        for fault in faults.iter_mut().filter(|fault| fault.kind == FaultKind::Failover).skip(1) {
+            fault.kind = FaultKind::KillSource;
+        }
         // Those of the copy in the order in which they come up; the others follow.
         faults.sort_by(|a, b| a.at_copied.unwrap_or(1.0).total_cmp(&b.at_copied.unwrap_or(1.0)));
         let load = LoadPlan {
@@ -265,6 +269,9 @@ impl Scenario {
         }
         self.copy.check()?;
         self.faults.iter().try_for_each(Fault::check)?;
+        if self.faults.iter().filter(|fault| fault.kind == FaultKind::Failover).count() > 1 {
+            return Err("fault failover: there is one replica, which takes over once".into());
+        }
         let before_last = self.faults.split_last().map_or(&[][..], |(_, others)| others);
         if let Some(end) = before_last.iter().find(|fault| !fault.kind.is_survivable()) {
             return Err(format!("fault {}: ends the move, so that no other can follow", end.kind.name()));
@@ -361,6 +368,7 @@ mod tests {
             ("[[fault]]\nkind = 'kill_everything'", "kill_everything"),
             ("[[fault]]\nkind = 'kill_mover'\nat_copied = 1.5", "at_copied"),
             ("[[fault]]\nkind = 'restore_to_past'\n[[fault]]\nkind = 'kill_mover'", "ends the move"),
+            ("[[fault]]\nkind = 'failover'\n[[fault]]\nkind = 'failover'", "once"),
             ("settle_seconds = -1.0", "seconds"),
             ("[copy]\nstrategy = 'lokcing'", "watermark, locking, delete_history, snapshot"),
             ("[copy]\nstrategy = 'replica'", "no replica"),

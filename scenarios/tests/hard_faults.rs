@@ -1,4 +1,4 @@
-//! Rehearsals of what seldom happens: a full disk, which a mover survives, and a source that lost what the mover still
+//! Rehearsals of what seldom happens: a full disk and a failover, which a mover survives, and a source that lost what the mover still
 //! needs, after which it must stop and say so.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
@@ -68,6 +68,38 @@ async fn a_full_disk_is_survived_or_cannot_be_had() {
         assert!(observed.contains("the server says: ") || observed.contains("ended over it"), "{fault}");
         assert!(observed.contains("the mover says") || observed.contains("no longer renewed"), "{fault}");
     }
+}
+
+#[test]
+fn a_failover_is_survived_during_the_copy_and_after_it() {
+    for (server, when) in support::servers().iter().zip(["at_copied = 0.3", ""].iter().cycle()) {
+        eprintln!("failover on {}, {when}", server.info);
+        // What comes after it happens to the new source.
+        let more = "hold_seconds = 0.5\n[[fault]]\nkind = 'kill_source'\nhold_seconds = 0.2";
+        let run = with_fault(server, &format!("kind = 'failover'\n{when}\n{more}"));
+        assert_eq!(
+            (run.code, &run.verdict["verdict"]),
+            (0, &"converged".into()),
+            "{} {}",
+            run.verdict,
+            run.errors
+        );
+        let faults = run.verdict["faults"].as_array().unwrap();
+        let observed = faults[0]["observed"].as_str().unwrap();
+        eprintln!("  {observed}");
+        assert!(
+            observed.contains("has everything up to") && observed.contains("the mover says"),
+            "{observed}"
+        );
+        let (lost, killed) = (port(observed), port(faults[1]["observed"].as_str().unwrap()));
+        assert_ne!(lost, killed, "{faults:?}");
+        assert!(observed.contains(&format!("server on port {killed} has everything")), "{faults:?}");
+    }
+}
+
+/// The port that refuses connections.
+fn port(observed: &str) -> &str {
+    observed.split("is gone; port ").nth(1).unwrap().split(':').next().unwrap()
 }
 
 /// Killed in its middle, a rehearsal leaves no disk either.

@@ -13,6 +13,8 @@ use crate::server::LocalServer;
 
 /// How long a server that is written to may take to meet the end of its disk.
 const NOTICE: Duration = Duration::from_secs(20);
+/// How long a server that ends over it may take to do so: it writes its own epitaph first.
+const DYING: Duration = Duration::from_secs(3);
 /// What servers write into their logs when there is no space.
 const WORDS: [&str; 5] = ["no space left", "disk is full", "disk full", "errno: 28", "error 28"];
 
@@ -45,7 +47,7 @@ pub async fn free_disk(record: Record<'_>, server: &LocalServer) -> Result<(), E
     if let Some(disk) = server.disk() {
         disk.free()?;
     }
-    let ended = !server.is_running();
+    let ended = ends(server).await;
     if ended {
         server.restart().await?;
     }
@@ -53,6 +55,18 @@ pub async fn free_disk(record: Record<'_>, server: &LocalServer) -> Result<(), E
     let how = if ended { "was started again, because it had ended," } else { "goes on" };
     record.healed(format!("there is space again; the server {how} and greets"));
     Ok(())
+}
+
+/// Whether the server ends over what it met. One that is about to may still answer for a moment.
+async fn ends(server: &LocalServer) -> bool {
+    let give_up = Instant::now() + DYING;
+    while server.is_running() {
+        if Instant::now() >= give_up {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    true
 }
 
 fn written_since(server: &LocalServer, before: u64) -> Result<String, Error> {

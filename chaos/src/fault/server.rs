@@ -31,7 +31,8 @@ pub async fn stop_server(record: Record<'_>, server: &LocalServer) -> Result<Str
     gone(record, server, pid).await
 }
 
-async fn gone(record: Record<'_>, server: &LocalServer, pid: u32) -> Result<String, Error> {
+/// The evidence that a process has ended, and that nobody else answers in its place.
+pub async fn gone(record: Record<'_>, server: &LocalServer, pid: u32) -> Result<String, Error> {
     let refusal = refused(record, &endpoint(server)).await?;
     Ok(record.observed(format!("process {pid} is gone; port {}: {refusal}", server.port())))
 }

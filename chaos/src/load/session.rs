@@ -12,6 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use super::counters::Counters;
 use super::generate::{Statement, Unit, unit_for};
 use super::plan::LoadPlan;
+use super::rest::{Admitted, Gate};
 use super::user::Model;
 use crate::history::{Event, History, Invoke, Kind};
 
@@ -63,7 +64,7 @@ pub struct Session {
     pub plan: Arc<LoadPlan>,
     /// The tables, if they are not those of the commerce schema.
     pub model: Option<Arc<Model>>,
-    pub connector: Connector,
+    pub gate: Gate,
     pub connecting: Arc<Semaphore>,
     pub history: History,
     pub counters: Arc<Counters>,
@@ -80,14 +81,20 @@ impl Session {
         let mut pause = FIRST_PAUSE;
         let mut n = 0;
         while *self.stop.borrow() == Stop::No {
-            let Some(mut open) = conn.take() else {
+            let Some((connector, mut open)) = conn.take() else {
                 conn = self.connect().await;
                 continue;
             };
+            let Some(admitted) = self.admitted().await else { break };
+            if !Arc::ptr_eq(&admitted, &connector) {
+                // The load goes on elsewhere.
+                continue;
+            }
             let ended = self.unit(&mut open, n, &mut pace).await;
+            drop(admitted);
             n += 1;
             if ended != Ended::Disconnected {
-                conn = Some(open);
+                conn = Some((connector, open));
             }
             match ended {
                 Ended::Refused(code) if !EXPECTED.contains(&code) => {
@@ -97,7 +104,7 @@ impl Session {
                 _ => pause = FIRST_PAUSE,
             }
         }
-        if let Some(conn) = conn {
+        if let Some((_, conn)) = conn {
             converge_mysql::connect::close(conn).await;
         }
     }
@@ -111,25 +118,35 @@ impl Session {
     }
 
     /// A connection, unless the session is told to stop first.
-    async fn connect(&mut self) -> Option<Conn> {
+    async fn connect(&mut self) -> Option<(Arc<Connector>, Conn)> {
         let mut pause = FIRST_PAUSE;
         while *self.stop.borrow() == Stop::No {
+            // Not held while connecting: a server that is gone must not keep the load from coming to rest.
+            let connector = Arc::clone(&*self.admitted().await?);
             let attempt = async {
                 let _turn = self.connecting.acquire().await;
-                self.connector.connect().await
+                connector.connect().await
             };
             let attempt = tokio::select! {
                 attempt = attempt => attempt,
                 () = told(self.stop.clone(), Stop::Soon) => return None,
             };
             match attempt {
-                Ok(conn) => return Some(conn),
+                Ok(conn) => return Some((connector, conn)),
                 Err(e) => tracing::debug!("session {}: {e}", self.number),
             }
             self.rest(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         None
+    }
+
+    /// Waits until the load does not rest, unless told to stop first.
+    async fn admitted(&self) -> Option<Admitted> {
+        tokio::select! {
+            admitted = self.gate.pass() => Some(admitted),
+            () = told(self.stop.clone(), Stop::Soon) => None,
+        }
     }
 
     /// Waits, or until told to stop.

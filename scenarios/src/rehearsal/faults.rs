@@ -4,12 +4,14 @@
 
 mod beyond;
 mod damage;
+mod failover;
 
 use std::time::{Duration, Instant};
 
 use converge_chaos::Error as ChaosError;
 use converge_chaos::fault::{Hog, Record};
 use converge_chaos::history::{History, Phase};
+use converge_chaos::load::LoadHandle;
 use converge_mover::control::Status;
 
 use super::RehearsalError;
@@ -32,6 +34,8 @@ pub struct Stage<'a> {
     pub world: &'a World,
     /// Watches the mover.
     pub watcher: &'a Watcher,
+    /// Writes to the source.
+    pub load: &'a LoadHandle,
     /// Keeps the record.
     pub history: &'a History,
     /// The tables that are moved.
@@ -154,5 +158,6 @@ fn must_be_noticed(kind: FaultKind) -> bool {
             | K::ReadOnly
             | K::NoConnections
             | K::DiskFull
+            | K::Failover
     )
 }

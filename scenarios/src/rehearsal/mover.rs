@@ -41,6 +41,7 @@ pub struct End {
 /// A mover process and how to start it again.
 pub struct Mover {
     program: PathBuf,
+    source: Address,
     arguments: Vec<String>,
     environment: Vec<(String, OsString)>,
     status: Address,
@@ -55,20 +56,11 @@ pub struct Mover {
 impl Mover {
     /// Describes the process.
     pub fn new(program: &Path, route: Route, tables: &[String], copy: &Copy, log: PathBuf) -> Self {
-        let (source_url, target_url) = (route.source.to_url(), route.target.to_url());
-        let mut arguments: Vec<String> = [
-            "move",
-            "run",
-            WORKFLOW,
-            "--source",
-            &source_url,
-            "--target",
-            &target_url,
-            "--tables",
-            &tables.join(","),
-        ]
-        .map(str::to_owned)
-        .into();
+        let target_url = route.target.to_url();
+        let mut arguments: Vec<String> =
+            ["move", "run", WORKFLOW, "--target", &target_url, "--tables", &tables.join(",")]
+                .map(str::to_owned)
+                .into();
         arguments.extend(["--copy-strategy".into(), copy.strategy.clone()]);
         arguments.extend(["--chunk-rows".into(), copy.chunk_rows.to_string()]);
         if copy.rows_per_second > 0 {
@@ -81,6 +73,7 @@ impl Mover {
         let program = program.into();
         Self {
             program,
+            source: route.source,
             arguments,
             environment,
             status: route.status,
@@ -105,12 +98,18 @@ impl Mover {
             .map_err(RehearsalError::io("opening", &self.log))
     }
 
+    /// Where it reads, from its next start on.
+    pub fn set_source(&mut self, source: &Address) {
+        self.source = source.clone();
+    }
+
     /// Starts the process, or starts it again.
     pub fn start(&mut self) -> Result<u32, RehearsalError> {
         let log = self.open_log()?;
         let errors = log.try_clone().map_err(RehearsalError::io("opening", &self.log))?;
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
+            .args(["--source", &self.source.to_url()])
             .env("NO_COLOR", "1")
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::piped())

@@ -11,7 +11,7 @@ use converge_chaos::load::{Invariant, Names};
 use converge_mysql::{Address, Connector, Position, ServerInfo, quote};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::mover::WORKFLOW;
@@ -33,7 +33,14 @@ pub struct Readings {
 
 impl Readings {
     /// Begins to read those of the tables with invariants that are among `moved`.
-    pub fn start(source: Address, target: Address, names: Names, moved: &[String], history: History) -> Self {
+    /// `source` says where the source is by now.
+    pub fn start(
+        source: watch::Receiver<Address>,
+        target: Address,
+        names: Names,
+        moved: &[String],
+        history: History,
+    ) -> Self {
         let is_moved = |invariant: &Invariant| moved.contains(&names.of(*invariant));
         let tables = Tables {
             account: is_moved(&Invariant::Account).then(|| names.of(Invariant::Account)),
@@ -59,7 +66,7 @@ struct Tables {
 }
 
 struct Reader {
-    source: Address,
+    source: watch::Receiver<Address>,
     target: Address,
     tables: Tables,
     history: History,
@@ -115,9 +122,13 @@ impl Reader {
     }
 
     async fn source_position(&mut self) -> Option<String> {
-        let mut conn = match self.asked.take() {
-            Some(conn) => conn,
-            None => Connector::new(self.source.clone()).connect().await.ok()?,
+        let former = self.asked.take();
+        let mut conn = match former {
+            Some(conn) if !self.source.has_changed().unwrap_or(false) => conn,
+            _ => {
+                let source = self.source.borrow_and_update().clone();
+                Connector::new(source).connect().await.ok()?
+            }
         };
         let server = ServerInfo::read(&mut conn).await.ok()?;
         let position = Position::current(&mut conn, &server).await.ok()?;

@@ -10,9 +10,10 @@ use converge_chaos::history::Kind;
 use converge_chaos::load::{self, Invariant, LoadPlan, Model, Subject};
 use converge_chaos::proxy::ProxyServer;
 use converge_chaos::proxy::client::{Lease, Toxiproxy};
-use converge_chaos::server::{LocalServer, ServerOptions};
+use converge_chaos::server::{LocalServer, ServerOptions, replica_option};
 use converge_mysql::{Address, Connector, Error as ServerError, Flavor, Version, quote};
 use mysql_async::prelude::Queryable;
+use tokio::sync::watch;
 
 use super::mover::{Mover, Route};
 use super::{Options, RehearsalError};
@@ -24,6 +25,7 @@ const DATABASE: &str = "commerce";
 /// The names of servers and proxies.
 const SOURCE: &str = "source";
 const TARGET: &str = "target";
+const REPLICA: &str = "replica";
 /// MiB that a server has on a disk of its own. It takes as much memory as is written.
 const DISK: u32 = 2048;
 /// The mover's account on both servers.
@@ -71,8 +73,12 @@ pub struct Seeded {
 
 /// Everything that runs besides the load and the mover.
 pub struct World {
-    /// Where rows come from.
-    pub source: Place,
+    /// Where rows come from at first.
+    primary: Place,
+    /// A replica of it, if a fault needs one.
+    pub replica: Option<Place>,
+    /// Where rows come from by now.
+    source_is: watch::Sender<Address>,
     /// Where rows go to.
     pub target: Place,
     /// Drives the proxies.
@@ -87,13 +93,25 @@ impl World {
         // A server changes into its data directory, where a relative path would lead elsewhere.
         let directory = std::path::absolute(&options.directory)
             .map_err(RehearsalError::io("finding", &options.directory))?;
-        let server = |name: &str| {
+        let server = |name: &str, extra: Vec<String>| {
             let log = Some(directory.join(format!("{name}.log")));
             let disk = (name == TARGET && options.scenario.has(FaultKind::DiskFull)).then_some(DISK);
             let name = name.to_owned();
-            LocalServer::start(&options.server, ServerOptions { name, log, disk, ..ServerOptions::default() })
+            LocalServer::start(
+                &options.server,
+                ServerOptions { name, log, disk, extra, ..ServerOptions::default() },
+            )
         };
-        let (source, target) = tokio::try_join!(server(SOURCE), server(TARGET))?;
+        let replica = async {
+            let wanted = options.scenario.has(FaultKind::Failover);
+            let extra = vec![replica_option(options.server.info.flavor).to_owned()];
+            if wanted { server(REPLICA, extra).await.map(Some) } else { Ok(None) }
+        };
+        let (source, target, replica) =
+            tokio::try_join!(server(SOURCE, Vec::new()), server(TARGET, Vec::new()), replica)?;
+        if let Some(replica) = &replica {
+            replica.replicate(&source).await?;
+        }
         let (url, server) = match toxiproxy {
             Some(url) => (url.to_owned(), None),
             None => {
@@ -103,22 +121,50 @@ impl World {
         };
         let proxies = Toxiproxy::connect(&url).await?;
         let guest = server.is_none();
-        let source = place(source, SOURCE, &proxies, guest).await?;
+        let primary = place(source, SOURCE, &proxies, guest).await?;
         let target = place(target, TARGET, &proxies, guest).await?;
-        Ok(Self { source, target, proxies, server })
+        prepare(&primary).await?;
+        prepare(&target).await?;
+        let replica = match replica {
+            // What the primary was prepared with, it replicates.
+            Some(replica) => Some(place(replica, REPLICA, &proxies, guest).await?),
+            None => None,
+        };
+        let source_is = watch::Sender::new(primary.admin.clone());
+        Ok(Self { primary, replica, source_is, target, proxies, server })
     }
 
     /// The place on one side.
     pub fn at(&self, side: Side) -> &Place {
         match side {
-            Side::Source => &self.source,
+            Side::Source => self.source(),
             Side::Target => &self.target,
+        }
+    }
+
+    /// Where rows come from by now.
+    pub fn source(&self) -> &Place {
+        match &self.replica {
+            Some(replica) if *self.source_is.borrow() == replica.admin => replica,
+            _ => &self.primary,
+        }
+    }
+
+    /// From now on the replica is the source.
+    pub fn promote_replica(&self) {
+        if let Some(replica) = &self.replica {
+            self.source_is.send_replace(replica.admin.clone());
         }
     }
 
     /// The source, without the proxy.
     pub fn source_address(&self) -> Address {
-        self.source.admin.clone()
+        self.source_is.borrow().clone()
+    }
+
+    /// The same for those who must learn when it changes.
+    pub fn where_the_source_is(&self) -> watch::Receiver<Address> {
+        self.source_is.subscribe()
     }
 
     /// The target, without the proxy.
@@ -141,7 +187,7 @@ impl World {
             let model = load::read_model(&address).await?;
             kinds = load::kinds(&model);
             if tables.is_empty() {
-                let info = &self.source.server.binary().info;
+                let info = &self.primary.server.binary().info;
                 let cascades_are_logged = info.is_mysql_since(Version(9, 6, 0));
                 let (movable, left) = movable(&model, cascades_are_logged);
                 tables = movable;
@@ -169,18 +215,17 @@ impl World {
             _ => place.proxied.clone(),
         };
         let route =
-            Route { source: way(&self.source), target: way(&self.target), status: self.target_address() };
+            Route { source: way(self.source()), target: way(&self.target), status: self.target_address() };
         Mover::new(&options.program, route, tables, &scenario.copy, log.into())
             .with_environment(&options.mover_environment)
     }
 
     /// Ends everything. What cannot end politely is killed when dropped.
     pub async fn stop(self, keep: bool) {
-        if keep {
-            self.source.server.keep();
-            self.target.server.keep();
-        }
-        for place in [&self.source, &self.target] {
+        for place in [&self.primary, &self.target].into_iter().chain(&self.replica) {
+            if keep {
+                place.server.keep();
+            }
             let _ = self.proxies.disable(&place.proxy).await;
         }
         if let Some(server) = self.server {
@@ -206,7 +251,7 @@ fn movable(model: &Model, cascades_are_logged: bool) -> (Vec<String>, Vec<String
     (tables, notes)
 }
 
-/// Puts database and account on a server, and a proxy before it; as a guest of a proxy server, whose other proxies are
+/// Puts a proxy before a server; as a guest of a proxy server, whose other proxies are
 /// not touched, under a name that nobody else has.
 async fn place(
     server: LocalServer,
@@ -224,14 +269,18 @@ async fn place(
         RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address"))
     })?;
     let proxied = direct.clone().with_endpoint(&host, port);
-    let place = Place { server, admin, direct, proxied, proxy, _lease: lease };
+    Ok(Place { server, admin, direct, proxied, proxy, _lease: lease })
+}
+
+/// Puts database and account on a server.
+async fn prepare(place: &Place) -> Result<(), RehearsalError> {
     let mut conn = Connector::new(place.server.address("")).connect().await?;
     for statement in preparation(place.flavor()) {
         conn.query_drop(&statement)
             .await
-            .map_err(|e| ServerError::driver(format!("preparing the {name}: {statement}"), e))?;
+            .map_err(|e| ServerError::driver(format!("preparing a server: {statement}"), e))?;
     }
-    Ok(place)
+    Ok(())
 }
 
 fn preparation(flavor: Flavor) -> Vec<String> {

@@ -118,6 +118,8 @@ pub enum FaultKind {
     NoConnections,
     /// The target's disk is full; it has a small one of its own.
     DiskFull,
+    /// The source's primary is killed for good and its replica takes over.
+    Failover,
     /// The source removes binary log files that the mover has not read yet. There is no way on.
     PurgeUnreadLog,
     /// The source is restored from a backup that is older than what the mover has applied. There is no way on.
@@ -126,7 +128,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::KillSource,
         Self::KillTarget,
         Self::KillMover,
@@ -148,6 +150,7 @@ impl FaultKind {
         Self::TableLock,
         Self::NoConnections,
         Self::DiskFull,
+        Self::Failover,
         Self::PurgeUnreadLog,
         Self::RestoreToPast,
     ];
@@ -186,6 +189,7 @@ impl FaultKind {
             Self::TableLock => "table_lock",
             Self::NoConnections => "no_connections",
             Self::DiskFull => "disk_full",
+            Self::Failover => "failover",
             Self::PurgeUnreadLog => "purge_unread_log",
             Self::RestoreToPast => "restore_to_past",
         }
@@ -195,7 +199,7 @@ impl FaultKind {
     fn fixed_side(self) -> Option<Side> {
         match self {
             Self::KillSource | Self::KillLogReader | Self::RotateLog | Self::PurgeLog => Some(Side::Source),
-            Self::PurgeUnreadLog | Self::RestoreToPast => Some(Side::Source),
+            Self::PurgeUnreadLog | Self::RestoreToPast | Self::Failover => Some(Side::Source),
             // On the source the load would wait as well.
             Self::KillTarget | Self::ReadOnly | Self::TableLock | Self::DiskFull => Some(Side::Target),
             Self::KillMover | Self::PauseMover => Some(Side::Source),

@@ -2,8 +2,9 @@
 //! goes on has lost something.
 
 use converge_chaos::fault::{self, Purge, Record};
+use converge_chaos::server::LocalServer;
 use converge_mover::control::Status;
-use converge_mysql::{Address, Connector, Error as ServerError, Position, ServerInfo};
+use converge_mysql::Position;
 use tokio::time::{Duration, Instant};
 
 use super::{RECOVERY, Stage};
@@ -23,12 +24,12 @@ impl Stage<'_> {
         record: Record<'_>,
         mover: &mut Mover,
     ) -> Result<String, RehearsalError> {
-        let admin = &self.world.source.admin;
+        let (server, admin) = (&self.world.source().server, &self.world.source().admin);
         record.inject("SIGKILL to the mover, and its unread changes are purged from the source's log");
         mover.kill().await?;
         let applied = self.watcher.look(mover).await.and_then(|status| applied(&status));
         let applied = applied.ok_or_else(|| record.did_not_bite("the mover has not applied anything yet"))?;
-        let unread = self.until_beyond(record, admin, &applied).await?;
+        let unread = self.until_beyond(record, server, &applied).await?;
         let rotated = fault::rotate_log(record, admin).await?;
         let purged = fault::purge_logs(record, admin, Purge::All).await?;
         let pid = mover.start()?;
@@ -44,12 +45,12 @@ impl Stage<'_> {
         record: Record<'_>,
         mover: &mut Mover,
     ) -> Result<String, RehearsalError> {
-        let (server, admin) = (&self.world.source.server, &self.world.source.admin);
+        let server = &self.world.source().server;
         record.inject("a backup of the source is made, and put back once the mover has applied more");
         server.stop().await?;
         server.save_data().await?;
         server.restart().await?;
-        let saved = position(admin).await?;
+        let saved = server.position().await?;
         let made = Instant::now();
         let ahead = |status: Option<&Status>| {
             let applied = status.and_then(applied);
@@ -82,12 +83,12 @@ impl Stage<'_> {
     async fn until_beyond(
         &self,
         record: Record<'_>,
-        admin: &Address,
+        server: &LocalServer,
         applied: &Position,
     ) -> Result<Position, RehearsalError> {
         let give_up = Instant::now() + WRITTEN;
         loop {
-            let now = position(admin).await?;
+            let now = server.position().await?;
             if applied.covers(&now) == Some(false) {
                 return Ok(now);
             }
@@ -101,12 +102,4 @@ impl Stage<'_> {
 
 fn applied(status: &Status) -> Option<Position> {
     status.applied_position.parse().ok()
-}
-
-async fn position(admin: &Address) -> Result<Position, ServerError> {
-    let mut conn = Connector::new(admin.clone()).connect().await?;
-    let server = ServerInfo::read(&mut conn).await?;
-    let position = Position::current(&mut conn, &server).await?;
-    converge_mysql::connect::close(conn).await;
-    Ok(position)
 }

@@ -59,6 +59,7 @@ impl Stage<'_> {
                 evidence
             }
             K::DiskFull => fault::fill_disk(record, &place.server).await?,
+            K::Failover => self.fail_over(record).await?,
             K::PurgeUnreadLog => self.purge_unread(record, mover).await?,
             K::RestoreToPast => self.restore_to_past(record, mover).await?,
         })
@@ -100,6 +101,7 @@ impl Stage<'_> {
             K::TableLock => give_back(held, |hog| fault::unlock_table(record, hog)).await?,
             K::NoConnections => give_back(held, |hog| fault::give_back_connections(record, hog)).await?,
             K::DiskFull => fault::free_disk(record, &place.server).await?,
+            K::Failover => self.follow(record, mover).await?,
             K::KillConnections | K::KillLogReader | K::RotateLog | K::PurgeLog => {}
             K::PurgeUnreadLog | K::RestoreToPast => {}
         }
@@ -108,7 +110,7 @@ impl Stage<'_> {
 
     /// Removes log files once the mover has applied what they hold: what it still needs is never taken away.
     async fn purge(&self, record: Record<'_>, mover: &mut Mover) -> Result<String, RehearsalError> {
-        let rotated = fault::rotate_log(record, &self.world.source.admin).await?;
+        let rotated = fault::rotate_log(record, &self.world.source().admin).await?;
         let begun = self.history.now_us();
         let passed = |status: Option<&Status>| {
             // The position of the source is recorded once a second: two records from now it is that of the new file.
@@ -125,7 +127,10 @@ impl Stage<'_> {
                 .did_not_bite("nothing was purged: the mover did not get there in time")
                 .into());
         }
-        Ok(format!("{rotated}; {}", fault::purge_logs(record, &self.world.source.admin, Purge::Some).await?))
+        Ok(format!(
+            "{rotated}; {}",
+            fault::purge_logs(record, &self.world.source().admin, Purge::Some).await?
+        ))
     }
 
     fn first_table(&self) -> &str {

@@ -1,0 +1,31 @@
+//! A primary that is lost for good, and a replica that takes its place.
+
+use std::time::Duration;
+
+use super::Record;
+use super::server::gone;
+use crate::error::Error;
+use crate::server::LocalServer;
+
+/// How long a replica may take to have everything of a primary that is not written to.
+const CAUGHT_UP: Duration = Duration::from_secs(30);
+
+/// Kills a primary for good once `replica` has everything of it, and promotes that. Whoever writes to the primary must
+/// have been stopped; who may not (a mover that leaves marks there) is locked out first. Returns the evidence: the
+/// position that both had, and that the primary's process is gone and its port refuses connections.
+pub async fn fail_over(
+    record: Record<'_>,
+    primary: &LocalServer,
+    replica: &LocalServer,
+) -> Result<String, Error> {
+    record.inject(format!("{} is killed for good, and its replica promoted", primary.binary().info));
+    primary.take_no_writes().await?;
+    let Some(position) = replica.wait_for_all_of(primary, CAUGHT_UP).await? else {
+        return Err(record.did_not_bite("the replica did not get everything of the primary in time"));
+    };
+    let pid = primary.kill().await?;
+    let dead = gone(record, primary, pid).await?;
+    replica.promote().await?;
+    Ok(record
+        .observed(format!("{dead}; the server on port {} has everything up to {position}", replica.port())))
+}
