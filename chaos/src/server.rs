@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 pub use discover::{ServerBinary, discover, select};
 pub use disk::Disk;
-pub use replication::replica_option;
+pub use replication::{position_of, replica_option};
 
 use crate::error::Error;
 use crate::port::Port;

@@ -8,6 +8,7 @@ mod faults;
 mod finish;
 mod mover;
 mod readings;
+mod servers;
 mod watch;
 mod world;
 
@@ -17,7 +18,6 @@ use std::time::{Duration, SystemTime};
 
 use converge_chaos::history::{self, Event, History, Kind};
 use converge_chaos::load::{Load, LoadHandle, LoadPlan, Names, Totals};
-use converge_chaos::server::ServerBinary;
 use converge_mysql::Position;
 use miette::Diagnostic;
 use thiserror::Error;
@@ -34,6 +34,7 @@ use crate::scenario::Scenario;
 use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
 
 pub use mover::End;
+pub use servers::{External, Servers};
 pub use watch::{Progress, Update};
 
 /// What to rehearse, and where to put what comes of it.
@@ -43,8 +44,8 @@ pub struct Options {
     pub scenario: Scenario,
     /// What everything random is drawn from.
     pub seed: u64,
-    /// The server binary for both sides.
-    pub server: ServerBinary,
+    /// The two servers.
+    pub servers: Servers,
     /// The `converge` binary that is run as the mover.
     pub program: PathBuf,
     /// The report's directory.
@@ -93,6 +94,38 @@ pub enum RehearsalError {
     #[error("{0}")]
     #[diagnostic(help("look at mover.log in the report's directory"))]
     Mover(String),
+    /// A fault that cannot be made over a connection.
+    #[error("the fault {0} needs the server's host, and of an external server there is only a connection")]
+    #[diagnostic(help(
+        "leave it out of the scenario, or rehearse on private servers (without --source-url and --target-url)"
+    ))]
+    NeedsHost(&'static str),
+    /// A fault that takes something away from others.
+    #[error("the fault {0} purges the binary logs of a server that is not the rehearsal's own")]
+    #[diagnostic(help("leave it out, or give --i-know if nobody needs these logs"))]
+    DestroysLogs(&'static str),
+    /// Databases that would be written to are there.
+    #[error("there is already a database {} on {server}", .databases.join(" and a database "))]
+    #[diagnostic(help(
+        "a rehearsal writes to them at random: use a server without, or give --i-know; databases that were there are not dropped"
+    ))]
+    InTheWay {
+        /// The server.
+        server: String,
+        /// The databases.
+        databases: Vec<String>,
+    },
+    /// Source and target are the same.
+    #[error("source and target are one server: {0}")]
+    #[diagnostic(help("give two servers: tables keep their names and database"))]
+    OneServer(String),
+    /// No network that could be broken.
+    #[error("a server that is reached by the Unix socket {0} has no network to be broken")]
+    #[diagnostic(help("give host and port"))]
+    Socket(String),
+    /// A server without a process of ours.
+    #[error("{0} is not the rehearsal's own process")]
+    NotOurs(String),
     /// The report cannot be written.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -108,6 +141,7 @@ impl RehearsalError {
 
 /// Runs a rehearsal and writes its report. `progress` is told what happens.
 pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, RehearsalError> {
+    options.servers.check(&options.scenario)?;
     let started = SystemTime::now();
     let path = options.directory.join(saved::HISTORY);
     std::fs::create_dir_all(&options.directory)
@@ -129,6 +163,7 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
         oracles: Vec::new(),
         faults: Vec::new(),
         position: None,
+        versions: None,
         vdiff: None,
         seeded: Seeded {
             tables: options.scenario.tables.clone(),
@@ -184,6 +219,8 @@ struct Run<'a> {
     oracles: Vec<Oracle>,
     faults: Vec<FaultReport>,
     position: Option<String>,
+    /// Product and version of source and target, once they were asked.
+    versions: Option<(String, String)>,
     vdiff: Option<converge_vdiff::Report>,
     /// What is moved.
     seeded: Seeded,
@@ -203,8 +240,12 @@ struct Running {
 impl Run<'_> {
     async fn carry_out(&mut self) -> Result<(), RehearsalError> {
         let scenario = &self.options.scenario;
-        self.step("starting two private servers and a proxy");
+        self.step(match &self.options.servers {
+            Servers::Private(_) => "starting two private servers and a proxy",
+            Servers::External(_) => "preparing two servers and starting a proxy",
+        });
         let world = World::start(self.options, self.options.toxiproxy.as_deref()).await?;
+        self.versions = Some((world.source().info().to_string(), world.target.info().to_string()));
         self.step(&format!("seeding {} rows on the source", scenario.load.rows));
         self.seeded = world.seed(self.options).await?;
         let (tables, rows) = (self.seeded.tables.clone(), self.seeded.rows);
@@ -311,7 +352,9 @@ impl Run<'_> {
     fn report(self, started: SystemTime, tally: &Tally, explanation: Vec<Story>) -> RunReport {
         let verdict = judge(&self.oracles);
         let reasons = reasons(verdict, &self.oracles);
-        let version = self.options.server.info.to_string();
+        let (source, target) = self
+            .versions
+            .unwrap_or_else(|| (self.options.servers.to_string(), self.options.servers.to_string()));
         let mut not_verified: Vec<String> = self
             .options
             .scenario
@@ -321,6 +364,11 @@ impl Run<'_> {
             .collect();
         let all = Kind::WRITES.into_iter().filter(|kind| !self.seeded.kinds.contains(kind));
         not_verified.extend(all.map(|kind| format!("no table takes statements of the kind {}", kind.name())));
+        if !self.options.servers.are_private() {
+            let text =
+                "what others write to the servers: the target's binary log was not judged (oracle silence)";
+            not_verified.push(text.to_owned());
+        }
         not_verified.push("what a crash of the machine (not of a process) would lose".to_owned());
         for table in self.vdiff.iter().flat_map(|v| &v.tables) {
             not_verified.extend(table.not_verified.iter().map(|n| format!("{}: {n}", table.table)));
@@ -333,8 +381,8 @@ impl Run<'_> {
             replay: self.options.replay.clone(),
             started: history::rfc3339(started),
             elapsed_seconds: started.elapsed().unwrap_or_default().as_secs_f64(),
-            source: version.clone(),
-            target: version,
+            source,
+            target,
             position: self.position,
             oracles: self.oracles,
             statements: tally.counts(),

@@ -156,6 +156,14 @@ impl Scenario {
         Self { faults, ..Self::default() }
     }
 
+    /// The same for servers of which there is nothing but a connection: the network and the mover are broken.
+    pub fn external(seed: u64) -> Self {
+        let standard = Self::standard(seed);
+        let kinds = [FaultKind::NetworkReset, FaultKind::KillMover, FaultKind::NetworkDown];
+        let faults = standard.faults.iter().zip(kinds).map(|(fault, kind)| Fault { kind, ..fault.clone() });
+        Self { faults: faults.collect(), ..standard }
+    }
+
     /// A plan drawn from the seed: three to six faults of kinds that are drawn as well, so that each plan leaves most kinds
     /// out and repeats others, and a load of another size and character each time.
     pub fn swarm(seed: u64) -> Self {

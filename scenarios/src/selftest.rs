@@ -128,7 +128,7 @@ async fn one(
     let options = Options {
         scenario: scenario(bug, seed),
         seed,
-        server: server.clone(),
+        servers: server.clone().into(),
         program: campaign.program.clone(),
         directory: directory.clone(),
         replay: format!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, within};
+use converge_mysql::{Address, Connector, Error as ServerError, Flavor, Position, ServerInfo, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::time::Instant;
@@ -19,6 +19,13 @@ pub fn replica_option(flavor: Flavor) -> &'static str {
         Flavor::MySql => "--log-replica-updates=ON",
         Flavor::MariaDb => "--log-slave-updates=ON",
     }
+}
+
+/// Where the binary log of any server ends.
+pub async fn position_of(admin: &Address) -> Result<Position, Error> {
+    let mut conn = Connector::new(admin.clone()).connect().await?;
+    let info = ServerInfo::read(&mut conn).await?;
+    Ok(within(STATEMENT, "asking for the position", Position::current(&mut conn, &info)).await?)
 }
 
 impl LocalServer {
@@ -52,9 +59,7 @@ impl LocalServer {
 
     /// Where its binary log ends.
     pub async fn position(&self) -> Result<Position, Error> {
-        let mut conn = self.root().await?;
-        let info = ServerInfo::read(&mut conn).await?;
-        Ok(within(STATEMENT, "asking for the position", Position::current(&mut conn, &info)).await?)
+        position_of(&self.address("")).await
     }
 
     /// Keeps everybody but administrators from writing to it from now on (MySQL: them as well).

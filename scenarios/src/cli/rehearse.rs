@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use converge_chaos::history::rfc3339;
-use converge_chaos::server::ServerBinary;
 use converge_scenarios::cause::Cause;
-use converge_scenarios::rehearsal::{self, Options};
+use converge_scenarios::rehearsal::{self, External, Options, Servers};
 use converge_scenarios::report;
 use converge_scenarios::saved::SavedRun;
 use converge_scenarios::scenario::Scenario;
@@ -28,12 +27,18 @@ Example:
   converge rehearse my-scenario.toml --format json
   converge rehearse --schema my-schema.sql
   converge rehearse --replay runs/default-7-20261121140000
+  converge rehearse --source-url mysql://root:pw@db1:3306/ --target-url mysql://root:pw@db2:3306/
 
 Starts two private servers on loopback, seeds a commerce schema, moves tables while randomized DML runs, kills servers
 and the mover and drops the network on the way, switches traffic, compares, and gives a verdict. Nothing outside the
 report's directory is touched, and nothing is left running. `plan.toml` in a report's directory is a complete scenario
 to start from; `--replay` runs it again and says whether it ended for the same cause. The same statements are sent again;
-what meets what in time may differ, so a failure that is rare may need several replays.")]
+what meets what in time may differ, so a failure that is rare may need several replays.
+
+With --source-url and --target-url the rehearsal is on two servers that are there already. It makes the databases
+`commerce` and `_converge` and an account on both, and drops them at its end and on Ctrl-C (a SIGKILL leaves them).
+The accounts in the URLs must be administrators. Faults that need the servers' hosts are refused by name: kill_source,
+kill_target, restart, pause, network_down_restart, disk_full, failover, restore_to_past.")]
 pub struct Arguments {
     /// A scenario in TOML [default: the built-in one, drawn from the seed]
     scenario: Option<PathBuf>,
@@ -53,6 +58,16 @@ pub struct Arguments {
     /// the run]
     #[arg(long, value_name = "KIND|PATH")]
     server: Option<String>,
+    /// Rehearse from this server, instead of from a private one: mysql://user:password@host:port/
+    // Parsed later: the parser's own complaint would print the password.
+    #[arg(long, value_name = "URL", requires = "target_url", conflicts_with_all = ["server", "keep", "swarm"])]
+    source_url: Option<String>,
+    /// And to this one
+    #[arg(long, value_name = "URL", requires = "source_url")]
+    target_url: Option<String>,
+    /// Write to databases there that are not the rehearsal's own, and purge logs, if it comes to that
+    #[arg(long, requires = "source_url")]
+    i_know: bool,
     /// Where the report goes [default: runs/NAME-SEED-TIME]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -69,19 +84,19 @@ pub struct Arguments {
 
 /// Runs a rehearsal.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
-    let Plan { scenario, seed, server, saved } = plan(&arguments)?;
+    let Plan { scenario, seed, servers, saved } = plan(&arguments)?;
     let directory = arguments.report.clone().unwrap_or_else(|| default_directory(&scenario.name, seed));
     let options = Options {
         seed,
         program: program()?,
-        replay: replay(&arguments, seed, &server),
+        replay: replay(&arguments, seed, &servers),
         directory,
         toxiproxy: arguments.toxiproxy,
         keep: arguments.keep,
         mover_environment: Vec::new(),
         mutant: None,
         scenario,
-        server,
+        servers,
     };
     introduce(&options, arguments.format);
     let progress = if std::io::stderr().is_terminal() { progress::bars() } else { progress::lines() };
@@ -103,7 +118,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
 struct Plan {
     scenario: Scenario,
     seed: u64,
-    server: ServerBinary,
+    servers: Servers,
     saved: Option<SavedRun>,
 }
 
@@ -115,14 +130,26 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
     let scenario = match &arguments.scenario {
         Some(path) => Scenario::read(path)?,
         None if arguments.swarm => Scenario::swarm(seed),
+        None if arguments.source_url.is_some() => Scenario::external(seed),
         None => Scenario::standard(seed),
     };
     let scenario = match &arguments.schema {
         Some(schema) => scenario.with_schema(schema),
         None => scenario,
     };
-    let server = chosen_server(arguments.server.as_deref())?;
-    Ok(Plan { scenario, seed, server, saved: None })
+    let servers = match external(arguments)? {
+        Some(external) => Servers::External(external),
+        None => chosen_server(arguments.server.as_deref())?.into(),
+    };
+    Ok(Plan { scenario, seed, servers, saved: None })
+}
+
+/// The servers that the URLs name.
+fn external(arguments: &Arguments) -> Result<Option<External>, Failure> {
+    let (Some(source), Some(target)) = (&arguments.source_url, &arguments.target_url) else {
+        return Ok(None);
+    };
+    Ok(Some(External { source: source.parse()?, target: target.parse()?, i_know: arguments.i_know }))
 }
 
 /// The plan of a saved run, with its seed, on a server like its own.
@@ -139,8 +166,11 @@ fn repeated(arguments: &Arguments, directory: &Path) -> Result<Plan, Failure> {
         Failure::new(format!("neither verdict nor history in {} tells the run's seed", directory.display()))
             .with_help("give it with --seed; any seed runs the plan")
     })?;
-    let server = server_of(&run, arguments.server.as_deref())?;
-    Ok(Plan { scenario: run.scenario.clone(), seed, server, saved: Some(run) })
+    let servers = match external(arguments)? {
+        Some(external) => Servers::External(external),
+        None => server_of(&run, arguments.server.as_deref())?.into(),
+    };
+    Ok(Plan { scenario: run.scenario.clone(), seed, servers, saved: Some(run) })
 }
 
 /// How the verdict stands to that of the run which was repeated.
@@ -161,13 +191,21 @@ fn default_directory(name: &str, seed: u64) -> PathBuf {
 }
 
 /// The command that does the same again, for a shell.
-fn replay(arguments: &Arguments, seed: u64, server: &ServerBinary) -> String {
+fn replay(arguments: &Arguments, seed: u64, servers: &Servers) -> String {
     let mut words = vec![super::arguments::program_word(), "rehearse".into()];
     words.extend(arguments.scenario.as_ref().map(|path| path.display().to_string()));
     words.extend(arguments.replay.iter().flat_map(|run| ["--replay".into(), run.display().to_string()]));
     words.extend(arguments.schema.iter().flat_map(|schema| ["--schema".into(), schema.clone()]));
     words.extend(arguments.swarm.then(|| "--swarm".to_owned()));
-    words.extend(["--seed".into(), seed.to_string(), "--server".into(), server.path.display().to_string()]);
+    words.extend(["--seed".into(), seed.to_string()]);
+    words.extend(match servers {
+        Servers::Private(binary) => vec!["--server".into(), binary.path.display().to_string()],
+        Servers::External(External { source, target, .. }) => {
+            let (source, target) = (source.without_password(), target.without_password());
+            vec!["--source-url".into(), source, "--target-url".into(), target]
+        }
+    });
+    words.extend(arguments.i_know.then(|| "--i-know".to_owned()));
     words.extend(arguments.toxiproxy.iter().flat_map(|url| ["--toxiproxy".into(), url.clone()]));
     shell::command(words.iter().map(String::as_str))
 }
@@ -178,7 +216,7 @@ fn introduce(options: &Options, format: Format) {
     let mut text = format!(
         "seed {}   server {}   report {}\n",
         options.seed,
-        options.server.info,
+        options.servers,
         options.directory.display()
     );
     text.push_str(&format!(

@@ -64,7 +64,7 @@ impl Run<'_> {
         self.history.finish()?;
         self.forget()?;
         self.ledger(world, fenced).await;
-        if fenced {
+        if fenced && self.options.servers.are_private() {
             let tables = &self.seeded.tables;
             let marks = silence::Marks { began, drained: drained? };
             self.oracles.push(silence::judge(&target, &marks, tables).await);

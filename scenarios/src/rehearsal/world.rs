@@ -3,6 +3,8 @@
 //! The mover has an account of its own, with the privileges that it needs and no others, so that a full or read-only
 //! server treats it as it would treat anybody.
 
+mod external;
+
 use std::path::Path;
 
 use converge_chaos::fault::Account;
@@ -10,18 +12,22 @@ use converge_chaos::history::Kind;
 use converge_chaos::load::{self, Invariant, LoadPlan, Model, Subject};
 use converge_chaos::proxy::ProxyServer;
 use converge_chaos::proxy::client::{Lease, Toxiproxy};
-use converge_chaos::server::{LocalServer, ServerOptions, replica_option};
-use converge_mysql::{Address, Connector, Error as ServerError, Flavor, Version, quote};
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions, replica_option};
+use converge_mysql::{Address, Connector, Error as ServerError, Flavor, ServerInfo, Version, quote};
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 
+use self::external::Footprint;
 use super::mover::{Mover, Route};
+use super::servers::{External, Servers};
 use super::{Options, RehearsalError};
 use crate::mutant::Mutant;
 use crate::scenario::{FaultKind, Side};
 
 /// The database on both servers.
 const DATABASE: &str = "commerce";
+/// Where the mover keeps its state and leaves its marks.
+const STATE: &str = "_converge";
 /// The names of servers and proxies.
 const SOURCE: &str = "source";
 const TARGET: &str = "target";
@@ -33,8 +39,7 @@ const MOVER: &str = "mover";
 
 /// A server, and the way that the mover takes to it.
 pub struct Place {
-    /// The server.
-    pub server: LocalServer,
+    host: Host,
     /// The administrator's address, without a proxy.
     pub admin: Address,
     /// The mover's address, without a proxy.
@@ -45,6 +50,16 @@ pub struct Place {
     pub proxy: String,
     /// Removes the proxy from a server that goes on afterwards.
     _lease: Option<Lease>,
+    /// Removes what was made on a server that goes on afterwards.
+    _footprint: Option<Footprint>,
+}
+
+/// What is known of a server besides its address.
+enum Host {
+    /// Its process and files are ours.
+    Local(LocalServer),
+    /// It is somebody else's.
+    External(ServerInfo),
 }
 
 impl Place {
@@ -55,7 +70,23 @@ impl Place {
 
     /// MySQL or MariaDB.
     pub fn flavor(&self) -> Flavor {
-        self.server.binary().info.flavor
+        self.info().flavor
+    }
+
+    /// Product and version.
+    pub fn info(&self) -> &ServerInfo {
+        match &self.host {
+            Host::Local(server) => &server.binary().info,
+            Host::External(info) => info,
+        }
+    }
+
+    /// The process, where it is ours.
+    pub fn server(&self) -> Result<&LocalServer, RehearsalError> {
+        match &self.host {
+            Host::Local(server) => Ok(server),
+            Host::External(_) => Err(RehearsalError::NotOurs(self.admin.to_string())),
+        }
     }
 }
 
@@ -88,30 +119,13 @@ pub struct World {
 }
 
 impl World {
-    /// Starts everything, side by side.
+    /// Starts everything.
     pub async fn start(options: &Options, toxiproxy: Option<&str>) -> Result<Self, RehearsalError> {
-        // A server changes into its data directory, where a relative path would lead elsewhere.
-        let directory = std::path::absolute(&options.directory)
-            .map_err(RehearsalError::io("finding", &options.directory))?;
-        let server = |name: &str, extra: Vec<String>| {
-            let log = Some(directory.join(format!("{name}.log")));
-            let disk = (name == TARGET && options.scenario.has(FaultKind::DiskFull)).then_some(DISK);
-            let name = name.to_owned();
-            LocalServer::start(
-                &options.server,
-                ServerOptions { name, log, disk, extra, ..ServerOptions::default() },
-            )
+        // Servers come first: what cannot be used must not cost a proxy.
+        let hosts = match &options.servers {
+            Servers::Private(binary) => Hosts::start(options, binary).await?,
+            Servers::External(external) => Hosts::find(external).await?,
         };
-        let replica = async {
-            let wanted = options.scenario.has(FaultKind::Failover);
-            let extra = vec![replica_option(options.server.info.flavor).to_owned()];
-            if wanted { server(REPLICA, extra).await.map(Some) } else { Ok(None) }
-        };
-        let (source, target, replica) =
-            tokio::try_join!(server(SOURCE, Vec::new()), server(TARGET, Vec::new()), replica)?;
-        if let Some(replica) = &replica {
-            replica.replicate(&source).await?;
-        }
         let (url, server) = match toxiproxy {
             Some(url) => (url.to_owned(), None),
             None => {
@@ -121,11 +135,11 @@ impl World {
         };
         let proxies = Toxiproxy::connect(&url).await?;
         let guest = server.is_none();
-        let primary = place(source, SOURCE, &proxies, guest).await?;
-        let target = place(target, TARGET, &proxies, guest).await?;
+        let primary = place(hosts.source, SOURCE, &proxies, guest).await?;
+        let target = place(hosts.target, TARGET, &proxies, guest).await?;
         prepare(&primary).await?;
         prepare(&target).await?;
-        let replica = match replica {
+        let replica = match hosts.replica {
             // What the primary was prepared with, it replicates.
             Some(replica) => Some(place(replica, REPLICA, &proxies, guest).await?),
             None => None,
@@ -187,7 +201,7 @@ impl World {
             let model = load::read_model(&address).await?;
             kinds = load::kinds(&model);
             if tables.is_empty() {
-                let info = &self.primary.server.binary().info;
+                let info = self.primary.info();
                 let cascades_are_logged = info.is_mysql_since(Version(9, 6, 0));
                 let (movable, left) = movable(&model, cascades_are_logged);
                 tables = movable;
@@ -224,7 +238,7 @@ impl World {
     pub async fn stop(self, keep: bool) {
         for place in [&self.primary, &self.target].into_iter().chain(&self.replica) {
             if keep {
-                place.server.keep();
+                let _ = place.server().map(LocalServer::keep);
             }
             let _ = self.proxies.disable(&place.proxy).await;
         }
@@ -251,50 +265,141 @@ fn movable(model: &Model, cascades_are_logged: bool) -> (Vec<String>, Vec<String
     (tables, notes)
 }
 
-/// Puts a proxy before a server; as a guest of a proxy server, whose other proxies are
-/// not touched, under a name that nobody else has.
-async fn place(
-    server: LocalServer,
-    name: &str,
-    proxies: &Toxiproxy,
-    guest: bool,
-) -> Result<Place, RehearsalError> {
-    let admin = server.address(DATABASE);
-    let direct = Address { user: MOVER.into(), ..admin.clone() };
-    let port = server.port();
-    let proxy = if guest { format!("converge-{name}-{port}") } else { name.to_owned() };
+/// A server, how its administrator and the mover log in, and what is to be removed from it.
+struct Site {
+    host: Host,
+    admin: Address,
+    direct: Address,
+    footprint: Option<Footprint>,
+}
+
+/// The servers before there are proxies.
+struct Hosts {
+    source: Site,
+    target: Site,
+    replica: Option<Site>,
+}
+
+impl Hosts {
+    /// Private servers, started side by side.
+    async fn start(options: &Options, binary: &ServerBinary) -> Result<Self, RehearsalError> {
+        // A server changes into its data directory, where a relative path would lead elsewhere.
+        let directory = std::path::absolute(&options.directory)
+            .map_err(RehearsalError::io("finding", &options.directory))?;
+        let server = |name: &str, extra: Vec<String>| {
+            let log = Some(directory.join(format!("{name}.log")));
+            let disk = (name == TARGET && options.scenario.has(FaultKind::DiskFull)).then_some(DISK);
+            let name = name.to_owned();
+            LocalServer::start(binary, ServerOptions { name, log, disk, extra, ..ServerOptions::default() })
+        };
+        let replica = async {
+            let wanted = options.scenario.has(FaultKind::Failover);
+            let extra = vec![replica_option(binary.info.flavor).to_owned()];
+            if wanted { server(REPLICA, extra).await.map(Some) } else { Ok(None) }
+        };
+        let (source, target, replica) =
+            tokio::try_join!(server(SOURCE, Vec::new()), server(TARGET, Vec::new()), replica)?;
+        if let Some(replica) = &replica {
+            replica.replicate(&source).await?;
+        }
+        Ok(Self {
+            source: Site::local(source),
+            target: Site::local(target),
+            replica: replica.map(Site::local),
+        })
+    }
+
+    /// Somebody's servers. Nothing is made on either before both are seen to have room.
+    async fn find(external: &External) -> Result<Self, RehearsalError> {
+        let (source, target) = (&external.source, &external.target);
+        let (on_source, on_target) =
+            (Footprint::in_the_way(source).await?, Footprint::in_the_way(target).await?);
+        for (server, databases) in [(source, &on_source), (target, &on_target)] {
+            if !databases.is_empty() && !external.i_know {
+                let (server, databases) = (server.to_string(), databases.clone());
+                return Err(RehearsalError::InTheWay { server, databases });
+            }
+        }
+        Ok(Self {
+            source: Site::external(source, &on_source).await?,
+            target: Site::external(target, &on_target).await?,
+            replica: None,
+        })
+    }
+}
+
+impl Site {
+    fn local(server: LocalServer) -> Self {
+        let admin = server.address(DATABASE);
+        let direct = Address { user: MOVER.into(), ..admin.clone() };
+        Self { host: Host::Local(server), admin, direct, footprint: None }
+    }
+
+    async fn external(url: &Address, there: &[String]) -> Result<Self, RehearsalError> {
+        let mut conn = Connector::new(url.with_database("")).connect().await?;
+        let info = ServerInfo::read(&mut conn).await?;
+        converge_mysql::connect::close(conn).await;
+        let admin = url.with_database(DATABASE);
+        // An account that nobody has, with a password that nobody knows and every policy takes.
+        let user = format!("{MOVER}_{:08x}", rand::random::<u32>());
+        let password = format!("Aa1-{:032x}", rand::random::<u128>());
+        let direct = Address { user, password, password_from: None, ..admin.clone() };
+        let footprint = Some(Footprint::new(&admin, &account(&direct, &Host::External(info.clone())), there));
+        Ok(Self { host: Host::External(info), admin, direct, footprint })
+    }
+}
+
+/// Puts a proxy before a server; as a guest of a proxy server, whose other proxies are not touched, under a name that
+/// nobody else has.
+async fn place(site: Site, name: &str, proxies: &Toxiproxy, guest: bool) -> Result<Place, RehearsalError> {
+    let Site { host, admin, direct, footprint } = site;
+    let proxy = if guest { format!("converge-{name}-{}", admin.port) } else { name.to_owned() };
     let lease = guest.then(|| proxies.lease(&proxy));
-    let listening = proxies.create(&proxy, "127.0.0.1:0", &format!("127.0.0.1:{port}")).await?;
-    let (host, port) = endpoint(&listening).ok_or_else(|| {
+    let upstream = format!("{}:{}", admin.host, admin.port);
+    let listening = proxies.create(&proxy, "127.0.0.1:0", &upstream).await?;
+    let (name, port) = endpoint(&listening).ok_or_else(|| {
         RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address"))
     })?;
-    let proxied = direct.clone().with_endpoint(&host, port);
-    Ok(Place { server, admin, direct, proxied, proxy, _lease: lease })
+    let proxied = direct.with_endpoint(&name, port);
+    Ok(Place { host, admin, direct, proxied, proxy, _lease: lease, _footprint: footprint })
 }
 
 /// Puts database and account on a server.
 async fn prepare(place: &Place) -> Result<(), RehearsalError> {
-    let mut conn = Connector::new(place.server.address("")).connect().await?;
-    for statement in preparation(place.flavor()) {
+    let mut conn = Connector::new(place.admin.with_database("")).connect().await?;
+    for (what, statement) in preparation(place) {
         conn.query_drop(&statement)
             .await
-            .map_err(|e| ServerError::driver(format!("preparing a server: {statement}"), e))?;
+            .map_err(|e| ServerError::driver(format!("preparing {}: {what}", place.admin), e))?;
     }
+    converge_mysql::connect::close(conn).await;
     Ok(())
 }
 
-fn preparation(flavor: Flavor) -> Vec<String> {
-    let (database, account) = (quote::ident(DATABASE), format!("'{MOVER}'@'127.0.0.1'"));
-    let watch = match flavor {
+/// The mover's account, as in SQL. On somebody's server it may come from anywhere: the proxy may be anywhere.
+fn account(direct: &Address, host: &Host) -> String {
+    let from = match host {
+        Host::Local(_) => "127.0.0.1",
+        Host::External(_) => "%",
+    };
+    format!("{}@{}", quote::text(&direct.user), quote::text(from))
+}
+
+/// Statements, each with what it does in words that hold no password.
+fn preparation(place: &Place) -> Vec<(&'static str, String)> {
+    let (database, state) = (quote::ident(DATABASE), quote::ident(STATE));
+    let account = account(&place.direct, &place.host);
+    let watch = match place.flavor() {
         Flavor::MySql => "REPLICATION CLIENT",
         Flavor::MariaDb => "BINLOG MONITOR, SLAVE MONITOR",
     };
+    let password = quote::text(&place.direct.password);
     vec![
-        format!("CREATE DATABASE {database} CHARACTER SET utf8mb4"),
-        format!("CREATE USER {account}"),
-        format!("GRANT ALL ON {database}.* TO {account}"),
-        format!("GRANT ALL ON `_converge`.* TO {account}"),
-        format!("GRANT REPLICATION SLAVE, RELOAD, {watch} ON *.* TO {account}"),
+        ("making its database", format!("CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4")),
+        ("making the mover's account", format!("CREATE USER {account} IDENTIFIED BY {password}")),
+        ("granting the tables", format!("GRANT ALL ON {database}.* TO {account}")),
+        ("granting the mover's state", format!("GRANT ALL ON {state}.* TO {account}")),
+        ("granting replication", format!("GRANT REPLICATION SLAVE, RELOAD, {watch} ON *.* TO {account}")),
     ]
 }
 

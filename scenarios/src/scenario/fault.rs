@@ -195,6 +195,26 @@ impl FaultKind {
         }
     }
 
+    /// Whether it is done to a server's process or files, and not over a connection.
+    pub fn needs_host(self) -> bool {
+        matches!(
+            self,
+            Self::KillSource
+                | Self::KillTarget
+                | Self::Restart
+                | Self::Pause
+                | Self::NetworkDownRestart
+                | Self::DiskFull
+                | Self::Failover
+                | Self::RestoreToPast
+        )
+    }
+
+    /// Whether it takes binary logs away that others than the mover may need.
+    pub fn destroys_logs(self) -> bool {
+        matches!(self, Self::PurgeLog | Self::PurgeUnreadLog)
+    }
+
     /// The side that the kind itself names, if it names one.
     fn fixed_side(self) -> Option<Side> {
         match self {

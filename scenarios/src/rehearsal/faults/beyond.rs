@@ -2,9 +2,9 @@
 //! goes on has lost something.
 
 use converge_chaos::fault::{self, Purge, Record};
-use converge_chaos::server::LocalServer;
+use converge_chaos::server::position_of;
 use converge_mover::control::Status;
-use converge_mysql::Position;
+use converge_mysql::{Address, Position};
 use tokio::time::{Duration, Instant};
 
 use super::{RECOVERY, Stage};
@@ -24,12 +24,12 @@ impl Stage<'_> {
         record: Record<'_>,
         mover: &mut Mover,
     ) -> Result<String, RehearsalError> {
-        let (server, admin) = (&self.world.source().server, &self.world.source().admin);
+        let admin = &self.world.source().admin;
         record.inject("SIGKILL to the mover, and its unread changes are purged from the source's log");
         mover.kill().await?;
         let applied = self.watcher.look(mover).await.and_then(|status| applied(&status));
         let applied = applied.ok_or_else(|| record.did_not_bite("the mover has not applied anything yet"))?;
-        let unread = self.until_beyond(record, server, &applied).await?;
+        let unread = self.until_beyond(record, admin, &applied).await?;
         let rotated = fault::rotate_log(record, admin).await?;
         let purged = fault::purge_logs(record, admin, Purge::All).await?;
         let pid = mover.start()?;
@@ -45,7 +45,7 @@ impl Stage<'_> {
         record: Record<'_>,
         mover: &mut Mover,
     ) -> Result<String, RehearsalError> {
-        let server = &self.world.source().server;
+        let server = self.world.source().server()?;
         record.inject("a backup of the source is made, and put back once the mover has applied more");
         server.stop().await?;
         server.save_data().await?;
@@ -83,12 +83,12 @@ impl Stage<'_> {
     async fn until_beyond(
         &self,
         record: Record<'_>,
-        server: &LocalServer,
+        admin: &Address,
         applied: &Position,
     ) -> Result<Position, RehearsalError> {
         let give_up = Instant::now() + WRITTEN;
         loop {
-            let now = server.position().await?;
+            let now = position_of(admin).await?;
             if applied.covers(&now) == Some(false) {
                 return Ok(now);
             }

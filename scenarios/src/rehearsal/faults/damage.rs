@@ -20,9 +20,9 @@ impl Stage<'_> {
     ) -> Result<String, RehearsalError> {
         let (place, proxies) = (self.world.at(fault.side()), &self.world.proxies);
         Ok(match fault.kind {
-            K::KillSource | K::KillTarget => fault::kill_server(record, &place.server).await?,
-            K::Restart => fault::stop_server(record, &place.server).await?,
-            K::Pause => fault::pause_server(record, &place.server).await?,
+            K::KillSource | K::KillTarget => fault::kill_server(record, place.server()?).await?,
+            K::Restart => fault::stop_server(record, place.server()?).await?,
+            K::Pause => fault::pause_server(record, place.server()?).await?,
             K::KillMover => {
                 record.inject("SIGKILL to the mover");
                 mover.kill().await?
@@ -31,7 +31,7 @@ impl Stage<'_> {
             K::NetworkDown => fault::proxy_down(record, proxies, &place.proxy).await?,
             K::NetworkDownRestart => {
                 let down = fault::proxy_down(record, proxies, &place.proxy).await?;
-                format!("{down}; {}", fault::stop_server(record, &place.server).await?)
+                format!("{down}; {}", fault::stop_server(record, place.server()?).await?)
             }
             K::NetworkLatency
             | K::NetworkBandwidth
@@ -58,7 +58,7 @@ impl Stage<'_> {
                 *held = Some(hog);
                 evidence
             }
-            K::DiskFull => fault::fill_disk(record, &place.server).await?,
+            K::DiskFull => fault::fill_disk(record, place.server()?).await?,
             K::Failover => self.fail_over(record).await?,
             K::PurgeUnreadLog => self.purge_unread(record, mover).await?,
             K::RestoreToPast => self.restore_to_past(record, mover).await?,
@@ -82,12 +82,12 @@ impl Stage<'_> {
             }
             K::PauseMover => fault::resume_process(record, pid(mover)?)?,
             K::KillSource | K::KillTarget | K::Restart => {
-                fault::restart_server(record, &place.server).await?
+                fault::restart_server(record, place.server()?).await?
             }
-            K::Pause => fault::resume_server(record, &place.server).await?,
+            K::Pause => fault::resume_server(record, place.server()?).await?,
             K::NetworkDown => fault::proxy_up(record, proxies, &place.proxy).await?,
             K::NetworkDownRestart => {
-                fault::restart_server(record, &place.server).await?;
+                fault::restart_server(record, place.server()?).await?;
                 fault::proxy_up(record, proxies, &place.proxy).await?;
             }
             K::NetworkLatency
@@ -100,7 +100,7 @@ impl Stage<'_> {
             K::ReadOnly => fault::read_only_off(record, &place.admin, place.flavor()).await?,
             K::TableLock => give_back(held, |hog| fault::unlock_table(record, hog)).await?,
             K::NoConnections => give_back(held, |hog| fault::give_back_connections(record, hog)).await?,
-            K::DiskFull => fault::free_disk(record, &place.server).await?,
+            K::DiskFull => fault::free_disk(record, place.server()?).await?,
             K::Failover => self.follow(record, mover).await?,
             K::KillConnections | K::KillLogReader | K::RotateLog | K::PurgeLog => {}
             K::PurgeUnreadLog | K::RestoreToPast => {}

@@ -1,0 +1,72 @@
+//! Which two servers a rehearsal is on: private ones that it starts itself, or somebody's, of which it needs nothing but
+//! a connection, and where only what can be undone over one is broken.
+
+use std::fmt;
+
+use converge_chaos::server::ServerBinary;
+use converge_mysql::Address;
+
+use super::RehearsalError;
+use crate::scenario::Scenario;
+
+/// Source and target.
+#[derive(Debug, Clone)]
+pub enum Servers {
+    /// Two private ones, both of this binary.
+    Private(ServerBinary),
+    /// Two that are there already.
+    External(External),
+}
+
+/// Two servers that are not the rehearsal's own.
+#[derive(Debug, Clone)]
+pub struct External {
+    /// An administrator's address of the source.
+    pub source: Address,
+    /// An administrator's address of the target.
+    pub target: Address,
+    /// Databases that the rehearsal writes to may be there already, and logs may be purged.
+    pub i_know: bool,
+}
+
+impl Servers {
+    /// Refuses a scenario whose faults cannot, or must not, be made on these servers.
+    pub fn check(&self, scenario: &Scenario) -> Result<(), RehearsalError> {
+        let Self::External(external) = self else { return Ok(()) };
+        let (source, target) = (&external.source, &external.target);
+        if (&source.host, source.port) == (&target.host, target.port) {
+            return Err(RehearsalError::OneServer(source.to_string()));
+        }
+        if let Some(socket) = source.socket.as_ref().or(target.socket.as_ref()) {
+            return Err(RehearsalError::Socket(socket.clone()));
+        }
+        let kinds = || scenario.faults.iter().map(|fault| fault.kind);
+        if let Some(kind) = kinds().find(|kind| kind.needs_host()) {
+            return Err(RehearsalError::NeedsHost(kind.name()));
+        }
+        match kinds().find(|kind| kind.destroys_logs() && !external.i_know) {
+            Some(kind) => Err(RehearsalError::DestroysLogs(kind.name())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether nobody else uses them.
+    pub fn are_private(&self) -> bool {
+        matches!(self, Self::Private(_))
+    }
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Private(binary) => write!(f, "{}", binary.info),
+            Self::External(external) => write!(f, "{} and {}", external.source, external.target),
+        }
+    }
+}
+
+impl From<ServerBinary> for Servers {
+    fn from(binary: ServerBinary) -> Self {
+        Self::Private(binary)
+    }
+}

@@ -1,0 +1,188 @@
+//! Rehearsals on servers that are somebody's: only what a connection can do is broken, what was there stays, and what was
+//! made goes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
+#[path = "support/rehearsal.rs"]
+mod rehearsal;
+#[path = "support/servers.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use converge_chaos::server::{LocalServer, ServerBinary};
+use converge_mysql::{Address, Connector};
+use mysql_async::prelude::Queryable;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rehearsal::converge;
+use serde_json::Value;
+
+const PASSWORD: &str = "s3cret-of-theirs";
+
+const SCENARIO: &str = "
+settle_seconds = 0.0
+limit_seconds = 90.0
+least = { each_kind = 5, during_copy = 10 }
+copy = { rows_per_second = 2000, chunk_rows = 500 }
+load = { rows = 3000, statements_per_second = 600.0 }
+[[fault]]
+kind = 'kill_mover'
+at_copied = 0.3
+hold_seconds = 0.2
+[[fault]]
+kind = 'kill_connections'
+[[fault]]
+kind = 'network_down'
+side = 'target'
+hold_seconds = 0.5
+";
+
+/// Two servers that a rehearsal did not start, with their administrators.
+struct Theirs {
+    source: LocalServer,
+    target: LocalServer,
+    directory: tempfile::TempDir,
+}
+
+impl Theirs {
+    async fn start(binary: &ServerBinary) -> Self {
+        let (source, target) =
+            tokio::join!(support::start(binary, "theirs"), support::start(binary, "theirs"));
+        for server in [&source, &target] {
+            let made = format!("CREATE USER dba@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'");
+            execute(server, &[&made, "GRANT ALL ON *.* TO dba@'127.0.0.1' WITH GRANT OPTION"]).await;
+            execute(server, &["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"]).await;
+        }
+        Self { source, target, directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn url(server: &LocalServer) -> String {
+        Address { user: "dba".into(), password: PASSWORD.into(), ..server.address("") }.to_url()
+    }
+
+    fn report(&self) -> std::path::PathBuf {
+        self.directory.path().join("report")
+    }
+
+    fn command(&self, scenario: &str, more: &[&str]) -> Command {
+        let file = self.directory.path().join("scenario.toml");
+        std::fs::write(&file, scenario).unwrap();
+        let mut command = converge();
+        command.arg("rehearse").arg(file).args(["--seed", "4", "--format", "json"]).args(more);
+        command.args(["--source-url", &Self::url(&self.source), "--target-url", &Self::url(&self.target)]);
+        command.arg("--report").arg(self.report());
+        command
+    }
+
+    /// Exit code 2 with these words, and nothing begun.
+    async fn refused(&self, output: Output, words: &[&str]) {
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        for word in words.iter().chain(&["what to do: "]) {
+            assert!(errors.contains(word), "no {word:?}: {errors}");
+        }
+        assert!(!errors.contains(PASSWORD), "{errors}");
+        assert!(!self.report().join("mover.log").exists(), "something was begun");
+    }
+}
+
+async fn execute(server: &LocalServer, statements: &[&str]) {
+    let mut conn = Connector::new(server.address("")).connect().await.unwrap();
+    for sql in statements {
+        conn.query_drop(*sql).await.unwrap_or_else(|e| panic!("{e}: {sql}"));
+    }
+}
+
+/// Databases and accounts that are not the server's own.
+async fn there(server: &LocalServer) -> Vec<String> {
+    let mut conn = Connector::new(server.address("")).connect().await.unwrap();
+    let query = "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN ('mysql', 'sys', \
+                 'information_schema', 'performance_schema') UNION SELECT user FROM mysql.user WHERE user LIKE 'm%' AND \
+                 user NOT LIKE 'm%.%' ORDER BY 1";
+    let names: Vec<String> = conn.query(query).await.unwrap();
+    names.into_iter().filter(|name| name != "mariadb.sys").collect()
+}
+
+/// No file that the rehearsal left, and nothing it printed, tells a password.
+fn discreet(output: &Output, report: &Path) {
+    let mut texts = vec![output.stdout.clone(), output.stderr.clone()];
+    for entry in std::fs::read_dir(report).unwrap() {
+        texts.push(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    assert!(texts.len() > 6, "the report has few files");
+    let needle = PASSWORD.as_bytes();
+    assert!(!texts.iter().any(|text| text.windows(needle.len()).any(|w| w == needle)));
+}
+
+async fn refusals(theirs: &Theirs) {
+    for kind in [
+        "kill_source",
+        "restart",
+        "pause",
+        "network_down_restart",
+        "disk_full",
+        "failover",
+        "restore_to_past",
+    ] {
+        let scenario = format!("[[fault]]\nkind = 'kill_mover'\n[[fault]]\nkind = '{kind}'");
+        theirs.refused(theirs.command(&scenario, &["--i-know"]).output().unwrap(), &[kind, "host"]).await;
+    }
+    let purge = theirs.command("[[fault]]\nkind = 'purge_log'", &[]).output().unwrap();
+    theirs.refused(purge, &["purge_log", "--i-know"]).await;
+    assert!(!theirs.report().exists());
+    let url = Theirs::url(&theirs.source);
+    let one = converge().args(["rehearse", "--source-url", &url, "--target-url", &url]).output().unwrap();
+    theirs.refused(one, &["one server"]).await;
+    assert_eq!(there(&theirs.source).await, ["shop"]);
+
+    execute(&theirs.target, &["CREATE DATABASE commerce", "CREATE TABLE commerce.precious (id INT)"]).await;
+    let output = theirs.command(SCENARIO, &[]).output().unwrap();
+    theirs.refused(output, &["database commerce", "--i-know"]).await;
+    assert_eq!(there(&theirs.source).await, ["shop"]);
+    assert_eq!(there(&theirs.target).await, ["commerce", "shop"]);
+}
+
+async fn on_their_servers(binary: &ServerBinary) {
+    let theirs = Theirs::start(binary).await;
+    refusals(&theirs).await;
+
+    let output = theirs.command(SCENARIO, &["--i-know"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    assert_eq!(
+        (output.status.code(), &verdict["verdict"]),
+        (Some(0), &"converged".into()),
+        "{verdict} {errors}"
+    );
+    assert_eq!(verdict["faults"].as_array().unwrap().len(), 3);
+    assert!(verdict["source"].as_str().unwrap().contains(&binary.info.version.to_string()), "{verdict}");
+    assert!(verdict["not_verified"].to_string().contains("silence"), "{verdict}");
+    assert!(verdict["replay"].as_str().unwrap().contains("--source-url mysql://dba@"), "{verdict}");
+    discreet(&output, &theirs.report());
+    assert_eq!(there(&theirs.source).await, ["shop"]);
+    assert_eq!(there(&theirs.target).await, ["commerce", "shop"]);
+
+    execute(&theirs.target, &["DROP DATABASE commerce"]).await;
+    let mut child =
+        theirs.command(SCENARIO, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("kill_mover: injecting")), "it ended too soon");
+    assert_eq!(there(&theirs.target).await.len(), 4, "database, state and account are there");
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{rest:?}");
+    for server in [&theirs.source, &theirs.target] {
+        assert_eq!(there(server).await, ["shop"], "{rest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_theirs_stays_and_what_was_made_goes() {
+    for binary in support::servers() {
+        eprintln!("on somebody's servers: {}", binary.info);
+        on_their_servers(&binary).await;
+    }
+}
