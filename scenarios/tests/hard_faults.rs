@@ -61,7 +61,8 @@ async fn a_full_disk_is_survived_or_cannot_be_had() {
             assert!(run.errors.contains("this machine cannot mount") && run.errors.contains("what to do"));
             continue;
         }
-        assert_eq!((run.code, &run.verdict["verdict"]), (0, &"converged".into()), "{}", run.errors);
+        let told = format!("{} {}", run.verdict, run.errors);
+        assert_eq!((run.code, &run.verdict["verdict"]), (0, &"converged".into()), "{told}");
         let fault = &run.verdict["faults"][0];
         let observed = fault["observed"].as_str().unwrap();
         eprintln!("  {observed}");

@@ -46,7 +46,7 @@ async fn rehearse(server: &ServerBinary, mutant: Option<Mutant>) -> RunReport {
     let options = Options {
         scenario: Scenario::read(&file).unwrap(),
         seed: 5,
-        server: server.clone(),
+        servers: server.clone().into(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_converge")),
         directory: directory.path().join("run"),
         replay: String::new(),

@@ -13,8 +13,10 @@ use crate::server::LocalServer;
 
 /// How long a server that is written to may take to meet the end of its disk.
 const NOTICE: Duration = Duration::from_secs(20);
-/// How long a server that ends over it may take to do so: it writes its own epitaph first.
-const DYING: Duration = Duration::from_secs(3);
+/// How long a server that ends over it may take to do so.
+const DYING: Duration = Duration::from_secs(2);
+/// The same for one that says so: it writes its own epitaph first, with the help of a debugger.
+const DYING_LOUDLY: Duration = Duration::from_secs(30);
 /// What servers write into their logs when there is no space.
 const WORDS: [&str; 5] = ["no space left", "disk is full", "disk full", "errno: 28", "error 28"];
 
@@ -59,7 +61,8 @@ pub async fn free_disk(record: Record<'_>, server: &LocalServer) -> Result<(), E
 
 /// Whether the server ends over what it met. One that is about to may still answer for a moment.
 async fn ends(server: &LocalServer) -> bool {
-    let give_up = Instant::now() + DYING;
+    let doomed = written_since(server, 0).is_ok_and(|log| doomed(&log));
+    let give_up = Instant::now() + if doomed { DYING_LOUDLY } else { DYING };
     while server.is_running() {
         if Instant::now() >= give_up {
             return false;
@@ -81,6 +84,12 @@ fn written_since(server: &LocalServer, before: u64) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&read().map_err(Error::io("reading", log))?).into_owned())
 }
 
+/// Whether a server has said since its last start that it is about to end.
+fn doomed(log: &str) -> bool {
+    let since = log.rsplit("ready for connections").next().unwrap_or_default().to_lowercase();
+    ["[fatal]", "got signal", "aborting the server"].iter().any(|words| since.contains(words))
+}
+
 fn complaint(log: &str) -> Option<&str> {
     log.lines().find(|line| {
         let line = line.to_lowercase();
@@ -99,5 +108,7 @@ mod tests {
         assert!(complaint(mysql).is_some_and(|line| line.starts_with("2026")));
         assert!(complaint("[ERROR] mariadbd: Disk full (/tmp/#sql)").is_some());
         assert_eq!(complaint("[Note] ready for connections"), None);
+        assert!(doomed("ready for connections\n[ERROR] [FATAL] InnoDB: pwrite() returned -1"));
+        assert!(!doomed("mariadbd got signal 6\nready for connections\n"));
     }
 }

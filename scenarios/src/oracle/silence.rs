@@ -12,6 +12,8 @@ use super::MOST_EVIDENCE;
 use crate::verdict::{Finding, Oracle};
 
 const NAME: &str = "silence";
+/// The error of `SHOW BINLOG EVENTS` where a log cannot be read on, after the events before.
+const TORN: u16 = 1220;
 /// Where a mover keeps its state.
 const STATE: &str = "_converge";
 /// Databases that belong to the server.
@@ -54,6 +56,8 @@ struct Traces {
     tables: Vec<String>,
     /// The oldest log that is still there.
     first: String,
+    /// Logs that end in the middle of an event, because the server died while it wrote it.
+    torn: Vec<String>,
 }
 
 impl Traces {
@@ -64,8 +68,14 @@ impl Traces {
         let logs: Vec<Row> = conn.query("SHOW BINARY LOGS").await.map_err(fail)?;
         let mut traces = Self::default();
         let names: Vec<String> = logs.iter().filter_map(|log| log.get(0)).collect();
-        for name in &names {
-            traces.log(&mut conn, name).await.map_err(fail)?;
+        for (i, name) in names.iter().enumerate() {
+            match traces.log(&mut conn, name).await {
+                // What a server tore off when it died, it has neither applied nor sent to anybody. The last log it writes to.
+                Err(mysql_async::Error::Server(e)) if e.code == TORN && i + 1 < names.len() => {
+                    traces.torn.push(name.clone());
+                }
+                read => read.map_err(fail)?,
+            }
         }
         traces.first = names.into_iter().next().unwrap_or_default();
         let tables = format!(
@@ -120,8 +130,12 @@ impl Traces {
             }
             (true, true) => {
                 let count = moved.len();
+                let torn = match self.torn.as_slice() {
+                    [] => String::new(),
+                    torn => format!("; {} ends where the server died", torn.join(", ")),
+                };
                 let detail = format!(
-                    "on the target only {count} moved tables and {STATE} were changed, and nothing after the last change"
+                    "on the target only {count} moved tables and {STATE} were changed, and nothing after the last change{torn}"
                 );
                 (Finding::Pass, detail)
             }

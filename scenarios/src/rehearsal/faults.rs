@@ -12,6 +12,7 @@ use converge_chaos::Error as ChaosError;
 use converge_chaos::fault::{Hog, Record};
 use converge_chaos::history::{History, Phase};
 use converge_chaos::load::LoadHandle;
+use converge_chaos::server::LocalServer;
 use converge_mover::control::Status;
 
 use super::RehearsalError;
@@ -27,6 +28,8 @@ const NOTICE: Duration = Duration::from_secs(20);
 const SILENT: f64 = 4.0;
 /// How long the mover may take to be back at work.
 const RECOVERY: Duration = Duration::from_secs(60);
+/// The same after a full disk: servers look for space once a minute.
+const SPACE: Duration = Duration::from_secs(120);
 
 /// A world, what watches it, and where it is written down.
 pub struct Stage<'a> {
@@ -65,7 +68,7 @@ impl Stage<'_> {
         }
         self.hold(fault, mover).await;
         self.heal(fault, mover, held).await?;
-        let back = self.until_back(mover, before.as_ref()).await;
+        let back = self.until_back(fault, mover, before.as_ref()).await?;
         let healed_at = back.as_ref().map(|status| {
             self.record(&name, Phase::Healed, &format!("the mover is back, {}", described(status)));
             self.now()
@@ -125,14 +128,38 @@ impl Stage<'_> {
     }
 
     /// Waits until the mover works again: no error, and a position or a row farther than before.
-    async fn until_back(&self, mover: &mut Mover, before: Option<&Status>) -> Option<Status> {
+    async fn until_back(
+        &self,
+        fault: &Fault,
+        mover: &mut Mover,
+        before: Option<&Status>,
+    ) -> Result<Option<Status>, RehearsalError> {
         let reached =
             |s: &Status| (s.applied_position.clone(), s.tables.iter().map(|t| t.rows_copied).sum::<u64>());
         let was = before.map(reached);
         let back = |status: Option<&Status>| {
             status.is_some_and(|s| s.running && s.error.is_none() && Some(reached(s)) != was)
         };
-        self.watcher.until(mover, RECOVERY, back).await.flatten()
+        if fault.kind != FaultKind::DiskFull {
+            return Ok(self.watcher.until(mover, RECOVERY, back).await.flatten());
+        }
+        tokio::select! {
+            back = self.watcher.until(mover, SPACE, back) => Ok(back.flatten()),
+            error = self.keep_up(self.world.at(fault.side()).server()?) => Err(error),
+        }
+    }
+
+    /// Starts a server again whenever it ends; what keeps it from starting.
+    async fn keep_up(&self, server: &LocalServer) -> RehearsalError {
+        loop {
+            if !server.is_running() {
+                self.watcher.tell("the server ended after all, and is started again");
+                if let Err(error) = server.restart().await {
+                    return error.into();
+                }
+            }
+            tokio::time::sleep(TICK).await;
+        }
     }
 }
 
