@@ -19,7 +19,7 @@ use serde_json::Value;
 /// `FAULT` is put in.
 const SCENARIO: &str = "
 settle_seconds = 0.0
-limit_seconds = 150.0
+limit_seconds = 240.0
 least = { each_kind = 5, during_copy = 10, catch_up_seconds = 100.0 }
 copy = { rows_per_second = 2000, chunk_rows = 500 }
 load = { rows = 3000, statements_per_second = 600.0 }

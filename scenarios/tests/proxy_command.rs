@@ -211,7 +211,7 @@ async fn what_the_help_teaches_breaks_real_traffic() {
 
 const SCENARIO: &str = "
 settle_seconds = 0.0
-limit_seconds = 90.0
+limit_seconds = 240.0
 least = { each_kind = 5, during_copy = 10 }
 copy = { rows_per_second = 2000, chunk_rows = 500 }
 load = { rows = 3000, statements_per_second = 600.0 }
