@@ -130,6 +130,35 @@ async fn every_kind_is_acknowledged_and_failures_are_the_expected_ones() {
     }
 }
 
+/// Where a server's binary log ends.
+async fn logged(address: &Address) -> String {
+    converge_chaos::server::position_of(address).await.unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_rests_writes_nothing_and_goes_on_where_it_is_told() {
+    for binary in support::servers() {
+        eprintln!("rest on {binary}, seed {SEED}");
+        let ((_one, first), (_other, second)) = (seeded(&binary, 500).await, seeded(&binary, 500).await);
+        let load = Load::start(first.clone(), plan(500, 8), History::discard()).await.unwrap();
+        let writes = |counters: &Counters| counters.totals().acknowledged_writes();
+        until("something is written", &load.counters(), |counters| writes(counters) > 50).await;
+
+        let rest = load.rest().await;
+        let (at_rest, begun) = (logged(&first).await, writes(&load.counters()));
+        // That nothing happens can only be shown for a while.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!((logged(&first).await, writes(&load.counters())), (at_rest.clone(), begun));
+
+        let elsewhere = logged(&second).await;
+        rest.go_on_at(second.clone());
+        until("it goes on", &load.counters(), |counters| writes(counters) > begun + 50).await;
+        load.stop().await;
+        assert_eq!(logged(&first).await, at_rest, "some session stayed where it was");
+        assert_ne!(logged(&second).await, elsewhere);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_is_what_the_seed_says() {
     let binary = support::servers().remove(0);
