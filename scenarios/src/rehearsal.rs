@@ -185,7 +185,9 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     history.finish()?;
     let tally = run.judge_history(&path);
     run.oracles.retain(|oracle| !options.is(Mutant::ReportLosesAnswer) || oracle.name != "vdiff");
-    let needed = whole::needed(run.names(), &run.seeded.tables, run.position.is_some());
+    let mut needed = whole::needed(run.names(), &run.seeded.tables, run.position.is_some());
+    // Where others write as well, it is not asked; the report says so.
+    needed.retain(|name| *name != oracle::silence::NAME || options.servers.are_private());
     let absent = whole::absent(&needed, &run.oracles);
     run.oracles.extend(absent);
     let explanation = oracle::explain(&path, std::mem::take(&mut run.suspects));

@@ -11,7 +11,8 @@ use mysql_async::{Conn, Row};
 use super::MOST_EVIDENCE;
 use crate::verdict::{Finding, Oracle};
 
-const NAME: &str = "silence";
+/// The oracle's name.
+pub const NAME: &str = "silence";
 /// The error of `SHOW BINLOG EVENTS` where a log cannot be read on, after the events before.
 const TORN: u16 = 1220;
 /// Where a mover keeps its state.
