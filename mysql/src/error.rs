@@ -194,12 +194,21 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Lost { .. } | Self::TimedOut { .. } => true,
-            // The storage engine's errors by the system's number: 28 is a full disk.
-            Self::Server { code: 1030, message, .. } => message.contains("rror 28"),
+            // Errors of the server's file layer (below 1000), of its storage engines, and of making files have the system's
+            // own number in their text.
+            Self::Server { code: 0..1000 | 1004..=1006 | 1030, message, .. } => is_full(message),
             Self::Server { code, .. } => TRANSIENT_CODES.contains(code),
             _ => false,
         }
     }
+}
+
+/// Whether a message names the system's error 28, a full disk, in one of the ways that servers have for it.
+fn is_full(message: &str) -> bool {
+    ["rror 28", "rrno 28", "rrno: 28", "rrcode: 28"].iter().any(|words| {
+        let mut ends = message.match_indices(words).map(|(at, _)| &message[at + words.len()..]);
+        ends.any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+    })
 }
 
 #[cfg(test)]
@@ -214,5 +223,18 @@ mod tests {
     fn deadlocks_are_transient_and_duplicates_are_not() {
         assert!(server(1213).is_transient());
         assert!(!server(1062).is_transient());
+    }
+
+    #[test]
+    fn a_full_disk_is_transient_whoever_says_so() {
+        let says = |code, message: &str| {
+            Error::Server { what: "x".into(), code, message: message.into() }.is_transient()
+        };
+        assert!(says(3, "Error writing file '/tmp/#sql/fd=67' (Errcode: 28 \"No space left on device\")"));
+        assert!(says(3, "Error writing file './binlog.000001' (OS errno 28 - No space left on device)"));
+        assert!(says(1005, "Can't create table `a`.`b` (errno: 28 \"No space left on device\")"));
+        assert!(says(1030, "Got error 28 from storage engine"));
+        assert!(!says(1030, "Got error 281 from storage engine"));
+        assert!(!says(3, "Error writing file 'x' (Errcode: 5 \"Input/output error\")"));
     }
 }

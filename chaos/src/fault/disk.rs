@@ -3,6 +3,8 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
+use converge_mysql::Connector;
+use mysql_async::prelude::Queryable;
 use tokio::time::Instant;
 
 use super::Record;
@@ -13,12 +15,16 @@ use crate::server::LocalServer;
 
 /// How long a server that is written to may take to meet the end of its disk.
 const NOTICE: Duration = Duration::from_secs(20);
+/// How long its log is looked at before it is asked.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Bytes that it is asked to write.
+const PROBE: u32 = 4_000_000;
 /// How long a server that ends over it may take to do so.
 const DYING: Duration = Duration::from_secs(2);
 /// The same for one that says so: it writes its own epitaph first, with the help of a debugger.
 const DYING_LOUDLY: Duration = Duration::from_secs(30);
 /// What servers write into their logs when there is no space.
-const WORDS: [&str; 5] = ["no space left", "disk is full", "disk full", "errno: 28", "error 28"];
+const WORDS: [&str; 6] = ["no space left", "disk is full", "disk full", "errno: 28", "error 28", "is full"];
 
 /// Fills the disk of a server whose options asked for one. Returns the evidence: what the server says about it in its
 /// log, or that it ended over it. Somebody must be writing to it.
@@ -29,7 +35,7 @@ pub async fn fill_disk(record: Record<'_>, server: &LocalServer) -> Result<Strin
     let before = std::fs::metadata(log).map_err(Error::io("looking at", log))?.len();
     record.inject(format!("no space is left on the server's disk of {} MiB", disk.megabytes()));
     disk.fill()?;
-    let give_up = Instant::now() + NOTICE;
+    let began = Instant::now();
     loop {
         if let Some(line) = complaint(&written_since(server, before)?) {
             return Ok(record.observed(format!("the server says: {line}")));
@@ -37,11 +43,28 @@ pub async fn fill_disk(record: Record<'_>, server: &LocalServer) -> Result<Strin
         if !server.is_running() {
             return Ok(record.observed("the server ended over it".into()));
         }
-        if Instant::now() >= give_up {
+        if began.elapsed() >= PATIENCE
+            && let Some(answer) = refusal(server).await
+        {
+            return Ok(record.observed(format!("a write of {PROBE} bytes is told: {answer}")));
+        }
+        if began.elapsed() >= NOTICE {
             return Err(record.did_not_bite("the server says nothing of a full disk"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What a write is told that leaves no trace. Servers that wait for space in silence give no answer, which is none.
+async fn refusal(server: &LocalServer) -> Option<String> {
+    let write = async {
+        let mut conn = Connector::new(server.address("")).connect().await.ok()?;
+        conn.query_drop("CREATE TEMPORARY TABLE mysql.probe (v LONGTEXT) ENGINE = InnoDB").await.ok()?;
+        let insert = format!("INSERT INTO mysql.probe VALUES (REPEAT('x', {PROBE}))");
+        conn.query_drop(insert).await.err().map(|e| e.to_string())
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(2), write).await.ok().flatten()?;
+    complaint(&answer).map(str::to_owned)
 }
 
 /// Gives a disk its space back, starts the server if it ended meanwhile, and waits until it greets.
