@@ -196,7 +196,7 @@ async fn one(campaign: Campaign, seed: u64) -> Result<Outcome, RehearsalError> {
         scenario: campaign.plans.of(seed),
         seed,
         replay: campaign.replay(seed),
-        server: campaign.server,
+        servers: campaign.server.into(),
         program: campaign.program,
         directory: scratch.directory.clone(),
         toxiproxy: None,
