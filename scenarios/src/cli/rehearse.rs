@@ -138,7 +138,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         None => scenario,
     };
     let servers = match external(arguments)? {
-        Some(external) => Servers::External(external),
+        Some(external) => Servers::External(Box::new(external)),
         None => chosen_server(arguments.server.as_deref())?.into(),
     };
     Ok(Plan { scenario, seed, servers, saved: None })
@@ -167,7 +167,7 @@ fn repeated(arguments: &Arguments, directory: &Path) -> Result<Plan, Failure> {
             .with_help("give it with --seed; any seed runs the plan")
     })?;
     let servers = match external(arguments)? {
-        Some(external) => Servers::External(external),
+        Some(external) => Servers::External(Box::new(external)),
         None => server_of(&run, arguments.server.as_deref())?.into(),
     };
     Ok(Plan { scenario: run.scenario.clone(), seed, servers, saved: Some(run) })
@@ -200,8 +200,8 @@ fn replay(arguments: &Arguments, seed: u64, servers: &Servers) -> String {
     words.extend(["--seed".into(), seed.to_string()]);
     words.extend(match servers {
         Servers::Private(binary) => vec!["--server".into(), binary.path.display().to_string()],
-        Servers::External(External { source, target, .. }) => {
-            let (source, target) = (source.without_password(), target.without_password());
+        Servers::External(external) => {
+            let (source, target) = (external.source.without_password(), external.target.without_password());
             vec!["--source-url".into(), source, "--target-url".into(), target]
         }
     });

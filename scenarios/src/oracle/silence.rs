@@ -165,6 +165,7 @@ mod tests {
             changed: changed.iter().map(|t| ((*t).to_owned(), (1, "log.1:4".to_owned()))).collect(),
             tables: tables.iter().map(|t| (*t).to_owned()).collect(),
             first: "log.1".into(),
+            torn: Vec::new(),
         }
     }
 

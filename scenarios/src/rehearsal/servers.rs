@@ -15,7 +15,7 @@ pub enum Servers {
     /// Two private ones, both of this binary.
     Private(ServerBinary),
     /// Two that are there already.
-    External(External),
+    External(Box<External>),
 }
 
 /// Two servers that are not the rehearsal's own.

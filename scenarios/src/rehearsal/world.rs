@@ -57,7 +57,7 @@ pub struct Place {
 /// What is known of a server besides its address.
 enum Host {
     /// Its process and files are ours.
-    Local(LocalServer),
+    Local(Box<LocalServer>),
     /// It is somebody else's.
     External(ServerInfo),
 }
@@ -332,7 +332,7 @@ impl Site {
     fn local(server: LocalServer) -> Self {
         let admin = server.address(DATABASE);
         let direct = Address { user: MOVER.into(), ..admin.clone() };
-        Self { host: Host::Local(server), admin, direct, footprint: None }
+        Self { host: Host::Local(Box::new(server)), admin, direct, footprint: None }
     }
 
     async fn external(url: &Address, there: &[String]) -> Result<Self, RehearsalError> {
@@ -344,7 +344,7 @@ impl Site {
         let user = format!("{MOVER}_{:08x}", rand::random::<u32>());
         let password = format!("Aa1-{:032x}", rand::random::<u128>());
         let direct = Address { user, password, password_from: None, ..admin.clone() };
-        let footprint = Some(Footprint::new(&admin, &account(&direct, &Host::External(info.clone())), there));
+        let footprint = Some(Footprint::new(&admin, &account(&direct, &Host::External(info)), there));
         Ok(Self { host: Host::External(info), admin, direct, footprint })
     }
 }
