@@ -66,6 +66,10 @@ impl From<(String, Error)> for Error {
     }
 }
 
+/// What every session runs first, so that nothing depends on a server's locale, and no statement stays in a
+/// transaction, or ends one in another way, because of a server's defaults.
+pub const SETUP: &str = "SET NAMES utf8mb4, time_zone = '+00:00', autocommit = 1, completion_type = 0";
+
 /// Makes connections to one address, each with the same session settings.
 #[derive(Debug, Clone)]
 pub struct Connector {
@@ -75,10 +79,9 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// A connector whose sessions use UTC and `utf8mb4`, so that nothing depends on a server's locale.
+    /// A connector whose sessions begin with [`SETUP`].
     pub fn new(address: Address) -> Self {
-        let setup = vec!["SET NAMES utf8mb4, time_zone = '+00:00'".to_owned()];
-        Self { address, setup, found_rows: false }
+        Self { address, setup: vec![SETUP.to_owned()], found_rows: false }
     }
 
     /// Adds a statement that each new session runs first.

@@ -7,6 +7,7 @@ mod confirm;
 mod cut;
 mod detail;
 mod held;
+mod listing;
 pub(crate) mod lookup;
 pub(crate) mod rows;
 mod settle;
@@ -34,6 +35,7 @@ use lookup::plan_of;
 use settle::Evidence;
 use shards::{Sessions, Shards};
 use state::State;
+pub use state::remembered_seed;
 use table::{Memory, TableRun};
 use tally::{Room, Tally};
 use throttle::Throttle;
@@ -152,6 +154,15 @@ pub(crate) async fn compare_keeping(
 ) -> Result<Report, Error> {
     check(request)?;
     let (started, clock) = (SystemTime::now(), Instant::now());
+    let (listing, found_all);
+    let (request, lonely) = match &request.options.all_tables {
+        Some(exclude) => {
+            listing = listing::read(request, exclude).await?;
+            found_all = Request { tables: listing.pairs.clone(), ..request.clone() };
+            (&found_all, Some(&listing))
+        }
+        None => (request, None),
+    };
     let mut pool = Pool::open(request).await?;
     let standing = Standing::open(request).await?;
     let pairs = standing.as_ref().map_or(&request.tables, |standing| &standing.tables);
@@ -173,6 +184,7 @@ pub(crate) async fn compare_keeping(
         complete &= whole;
         tables.push(table);
     }
+    tables.extend(lonely.iter().flat_map(|listing| listing.reports()));
     let after = Evidence::read(&mut pool.control).await?;
     let server = |shards: &Shards, side: usize| ServerReport {
         address: shards.told(|session| session.address.clone()),
@@ -190,10 +202,15 @@ pub(crate) async fn compare_keeping(
         started: rfc3339(started),
         elapsed_seconds: clock.elapsed().as_secs_f64(),
         notes: Vec::new(),
+        not_verified: Vec::new(),
         command: request.command(),
         repair: None,
     };
     note(&mut report, request);
+    if let Some(listing) = lonely {
+        report.notes.push("all tables are compared that the accounts may see".into());
+        report.not_verified.clone_from(&listing.left_out);
+    }
     if resumed > 0 {
         report
             .notes
@@ -317,7 +334,9 @@ fn place(address: &Address) -> (&str, u16, &str) {
 
 /// What no server has to be asked about.
 fn check(request: &Request) -> Result<(), Error> {
-    if request.tables.is_empty() && !matches!(request.options.proof, ProofSource::Workflow(_)) {
+    let found_otherwise =
+        matches!(request.options.proof, ProofSource::Workflow(_)) || request.options.all_tables.is_some();
+    if request.tables.is_empty() && !found_otherwise {
         return Err(Error::BadRequest("no table is named".into()));
     }
     for (side, shards) in [("source", &request.source), ("target", &request.target)] {

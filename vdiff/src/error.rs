@@ -141,10 +141,15 @@ pub enum Error {
     /// The state of an earlier run is for something else.
     #[error("the state in {0} is of a comparison of other tables, another schema or with other options")]
     #[diagnostic(help(
-        "run the command as it was run then (only --parallel, --engine and --max-duration may change), or name another \
-         directory with --state"
+        "run the command as it was run then (how fast and how long it runs, and what is written about it, may change), or \
+         name another directory with --state"
     ))]
     OtherState(String),
+
+    /// Another process writes the state.
+    #[error("another comparison is using the state in {0}")]
+    #[diagnostic(help("wait until it has ended, or name another directory with --state"))]
+    StateInUse(String),
 
     /// The state cannot be read or written.
     #[error("cannot keep the state in {path}: {why}")]

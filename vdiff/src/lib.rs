@@ -20,7 +20,7 @@ pub mod request;
 mod schema;
 mod session;
 
-pub use engine::compare;
+pub use engine::{compare, remembered_seed};
 pub use error::Error;
 pub use repair::{Repair, compare_and_repair};
 pub use report::{Report, Verdict};

@@ -56,6 +56,8 @@ pub struct Plan {
     pub flavors: [Flavor; 2],
     /// Compared columns, in the source's order.
     pub columns: Vec<PlannedColumn>,
+    /// The names of all columns that both sides have, compared or not, on the source and on the target.
+    pub twins: Vec<[String; 2]>,
     /// How rows find their counterparts.
     pub identity: Identity,
     /// Conditions that rows must fulfil to be compared.
@@ -98,6 +100,12 @@ impl Plan {
     /// The key's columns; none for a multiset.
     pub fn key(&self) -> Vec<&PlannedColumn> {
         self.key_positions().iter().map(|i| &self.columns[*i]).collect()
+    }
+
+    /// The source's name of a column of the target. Of two that have it, the one that was renamed is meant.
+    pub fn twin(&self, target: &str) -> Option<&str> {
+        let meant = self.twins.iter().filter(|[_, there]| there == target);
+        meant.max_by_key(|[here, there]| here != there).map(|[here, _]| here.as_str())
     }
 
     /// Whether rows have no key.

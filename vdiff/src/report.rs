@@ -180,6 +180,9 @@ pub struct Report {
     pub elapsed_seconds: f64,
     /// What a reader should know besides.
     pub notes: Vec<String>,
+    /// What was not compared, beside that of the tables that were.
+    #[serde(default)]
+    pub not_verified: Vec<String>,
     /// The command that runs the comparison again; passwords are left out.
     pub command: String,
     /// What was done about differing rows, if that was asked for.
@@ -313,6 +316,7 @@ mod tests {
             started: "2026-11-21T04:34:56Z".into(),
             elapsed_seconds: 0.5,
             notes: vec![],
+            not_verified: Vec::new(),
             command: "converge vdiff --source 'mysql://root@127.0.0.1:3306/shop'".into(),
             repair: None,
         }

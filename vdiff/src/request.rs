@@ -106,6 +106,8 @@ pub enum ProofSource {
 pub struct Options {
     /// What proves that a row differs.
     pub proof: ProofSource,
+    /// All tables of the databases but these, instead of [`Request::tables`]; those of one side only are differences.
+    pub all_tables: Option<Vec<String>>,
     /// Who digests rows.
     pub engine: Engine,
     /// Rows must fulfil these to be compared; listed in the report as what is not verified.
@@ -155,6 +157,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             proof: ProofSource::Stillness,
+            all_tables: None,
             engine: Engine::Auto,
             filters: Vec::new(),
             sample: None,
@@ -187,7 +190,7 @@ pub struct Request {
     pub source: Vec<Address>,
     /// Where they should be, one address per shard; the databases must be named.
     pub target: Vec<Address>,
-    /// The tables, at least one.
+    /// The tables, at least one unless the options say where they come from.
     pub tables: Vec<TablePair>,
     /// How to compare.
     pub options: Options,

@@ -6,6 +6,7 @@ mod wire;
 
 use std::time::Duration;
 
+use converge_mysql::connect::SETUP;
 use converge_mysql::{Address, Connector, Flavor, ServerInfo, within};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Value};
@@ -115,7 +116,7 @@ impl Session {
     pub async fn make_ready(&mut self) {
         if self.wire.is_none() && !self.no_wire {
             let pins = self.pins();
-            let setup = ["SET NAMES utf8mb4, time_zone = '+00:00'", &pins];
+            let setup = [SETUP, &pins];
             let opened = tokio::time::timeout(WIRE_BOUND, Wire::open(&self.origin, &setup)).await;
             self.wire = opened.unwrap_or(None);
             self.no_wire = self.wire.is_none();

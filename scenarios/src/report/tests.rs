@@ -91,6 +91,7 @@ fn report() -> RunReport {
             started: "2026-11-21T05:25:42Z".into(),
             elapsed_seconds: 0.5,
             notes: vec![],
+            not_verified: Vec::new(),
             command: String::new(),
         }),
         explanation: vec![crate::verdict::Story { row: HOSTILE.into(), told: vec![HOSTILE.into()] }],

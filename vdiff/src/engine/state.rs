@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use converge_mysql::quote;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::cut::Cut;
@@ -22,6 +24,8 @@ use crate::plan::Plan;
 use crate::plan::sql::Scope;
 use crate::report::{TableReport, Verdict};
 use crate::request::{Engine, Options, Request};
+use crate::schema::SchemaFinding;
+use crate::schema::compare::AUTO_INCREMENT;
 
 /// The file in the directory.
 const FILE: &str = "vdiff-state.jsonl";
@@ -39,6 +43,8 @@ enum Line {
     /// The first: what the state is for.
     Comparison {
         fingerprint: String,
+        /// Which rows its sample has.
+        seed: Option<u64>,
     },
     Chunk(Box<Chunk>),
     Table {
@@ -68,7 +74,8 @@ struct Chunk {
 /// The state of a comparison.
 pub struct State {
     path: PathBuf,
-    file: File,
+    /// No other process writes to it meanwhile.
+    file: Flock<File>,
     synced: Instant,
     chunks: Vec<Chunk>,
     tables: Vec<(usize, TableReport)>,
@@ -93,13 +100,18 @@ impl State {
         let failed =
             |e: std::io::Error| Error::State { path: path.display().to_string(), why: e.to_string() };
         std::fs::create_dir_all(directory).map_err(failed)?;
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
+        // The system gives it free when this process ends, however that happens.
+        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
+            Errno::EWOULDBLOCK => Error::StateInUse(path.display().to_string()),
+            other => failed(other.into()),
+        })?;
         let fingerprint = fingerprint(request, plans);
         let (lines, end) = read(&file).map_err(failed)?;
         // A line that was being written when the process died was not reported to anybody.
@@ -110,14 +122,15 @@ impl State {
         let begun = !lines.is_empty();
         for (at, line) in lines.into_iter().enumerate() {
             match line {
-                Line::Comparison { fingerprint: theirs } if at == 0 && theirs == fingerprint => {}
+                Line::Comparison { fingerprint: theirs, .. } if at == 0 && theirs == fingerprint => {}
                 Line::Chunk(chunk) if at > 0 => state.chunks.push(*chunk),
                 Line::Table { table, report } if at > 0 => state.tables.push((table, *report)),
                 _ => return Err(Error::OtherState(path.display().to_string())),
             }
         }
         if !begun {
-            state.append(&Line::Comparison { fingerprint })?;
+            let seed = request.options.sample.map(|sample| sample.seed);
+            state.append(&Line::Comparison { fingerprint, seed })?;
         }
         Ok(state)
     }
@@ -230,6 +243,15 @@ impl Chunk {
     }
 }
 
+/// The seed of the sample that a comparison in this directory has drawn, so that it can go on with the same rows.
+pub fn remembered_seed(directory: &Path) -> Option<u64> {
+    let file = File::open(directory.join(FILE)).ok()?;
+    match read(&file).ok()?.0.into_iter().next()? {
+        Line::Comparison { seed, .. } => seed,
+        _ => None,
+    }
+}
+
 /// The lines, and where the last whole one ends.
 fn read(file: &File) -> std::io::Result<(Vec<Line>, u64)> {
     let mut reader = BufReader::new(file);
@@ -246,24 +268,54 @@ fn read(file: &File) -> std::io::Result<(Vec<Line>, u64)> {
     }
 }
 
-/// What a state is for. How fast, and for how long, may change.
+/// What a state is for: which rows and columns of which tables are compared in which form. How fast that goes, how long
+/// it may take and how much of it is told may change, and so may counters that go on by themselves.
 fn fingerprint(request: &Request, plans: &[Arc<Plan>]) -> String {
-    let options = Options {
-        state: None,
-        max_duration: None,
-        parallel: 1,
-        engine: Engine::Auto,
-        ..request.options.clone()
-    };
+    // All fields are named, so that whoever adds one decides.
+    let Options {
+        proof,
+        all_tables,
+        filters,
+        sample,
+        columns,
+        ignore_columns,
+        rename_columns,
+        engine: _,
+        max_rows_reported: _,
+        first_chunk_rows: _,
+        max_chunk_rows: _,
+        chunk_time: _,
+        fetch_rows: _,
+        max_suspects: _,
+        quiet_window: _,
+        confirm_within: _,
+        statement_timeout: _,
+        max_load: _,
+        max_lag: _,
+        hold_at_most: _,
+        state: _,
+        max_duration: _,
+        parallel: _,
+    } = &request.options;
     let place = |a: &converge_mysql::Address| format!("{}:{}/{}", a.host, a.port, a.database);
     let sides = [&request.source, &request.target].map(|side| side.iter().map(place).collect::<Vec<_>>());
-    let all = format!("{sides:?} {:?} {options:?} {plans:?}", request.tables);
+    let part = (all_tables, filters, sample, columns, ignore_columns, rename_columns);
+    let tables: Vec<String> = plans.iter().map(|plan| outline(plan)).collect();
+    let all = format!("{sides:?} {:?} {proof:?} {part:?} {tables:?}", request.tables);
     quote::hex_digits(&row_digest(all.as_bytes()))
+}
+
+/// How a table is compared, and its schemas' differences.
+fn outline(plan: &Plan) -> String {
+    let stays = |finding: &&SchemaFinding| finding.property != AUTO_INCREMENT;
+    let schema: Vec<&SchemaFinding> = plan.schema.iter().filter(stays).collect();
+    format!("{:?} {:?} {:?} {schema:?}", plan.tables, plan.columns, plan.identity)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{ProofSource, Sample};
 
     fn request() -> Request {
         Request {
@@ -335,6 +387,25 @@ mod tests {
     }
 
     #[test]
+    fn a_state_has_one_owner_and_keeps_the_seed_of_its_sample() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(remembered_seed(directory.path()), None);
+        let sample = |text| Sample::parse(text, 7).unwrap();
+        let options = Options { sample: Some(sample("1%")), ..Options::default() };
+        let sampled = Request { options, ..request() };
+        let state = State::open(directory.path(), &sampled, &[]).unwrap();
+        assert!(matches!(State::open(directory.path(), &sampled, &[]), Err(Error::StateInUse(_))));
+        drop(state);
+        assert_eq!(remembered_seed(directory.path()), Some(7));
+        drop(State::open(directory.path(), &sampled, &[]).unwrap());
+        for other in [Sample { seed: 8, ..sample("1%") }, sample("2%")] {
+            let options = Options { sample: Some(other), ..Options::default() };
+            let request = Request { options, ..request() };
+            assert!(matches!(State::open(directory.path(), &request, &[]), Err(Error::OtherState(_))));
+        }
+    }
+
+    #[test]
     fn a_torn_last_line_is_forgotten_and_any_other_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
@@ -358,15 +429,32 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         drop(State::open(directory.path(), &request(), &[]).unwrap());
         let faster = Request {
-            options: Options { parallel: 9, max_duration: Some(Duration::ZERO), ..Options::default() },
+            options: Options {
+                parallel: 9,
+                max_duration: Some(Duration::ZERO),
+                max_load: vec!["Threads_running=9".parse().unwrap()],
+                max_rows_reported: 1,
+                confirm_within: Duration::ZERO,
+                ..Options::default()
+            },
             ..request()
         };
         drop(State::open(directory.path(), &faster, &[]).unwrap());
-        let other = Request {
-            options: Options { ignore_columns: vec!["v".into()], ..Options::default() },
-            ..request()
-        };
-        assert!(matches!(State::open(directory.path(), &other, &[]), Err(Error::OtherState(_))));
+        let list = || vec!["v".to_owned()];
+        for options in [
+            Options { ignore_columns: list(), ..Options::default() },
+            Options { columns: list(), ..Options::default() },
+            Options { rename_columns: vec!["v=w".into()], ..Options::default() },
+            Options { filters: vec!["v > 1".parse().unwrap()], ..Options::default() },
+            Options { sample: Some(Sample::parse("1%", 1).unwrap()), ..Options::default() },
+            Options { proof: ProofSource::Replica, ..Options::default() },
+        ] {
+            let other = Request { options, ..request() };
+            assert!(
+                matches!(State::open(directory.path(), &other, &[]), Err(Error::OtherState(_))),
+                "{other:?}"
+            );
+        }
         let elsewhere = Request { target: vec!["mysql://u@h/c".parse().unwrap()], ..request() };
         assert!(matches!(State::open(directory.path(), &elsewhere, &[]), Err(Error::OtherState(_))));
         let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();

@@ -19,6 +19,7 @@ pub fn build(tables: [&Table; 2], flavors: [Flavor; 2], options: &Options) -> Re
         indexes: [None, None],
         flavors,
         columns: Vec::new(),
+        twins: Vec::new(),
         identity: Identity::Multiset,
         filters: Vec::new(),
         sample: None,
@@ -33,6 +34,9 @@ pub fn build(tables: [&Table; 2], flavors: [Flavor; 2], options: &Options) -> Re
     let names: Vec<String> = tables[0].columns.iter().map(|c| c.name.clone()).collect();
     let mut part = Part::new(&tables[0].name, &names, options);
     let twins = twins(&mut part, tables)?;
+    plan.twins = (tables[0].columns.iter().zip(&twins))
+        .filter_map(|(column, twin)| Some([column.name.clone(), tables[1].column(twin)?.name.clone()]))
+        .collect();
     pair_columns(&mut plan, tables, &twins, &mut part);
     if plan.columns.is_empty() {
         return Err(Error::NothingToCompare(tables[0].name.clone()));

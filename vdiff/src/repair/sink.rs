@@ -24,8 +24,7 @@ const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON
 /// For what only a lax server takes, as an ENUM's error value.
 const LAX: &str = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
 /// Foreign keys are off so that nothing cascades, and so that rows may come in any order.
-const SESSION: &str =
-    "SET SESSION time_zone = '+00:00', foreign_key_checks = 0, sql_safe_updates = 0, autocommit = 1";
+const SESSION: &str = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0, sql_safe_updates = 0, autocommit = 1, completion_type = 0";
 
 /// The table name of the error that ends a script.
 const MISSED: &str = "converge: a row has changed since it was compared";

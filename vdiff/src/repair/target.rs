@@ -141,6 +141,9 @@ fn forbidden(
         // A row that left the part on one side only would be taken for missing or extra.
         return Some("only a part of it was compared by --where: compare all of it".into());
     }
+    if found.plan.sample.is_some() {
+        return Some("only a sample of it was compared by --sample: compare all of it".into());
+    }
     if found.plan.is_different || !found.plan.unproven.is_empty() {
         let why = found.plan.not_verified.join("; ");
         return Some(format!("the columns of the two sides differ ({why}): make the tables alike first"));
@@ -159,7 +162,7 @@ fn columns(plan: &Plan, tables: &[Table; 2], flavors: [Flavor; 2]) -> Result<Vec
         let planned = plan.columns.iter().position(|c| c.names[1] == column.name);
         let source = match planned {
             Some(at) => tables[0].column(&plan.columns[at].names[0]),
-            None => tables[0].column(&column.name),
+            None => plan.twin(&column.name).and_then(|name| tables[0].column(name)),
         };
         let pair = [source.unwrap_or(column), column];
         let flavors = [if source.is_some() { flavors[0] } else { flavors[1] }, flavors[1]];

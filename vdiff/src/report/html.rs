@@ -77,7 +77,7 @@ pub fn render(report: &Report) -> Result<String, Error> {
     let page = context! {
         report => Value::from(Serde(report)),
         words => report.verdict.as_str().replace('_', " "),
-        meaning => meaning(report.verdict),
+        meaning => meaning(report),
         differences => Value::from(Serde(&differences)),
         repair => report.repair.as_ref().map(RepairReport::lines),
         processed => sum(|t| t.processed_rows),
@@ -87,10 +87,13 @@ pub fn render(report: &Report) -> Result<String, Error> {
     environment.get_template(NAME).and_then(|template| template.render(page)).map_err(failed)
 }
 
-fn meaning(verdict: Verdict) -> &'static str {
-    match verdict {
+fn meaning(report: &Report) -> &'static str {
+    match report.verdict {
+        Verdict::Equal if report.tables.iter().any(|t| t.differing() > 0) => {
+            "The rows that differed were repaired and read again: every row has its equal now."
+        }
         Verdict::Equal => "Every row of both sides was read and has its equal on the other side.",
-        Verdict::Different => "Rows differ, or a column is missing on the target.",
+        Verdict::Different => "Rows differ, or a table or column is missing.",
         Verdict::NotProven => {
             "No difference is proven, but equality is not proven either. The reasons are below."
         }

@@ -41,8 +41,13 @@ pub fn window(text: &str, from: usize, most: usize) -> String {
     let before = if from > 0 { "…" } else { "" };
     match length.saturating_sub(from + most) {
         0 => format!("{before}{}", visible(&shown)),
-        _ => format!("{before}{}… ({length} characters)", visible(&shown)),
+        _ => format!("{before}{}{}", visible(&shown), left_out(&marked, length)),
     }
+}
+
+/// What stands for the rest of a text. How long one is that the server has cut before is not known here.
+fn left_out(text: &str, length: usize) -> String {
+    if text.ends_with('…') { "…".into() } else { format!("… ({length} characters)") }
 }
 
 /// Where to begin showing two texts so that their first difference is seen.
@@ -75,7 +80,8 @@ pub fn marked(a: &str, b: &str, context: usize, most: usize) -> [Marked; 2] {
         let (start, end) = (front.saturating_sub(context), (length - back + context).min(length));
         let cut = |there: bool| if there { "…" } else { "" };
         let (middle, all) = (text(front, (length - back).min(front + most)), length - back - front);
-        let left_out = if all > most { format!("… ({all} characters)") } else { String::new() };
+        let whole = text(0, length);
+        let left_out = if all > most { left_out(&whole, all) } else { String::new() };
         Marked {
             before: format!("{}{}", cut(start > 0), visible(&text(start, front))),
             differing: format!("{}{left_out}", spaces_shown(&middle)),
@@ -105,6 +111,14 @@ pub fn grouped(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_that_is_not_known_is_not_told() {
+        let cut = format!("{}…", "x".repeat(200));
+        assert_eq!(window(&cut, 0, 3), "xxx…");
+        let [a, b] = marked(&cut, &format!("y{}…", "x".repeat(100)), 5, 20);
+        assert!(![a.differing, b.differing].concat().contains("characters"));
+    }
 
     #[test]
     fn what_could_deceive_is_escaped() {

@@ -24,7 +24,7 @@ pub fn render(report: &Report) -> String {
         report.tables.iter().flat_map(lines).collect()
     };
     section(&mut out, "NOT proven", &about(|t| &t.reasons));
-    section(&mut out, "NOT verified", &about(|t| &t.not_verified));
+    section(&mut out, "NOT verified", &[about(|t| &t.not_verified), report.not_verified.clone()].concat());
     if let Some(repair) = &report.repair {
         section(&mut out, "repair", &repair.lines());
     }

@@ -9,7 +9,8 @@ impl Request {
         let mut words = vec!["converge vdiff".to_owned()];
         words.extend(self.source.iter().map(|shard| option("source", &shard.without_password())));
         words.extend(self.target.iter().map(|shard| option("target", &shard.without_password())));
-        if !tables.is_empty() {
+        // Those that a database had at the time are in the report.
+        if !tables.is_empty() && self.options.all_tables.is_none() {
             words.push(option("tables", &tables.join(",")));
         }
         words.extend(self.options.words());
@@ -24,6 +25,10 @@ impl Options {
             ProofSource::Stillness => {}
             ProofSource::Workflow(name) => words.push(option("workflow", name)),
             ProofSource::Replica => words.push("--replica".into()),
+        }
+        if let Some(exclude) = &self.all_tables {
+            words.push("--all-tables".into());
+            words.extend((!exclude.is_empty()).then(|| option("exclude", &exclude.join(","))));
         }
         if self.engine != Engine::Auto {
             words.push(option("engine", self.engine.as_str()));

@@ -12,6 +12,9 @@ use super::{SchemaFinding, Severity, Table};
 
 pub use columns::column;
 
+/// The property of a counter that goes on with each row.
+pub const AUTO_INCREMENT: &str = "auto-increment counter";
+
 /// What differs beside the columns, for which see [`column`].
 pub fn tables(tables: [&Table; 2], flavors: [Flavor; 2]) -> Vec<SchemaFinding> {
     let mut findings = Vec::new();
@@ -106,11 +109,5 @@ fn auto_increment(findings: &mut Vec<SchemaFinding>, tables: [&Table; 2]) {
         ),
     };
     let shown = [a.to_string(), b.to_string()];
-    findings.push(SchemaFinding::differs(
-        severity,
-        "table",
-        "auto-increment counter",
-        [&shown[0], &shown[1]],
-        so,
-    ));
+    findings.push(SchemaFinding::differs(severity, "table", AUTO_INCREMENT, [&shown[0], &shown[1]], so));
 }

@@ -11,6 +11,10 @@ use crate::session::{Cells, Session, number, text};
 /// Reads the schema of `table` in the session's database, and proves that the account sees all of it.
 pub async fn read(session: &mut Session, table: &str) -> Result<Table, Error> {
     let schema = session.database.clone();
+    // Names have characters of the basic plane only; asked for others, MySQL has an error of its own.
+    if table.chars().any(|letter| letter > '\u{ffff}') {
+        return Err(missing(session, &schema, table));
+    }
     let named = format!("{} AND TABLE_NAME = {}", in_schema(&schema), quote::text(table));
     let found = session
         .query(

@@ -1,9 +1,11 @@
 //! What `converge vdiff` can be told, by topic, and what becomes of it. Nothing here talks to a server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use converge_vdiff::{Engine, Filter, MaxLoad, Options, ProofSource, Request, Sample, TablePair};
+use converge_vdiff::{
+    Engine, Filter, MaxLoad, Options, ProofSource, Request, Sample, TablePair, remembered_seed,
+};
 
 use crate::cli::arguments::duration;
 use crate::cli::{Failure, Format};
@@ -59,8 +61,14 @@ struct What {
     #[arg(long, value_name = "URL", required = true)]
     target: Vec<String>,
     /// Tables in both databases, by comma; SRC=DST where the names differ. With --workflow, all of its tables if left out
-    #[arg(long, value_name = "TABLES", value_delimiter = ',', required_unless_present = "workflow")]
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', required_unless_present_any = ["workflow", "all_tables"])]
     tables: Vec<TablePair>,
+    /// All tables of the two databases; one that only one of them has is a difference
+    #[arg(long, conflicts_with_all = ["tables", "workflow"])]
+    all_tables: bool,
+    /// Tables that --all-tables leaves out, by comma
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', requires = "all_tables")]
+    exclude: Vec<String>,
 }
 
 /// What of them is compared.
@@ -141,11 +149,11 @@ struct Proof {
 pub struct RepairArguments {
     /// Write the least DML that makes the target equal, guarded by the rows' present contents; its undo goes to
     /// FILE.undo.sql
-    #[arg(long, value_name = "FILE.sql", conflicts_with = "redact")]
+    #[arg(long, value_name = "FILE.sql", conflicts_with_all = ["redact", "sample"])]
     pub repair_sql: Option<PathBuf>,
     /// Apply it to the target in transactions of at most 500 rows, read those rows again, and give the verdict after
     /// that; the account in --target needs INSERT, UPDATE and DELETE besides
-    #[arg(long, conflicts_with = "redact")]
+    #[arg(long, conflicts_with_all = ["redact", "sample"])]
     pub repair: bool,
 }
 
@@ -191,8 +199,10 @@ impl From<EngineChoice> for Engine {
 }
 
 impl Part {
-    fn sample(&self) -> Result<Option<Sample>, Failure> {
-        let seed = self.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
+    /// A comparison that goes on does so with the rows that it had drawn.
+    fn sample(&self, state: Option<&Path>) -> Result<Option<Sample>, Failure> {
+        let known = self.seed.or_else(|| remembered_seed(state?));
+        let seed = known.unwrap_or_else(|| rand::random_range(0..1_000_000));
         match &self.sample {
             Some(share) => Ok(Some(Sample::parse(share, seed)?)),
             None => Ok(None),
@@ -216,9 +226,10 @@ impl Arguments {
         };
         let options = Options {
             proof: proved_by,
+            all_tables: what.all_tables.then(|| what.exclude.clone()),
             engine: pace.engine.into(),
             filters: part.filters.clone(),
-            sample: part.sample()?,
+            sample: part.sample(pace.state.as_deref())?,
             columns: part.columns.clone(),
             ignore_columns: part.ignore_columns.clone(),
             rename_columns: part.rename_columns.clone(),

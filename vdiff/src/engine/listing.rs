@@ -1,0 +1,162 @@
+//! `--all-tables`: which tables the databases have, and which of them have no counterpart.
+//!
+//! Never leaves a table out without a word: what is on one side only is a difference, and what was left out on request
+//! or is no table is told.
+
+use std::collections::BTreeMap;
+
+use super::shards::{Sessions, Shards};
+use crate::error::Error;
+use crate::report::{TableReport, Verdict};
+use crate::request::{Request, Side, TablePair};
+use crate::schema::{SchemaFinding, Severity};
+use crate::session::{number, text};
+
+/// The tables of two databases.
+pub struct Listing {
+    /// Those that both sides have, by name.
+    pub pairs: Vec<TablePair>,
+    /// Those that one side has.
+    lonely: Vec<(Side, String)>,
+    /// What is not compared although it is there.
+    pub left_out: Vec<String>,
+}
+
+/// What a side has under its names: whether it is a table (else a view or a sequence).
+type Relations = BTreeMap<String, bool>;
+
+/// Lists the tables of both sides, without those to leave out.
+pub async fn read(request: &Request, exclude: &[String]) -> Result<Listing, Error> {
+    let mut sessions = Sessions::open(request).await?;
+    let (source, target) = tokio::join!(relations(&mut sessions.source), relations(&mut sessions.target));
+    let sides = [source?, target?];
+    let folded =
+        names_are_folded(&mut sessions.source).await? || names_are_folded(&mut sessions.target).await?;
+    sessions.close().await;
+    let listing = listed(sides, exclude, folded)?;
+    if listing.pairs.is_empty() && listing.lonely.is_empty() {
+        let why = "--all-tables: neither database has a table that the account may see";
+        return Err(Error::BadRequest(why.into()));
+    }
+    Ok(listing)
+}
+
+async fn relations(shards: &mut Shards) -> Result<Relations, Error> {
+    let sql = "SELECT TABLE_NAME, TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') FROM information_schema.TABLES \
+               WHERE TABLE_SCHEMA = DATABASE()";
+    let rows = shards.query("listing the tables", sql).await?;
+    Ok(rows.iter().map(|row| (text(&row[0]), text(&row[1]) == "1")).collect())
+}
+
+/// Whether a server takes names in any letter case for the same.
+async fn names_are_folded(shards: &mut Shards) -> Result<bool, Error> {
+    let rows = shards.query("reading how names are compared", "SELECT @@lower_case_table_names").await?;
+    Ok(rows.iter().any(|row| number::<u8>(&row[0]) != Some(0)))
+}
+
+fn listed(sides: [Relations; 2], exclude: &[String], folded: bool) -> Result<Listing, Error> {
+    let same = |a: &str, b: &str| a == b || folded && a.to_lowercase() == b.to_lowercase();
+    let has = |side: usize, name: &str| sides[side].keys().find(|other| same(other, name));
+    if let Some(typo) = exclude.iter().find(|name| has(0, name).or(has(1, name)).is_none()) {
+        return Err(Error::BadRequest(format!("--exclude {typo}: neither database has such a table")));
+    }
+    let excluded = |name: &str| exclude.iter().any(|out| same(out, name));
+    let (mut pairs, mut lonely, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, is_table) in sides[0].iter().filter(|(name, _)| !excluded(name)) {
+        match (is_table, has(1, name)) {
+            (true, Some(target)) => pairs.push(TablePair { source: name.clone(), target: target.clone() }),
+            (true, None) => lonely.push((Side::Source, name.clone())),
+            (false, _) => others.push(name.clone()),
+        }
+    }
+    for (name, is_table) in sides[1].iter().filter(|(name, _)| !excluded(name)) {
+        match (is_table, has(0, name)) {
+            (true, None) => lonely.push((Side::Target, name.clone())),
+            // A view there that is a table here has to be compared as well.
+            (true, Some(source)) if !sides[0][source] => lonely.push((Side::Target, name.clone())),
+            (false, None) => others.push(name.clone()),
+            _ => {}
+        }
+    }
+    let mut left_out = Vec::new();
+    if !exclude.is_empty() {
+        left_out.push(format!("tables left out on request: {}", exclude.join(", ")));
+    }
+    others.retain(|name| !pairs.iter().any(|pair| pair.source == *name || pair.target == *name));
+    if !others.is_empty() {
+        left_out.push(format!("views and sequences: {}", others.join(", ")));
+    }
+    Ok(Listing { pairs, lonely, left_out })
+}
+
+impl Listing {
+    /// What there is to say about tables without a counterpart.
+    pub fn reports(&self) -> Vec<TableReport> {
+        self.lonely.iter().map(|(side, name)| missing(*side, name)).collect()
+    }
+}
+
+fn missing(side: Side, name: &str) -> TableReport {
+    let at = crate::plan::at(side);
+    let other = ["target", "source"][at];
+    let so = "none of its rows was compared; create it there, or leave it out with --exclude";
+    let finding = SchemaFinding::only_on(at, Severity::Error, "table", name, so);
+    TableReport {
+        table: name.into(),
+        target_table: name.into(),
+        verdict: Verdict::Different,
+        processed_rows: 0,
+        matching_rows: 0,
+        mismatched_rows: 0,
+        extra_rows_source: 0,
+        extra_rows_target: 0,
+        unconfirmed_rows: 0,
+        rows: Vec::new(),
+        not_verified: vec![format!("all of its rows: the {other} has no such table")],
+        reasons: Vec::new(),
+        schema_notes: vec![finding.message.clone()],
+        schema: vec![finding],
+        source_rows: 0,
+        target_rows: 0,
+        engine: String::new(),
+        engine_reason: String::new(),
+        key: Vec::new(),
+        chunks: 0,
+        elapsed_seconds: 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relations(names: &[(&str, bool)]) -> Relations {
+        names.iter().map(|(name, is_table)| ((*name).to_owned(), *is_table)).collect()
+    }
+
+    fn names(listing: &Listing) -> (Vec<String>, Vec<String>) {
+        let pairs = listing.pairs.iter().map(|p| format!("{}={}", p.source, p.target)).collect();
+        (pairs, listing.lonely.iter().map(|(side, name)| format!("{side} {name}")).collect())
+    }
+
+    #[test]
+    fn each_table_is_paired_or_named() {
+        let source = relations(&[("a", true), ("b", true), ("v", false), ("w", false), ("x", true)]);
+        let target = relations(&[("a", true), ("c", true), ("v", true), ("x", false), ("z", true)]);
+        let listing = listed([source, target], &["z".into()], false).unwrap();
+        let (pairs, lonely) = names(&listing);
+        assert_eq!(pairs, ["a=a", "x=x"]);
+        assert_eq!(lonely, ["source b", "target c", "target v"]);
+        assert_eq!(listing.left_out, ["tables left out on request: z", "views and sequences: w"]);
+    }
+
+    #[test]
+    fn letter_case_counts_unless_a_server_folds_it() {
+        let sides = || [relations(&[("Orders", true)]), relations(&[("orders", true)])];
+        assert_eq!(names(&listed(sides(), &[], true).unwrap()).0, ["Orders=orders"]);
+        let apart = names(&listed(sides(), &[], false).unwrap());
+        assert_eq!(apart, (vec![], vec!["source Orders".into(), "target orders".into()]));
+        assert!(listed(sides(), &["ORDERS".into()], true).unwrap().pairs.is_empty());
+        assert!(listed(sides(), &["ORDERS".into()], false).is_err());
+    }
+}
