@@ -272,6 +272,11 @@ async fn one_table(
     reasons.extend(proof.reasons);
     let found = if proof.differences { counts } else { run.proven() };
     let unconfirmed = counts.differing() - found.differing();
+    let complete = run.cut_short.is_none();
+    let is_empty = complete && run.found.source_rows + run.found.target_rows == 0;
+    if is_empty && !plan.filters.is_empty() {
+        reasons.push("no row of either side fulfils the condition: nothing was compared".into());
+    }
     let differs = plan.is_different || found.differing() > 0;
     let verdict = match (differs, reasons.is_empty()) {
         (true, _) => Verdict::Different,
@@ -282,8 +287,7 @@ async fn one_table(
     if run.resumed_rows > 0 {
         schema_notes.push(format!("{} rows of the source were compared by an earlier run", run.resumed_rows));
     }
-    let complete = run.cut_short.is_none();
-    if complete && run.found.source_rows + run.found.target_rows == 0 {
+    if is_empty && plan.filters.is_empty() {
         schema_notes.push("the table is empty on both sides".into());
     }
     progress(Progress::Done { table: table.clone(), verdict });
@@ -338,6 +342,11 @@ fn check(request: &Request) -> Result<(), Error> {
         matches!(request.options.proof, ProofSource::Workflow(_)) || request.options.all_tables.is_some();
     if request.tables.is_empty() && !found_otherwise {
         return Err(Error::BadRequest("no table is named".into()));
+    }
+    for (i, pair) in request.tables.iter().enumerate() {
+        if request.tables[..i].contains(pair) {
+            return Err(Error::BadRequest(format!("the table {} is named twice", pair.source)));
+        }
     }
     for (side, shards) in [("source", &request.source), ("target", &request.target)] {
         for (i, shard) in shards.iter().enumerate() {

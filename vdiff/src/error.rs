@@ -74,7 +74,10 @@ pub enum Error {
 
     /// The request makes no sense.
     #[error("{0}")]
-    #[diagnostic(help("name tables as --tables a,b or --tables source_name=target_name"))]
+    #[diagnostic(help(
+        "name each table once, as --tables a,b or --tables source_name=target_name, or --all-tables --exclude c,d; what the \
+         options take is in `converge vdiff --help`"
+    ))]
     BadRequest(String),
 
     /// What is said about the part to compare makes no sense.
