@@ -169,6 +169,10 @@ async fn files_are_written_and_the_target_is_repaired_as_asked() {
         let now: Option<String> = target.query_first(names).await.unwrap();
         assert_eq!(now.as_deref(), Some("Ada,Linus"), "writing a script changed the target");
 
+        let none = vdiff(&one, 3, &["--tables", "t", "--where", "id > 99"]);
+        assert!(none["tables"][0]["reasons"].to_string().contains("nothing was compared"), "{none}");
+        let twice = vdiff(&one, 2, &["--tables", "t,t"]);
+        assert!(twice.as_str().unwrap().contains("named twice"), "{twice}");
         for nonsense in
             [["--redact", "--repair"], ["--sample=50%", "--repair"], ["--sample=5%", "--repair-sql=r"]]
         {
