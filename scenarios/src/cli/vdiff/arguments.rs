@@ -67,7 +67,7 @@ struct What {
     #[arg(long, conflicts_with_all = ["tables", "workflow"])]
     all_tables: bool,
     /// Tables that --all-tables leaves out, by comma
-    #[arg(long, value_name = "TABLES", value_delimiter = ',', requires = "all_tables")]
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', requires = "all_tables", conflicts_with_all = ["tables", "workflow"])]
     exclude: Vec<String>,
 }
 
