@@ -147,7 +147,7 @@ mod tests {
         let (pairs, lonely) = names(&listing);
         assert_eq!(pairs, ["a=a", "x=x"]);
         assert_eq!(lonely, ["source b", "target c", "target v"]);
-        assert_eq!(listing.left_out, ["tables left out on request: z", "views and sequences: w"]);
+        assert_eq!(listing.left_out, ["tables left out on request: z", "views and sequences: v, w"]);
     }
 
     #[test]

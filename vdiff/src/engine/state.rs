@@ -414,6 +414,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         state.chunk(0, 1, &scope(Some("5"), Some("9")), Engine::PushDown, &rows(1)).unwrap();
         let longer = std::fs::read(&path).unwrap();
+        drop(state);
         for cut in whole.len()..longer.len() {
             std::fs::write(&path, &longer[..cut]).unwrap();
             let mut state = State::open(directory.path(), &request(), &[]).unwrap();
