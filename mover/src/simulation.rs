@@ -9,6 +9,7 @@ mod client;
 mod locks;
 mod outcome;
 mod plan;
+mod reduce;
 mod schedule;
 mod shrink;
 mod source;
@@ -18,6 +19,7 @@ mod world;
 
 pub use outcome::{Outcome, Ran, run, traced};
 pub use plan::{Fault, FaultKind, Moment, Op, Plan, Transaction};
+pub use reduce::Reduction;
 pub use shrink::shrink;
 
 use crate::copy::Strategy;

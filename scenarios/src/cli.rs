@@ -25,6 +25,7 @@ mod mover;
 mod proxy;
 mod rehearse;
 mod selftest;
+mod shrink;
 mod simulate;
 mod vdiff;
 
@@ -56,6 +57,8 @@ enum Command {
     Rehearse(rehearse::Arguments),
     /// Rehearse many seeds, go on where a killed campaign stopped, and tell each cause of a failure once
     Campaign(campaign::Arguments),
+    /// Find the smallest plan that still fails as a saved run did
+    Shrink(shrink::Arguments),
     /// Compare tables between two servers, row by row where their digests differ
     Vdiff(Box<vdiff::Arguments>),
     /// Move tables online from one server to another
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Rehearse(arguments) => rehearse::run(arguments).await,
             Command::Campaign(arguments) => campaign::run(arguments).await,
+            Command::Shrink(arguments) => shrink::run(arguments).await,
             Command::Vdiff(arguments) => vdiff::run(*arguments).await,
             Command::Move(arguments) => mover::run(arguments).await,
             Command::Simulate(arguments) => simulate::run(arguments).await,

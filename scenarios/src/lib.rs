@@ -1,6 +1,6 @@
 //! Rehearsals: what to run ([`scenario`]), running it ([`rehearsal`]), judging it ([`oracle`], [`verdict`]), saying so
-//! ([`report`]), running it again ([`saved`], [`cause`]) or many times ([`campaign`], [`batch`]), and whether all of that
-//! notices a mover that is wrong ([`selftest`]).
+//! ([`report`]), running it again ([`saved`], [`cause`]) or many times ([`campaign`], [`batch`]), making a
+//! failure small ([`shrink`]), and whether all of that notices a mover that is wrong ([`selftest`]).
 
 pub mod batch;
 pub mod campaign;
@@ -13,4 +13,5 @@ pub mod saved;
 pub mod scenario;
 pub mod selftest;
 pub mod shell;
+pub mod shrink;
 pub mod verdict;

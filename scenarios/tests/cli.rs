@@ -53,7 +53,8 @@ fn help_shows_an_example_and_exit_codes() {
     }
     let verbs =
         ["check", "run", "status", "switch-traffic", "cancel", "complete"].map(|verb| vec!["move", verb]);
-    let others = ["rehearse", "campaign", "vdiff", "load", "proxy", "move"].map(|command| vec![command]);
+    let others =
+        ["rehearse", "campaign", "shrink", "vdiff", "load", "proxy", "move"].map(|command| vec![command]);
     for command in others.into_iter().chain(verbs) {
         let output = run(&[&command[..], &["--help"]].concat());
         let help = String::from_utf8(output.stdout).unwrap();
@@ -153,6 +154,25 @@ fn a_campaign_that_cannot_be_run_is_explained() {
         assert_eq!(output.status.code(), Some(2), "{bad:?}");
         assert!(everything(&output).contains(word), "{}", everything(&output));
     }
+}
+
+#[test]
+fn a_run_that_cannot_be_made_smaller_is_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    refused(&["shrink", path], &[path, "not the directory of a run"]);
+    std::fs::write(directory.path().join("plan.toml"), "").unwrap();
+    refused(&["shrink", path], &[path, "came to no verdict", "--replay"]);
+    let verdict = r#"{"verdict":"converged","reasons":[],"scenario":"s","seed":1,"replay":"","started":"",
+        "elapsed_seconds":1.0,"source":"MySQL 9.7.4","target":"MySQL 9.7.4","position":null,"oracles":[],
+        "statements":[],"faults":[],"vdiff":null,"not_verified":[]}"#;
+    std::fs::write(directory.path().join("verdict.json"), verdict).unwrap();
+    refused(&["shrink", path], &[path, "converged", "nothing to look for"]);
+    let failed = verdict.replace("converged", "diverged");
+    std::fs::write(directory.path().join("verdict.json"), failed).unwrap();
+    refused(&["shrink", path, "--server", "/no/such/mysqld"], &["/no/such/mysqld"]);
+    assert_eq!(run(&["shrink", path, "--tries", "0"]).status.code(), Some(2));
+    assert!(!directory.path().join("smallest.toml").exists());
 }
 
 #[test]

@@ -34,6 +34,26 @@ pub struct Weights {
     pub append: u32,
 }
 
+impl Weights {
+    /// All of them, in the order of the fields.
+    pub fn all_mut(&mut self) -> [&mut u32; 12] {
+        [
+            &mut self.insert,
+            &mut self.insert_ignore,
+            &mut self.upsert,
+            &mut self.replace,
+            &mut self.update,
+            &mut self.delete,
+            &mut self.key_update,
+            &mut self.unique_swap,
+            &mut self.ledger,
+            &mut self.count,
+            &mut self.transfer,
+            &mut self.append,
+        ]
+    }
+}
+
 impl Default for Weights {
     fn default() -> Self {
         Self {
@@ -112,6 +132,19 @@ pub struct LoadPlan {
     /// Upper bound on statements per second over all sessions; none by default, and 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statements_per_second: Option<f64>,
+}
+
+impl LoadPlan {
+    /// The shares whose 0 makes the load simpler, in the order of the fields.
+    pub fn shares_mut(&mut self) -> [&mut f64; 5] {
+        [
+            &mut self.collision_share,
+            &mut self.transaction_share,
+            &mut self.rollback_share,
+            &mut self.savepoint_share,
+            &mut self.large_share,
+        ]
+    }
 }
 
 impl Default for LoadPlan {
