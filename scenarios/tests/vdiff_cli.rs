@@ -104,7 +104,9 @@ async fn json_and_exit_codes_are_the_contract() {
         assert_eq!(json["tables"][1]["rows"][0]["key"], serde_json::json!({"k": "0xff"}));
         let html = std::fs::read_to_string(path).unwrap();
         assert!(
-            html.contains("B@x") && html.contains("18446744073709551615") && !html.contains("src="),
+            html.contains("<mark>B</mark>@x")
+                && html.contains("18446744073709551615")
+                && !html.contains("src="),
             "{html}"
         );
 
