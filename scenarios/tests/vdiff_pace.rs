@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::{connect, fresh, report, request, run, server};
 use converge_chaos::server::{LocalServer, ServerBinary};
 use converge_mysql::Flavor;
-use converge_vdiff::{Error, Options, Progress, Request, TablePair, Verdict, compare};
+use converge_vdiff::{Engine, Error, Options, Progress, Request, TablePair, Verdict, compare};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -146,4 +146,32 @@ async fn loop_until_busy(wanted: &Request) -> Error {
         }
     }
     panic!("the replica never lagged");
+}
+
+/// Chunks of one row, as of tables with very large rows, over gaps that are as wide as can be.
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_in_the_keys_cost_no_steps() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        for database in ["vs", "vt"] {
+            let mut conn = fresh(&one, database).await;
+            run(&mut conn, "CREATE TABLE t (id BIGINT PRIMARY KEY, v INT)").await;
+            let dense: Vec<String> = (0..200).map(|id| format!("({id})")).collect();
+            let (least, most) = (i64::MIN, i64::MAX);
+            run(&mut conn, &format!("INSERT INTO t (id) VALUES ({least}), {}, ({most})", dense.join(", ")))
+                .await;
+            run(&mut conn, "ANALYZE TABLE t").await;
+            if database == "vt" {
+                run(&mut conn, "UPDATE t SET v = 1 WHERE id = 90").await;
+            }
+        }
+        let engine = Engine::PushDown;
+        let options = Options { engine, first_chunk_rows: 1, max_chunk_rows: 1, ..Options::default() };
+        let asked = request([&one, &one], vec![TablePair::same("t")], options);
+        let told = tokio::time::timeout(Duration::from_secs(60), report(&asked)).await;
+        let told = told.unwrap_or_else(|_| panic!("{}: it takes steps over a gap", binary.info));
+        let table = &told.tables[0];
+        assert_eq!((table.mismatched_rows, table.matching_rows), (1, 201), "{}", told.to_text());
+        assert!((4..=250).contains(&table.chunks), "{}: {} chunks", binary.info, table.chunks);
+    }
 }

@@ -278,6 +278,12 @@ impl Plan {
         format!("SELECT MIN({names}), MAX({names}) {}", self.from(side))
     }
 
+    /// The smallest key from `start` on, of a table with [`Plan::is_numbered`].
+    pub fn following(&self, start: i128, side: usize) -> String {
+        let names = self.ordered_names(side).join(", ");
+        format!("SELECT MIN({names}) {} WHERE {names} >= {start}", self.from(side))
+    }
+
     /// A statement whose plan says how many rows a scope has; never run itself. It names no index: told which one to
     /// use, MySQL does not look into it and expects one row.
     pub fn reach(&self, scope: &Scope, side: usize) -> String {

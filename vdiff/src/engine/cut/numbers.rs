@@ -31,7 +31,16 @@ pub async fn ranges(
         let mut start = from(&lower).unwrap_or(least);
         let mut width = None;
         while start <= most {
-            let step = fitting(plan, sessions, start, most, width, size).await?;
+            let (mut step, rows) = fitting(plan, sessions, start, most, width, size).await?;
+            if rows <= 1 {
+                // Nothing can be told from an estimate of one row, which servers give for none as well. A chunk that
+                // begins at a row has one: there are never more chunks than rows, however wide the gaps are.
+                let Some(next) = following(plan, sessions, start).await? else { break };
+                if next > start {
+                    start = next;
+                    step = fitting(plan, sessions, start, most, width, size).await?.0;
+                }
+            }
             width = Some(step);
             let Some(upper) = start.checked_add(step).filter(|upper| *upper <= most) else { break };
             let cut = vec![upper.to_string()];
@@ -46,7 +55,8 @@ pub async fn ranges(
     Ok(())
 }
 
-/// How many numbers from `start` on have about as many rows as a chunk should; `last` is how many the chunk before had.
+/// How many numbers from `start` on have about as many rows as a chunk should, and how many rows that is by the last
+/// estimate; `last` is how many numbers the chunk before had.
 async fn fitting(
     plan: &Plan,
     sessions: &mut Sessions,
@@ -54,17 +64,17 @@ async fn fitting(
     most: i128,
     last: Option<i128>,
     size: &ChunkSize,
-) -> Result<i128, Error> {
+) -> Result<(i128, i128), Error> {
     let (wanted, left) = (i128::from(size.rows()), most - start + 1);
     let mut width = last.unwrap_or(left).clamp(1, left);
-    let mut grown = false;
+    let (mut grown, mut rows) = (false, 0);
     for _ in 0..ATTEMPTS {
         let range = Scope {
             lower: Some(vec![start.to_string()]),
             upper: (width < left).then(|| vec![(start + width).to_string()]),
             buckets: None,
         };
-        let rows = i128::from(estimate(plan, sessions, &range).await?);
+        rows = i128::from(estimate(plan, sessions, &range).await?);
         if rows > wanted * 2 && width > 1 {
             width = (width.saturating_mul(wanted) / rows).max(1);
         } else if rows * 2 < wanted && width < left && !grown {
@@ -75,25 +85,34 @@ async fn fitting(
             break;
         }
     }
-    Ok(width)
+    Ok((width, rows))
+}
+
+/// The smallest key from `start` on of all shards of both sides.
+async fn following(plan: &Plan, sessions: &mut Sessions, start: i128) -> Result<Option<i128>, Error> {
+    let sql = [0, 1].map(|side| plan.following(start, side));
+    let keys = keys(sessions, "reading the next key", &sql).await?;
+    Ok(keys.into_iter().flatten().min())
 }
 
 /// The smallest and the largest key of all shards of both sides.
 async fn bounds(plan: &Plan, sessions: &mut Sessions) -> Result<Option<(i128, i128)>, Error> {
-    const WHAT: &str = "reading the smallest and the largest key";
     let sql = [0, 1].map(|side| plan.bounds(side));
+    let keys = keys(sessions, "reading the smallest and the largest key", &sql).await?;
+    let all = || keys.iter().flatten().copied();
+    Ok(all().min().zip(all().max()))
+}
+
+/// The keys that all shards of both sides answer, a row each; nothing from a shard without any.
+async fn keys(sessions: &mut Sessions, what: &str, sql: &[String; 2]) -> Result<Vec<Vec<i128>>, Error> {
     let (source, target) =
-        tokio::join!(sessions.source.query(WHAT, &sql[0]), sessions.target.query(WHAT, &sql[1]));
-    let mut all: Option<(i128, i128)> = None;
-    for row in source?.iter().chain(&target?) {
-        if let [Some(_), Some(_)] = row.as_slice() {
-            let (Some(least), Some(most)) = (number::<i128>(&row[0]), number::<i128>(&row[1])) else {
-                return Err(sessions.source.unexpected(WHAT, "a key is no whole number"));
-            };
-            all = Some(all.map_or((least, most), |(a, b)| (a.min(least), b.max(most))));
-        }
+        tokio::join!(sessions.source.query(what, &sql[0]), sessions.target.query(what, &sql[1]));
+    let mut keys = Vec::new();
+    for row in source?.iter().chain(&target?).filter(|row| row.iter().all(Option::is_some)) {
+        let read: Option<Vec<i128>> = row.iter().map(number::<i128>).collect();
+        keys.push(read.ok_or_else(|| sessions.source.unexpected(what, "a key is no whole number"))?);
     }
-    Ok(all)
+    Ok(keys)
 }
 
 /// The rows that the optimizers expect in a range, on the side with more.
