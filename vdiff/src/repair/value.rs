@@ -36,6 +36,8 @@ pub enum Writes {
     Members,
     /// Bytes in `utf8mb4` that may be marked as having no form in it.
     Marked,
+    /// The SQL type of a JSON document, a space, and its text.
+    Document,
 }
 
 /// A literal, and whether a strict server refuses it although a column can hold it.
@@ -59,6 +61,7 @@ impl Writes {
             (Kind::Integer | Kind::Decimal, Kind::Integer | Kind::Decimal) => Self::Number,
             (Kind::Real, Kind::Real) => Self::Real,
             (Kind::Temporal(_), Kind::Temporal(_)) => Self::Quoted,
+            (Kind::Json, Kind::Json) => Self::Document,
             (Kind::Json, _) | (_, Kind::Json) | (Kind::Address, Kind::Address) => {
                 Self::Bytes("utf8mb4".into())
             }
@@ -81,11 +84,20 @@ impl Writes {
             Self::Quoted => plain(quote::text(std::str::from_utf8(piece).ok()?)),
             Self::Bytes(charset) => plain(string(charset, piece)),
             Self::Members => plain(string("utf8mb4", &members(piece)?)),
+            Self::Document => plain(document(piece)?),
             Self::Marked => match piece {
                 [0xff, 0x00] => Some(Written { sql: "0".into(), lax: true }),
                 [0xff, ..] => None,
                 text => plain(string("utf8mb4", text)),
             },
+        }
+    }
+
+    /// A document's text, without its type; any other piece as it is.
+    pub fn text<'a>(&self, piece: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Document => typed(piece).map_or(piece, |(_, text)| text),
+            _ => piece,
         }
     }
 
@@ -95,6 +107,7 @@ impl Writes {
             Self::Bytes(charset) if charset == "binary" => Some(name.to_owned()),
             Self::Bytes(charset) => Some(format!("CONVERT({name} USING {charset})")),
             Self::Marked => Some(format!("CONVERT({name} USING utf8mb4)")),
+            Self::Document => Some(format!("CONVERT(SUBSTR({name}, LOCATE(' ', {name}) + 1) USING utf8mb4)")),
             _ => None,
         }
     }
@@ -130,6 +143,36 @@ fn digits(piece: &[u8]) -> String {
     match piece.iter().all(|b| b.is_ascii_digit() || b"+-.".contains(b)) && !piece.is_empty() {
         true => String::from_utf8_lossy(piece).into_owned(),
         false => string("binary", piece),
+    }
+}
+
+/// The SQL type of a document, and its text.
+fn typed(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = piece.iter().position(|b| *b == b' ')?;
+    Some((&piece[..space], &piece[space + 1..]))
+}
+
+/// A document that is the same again, its own SQL type included. That of what lies within it is not known here.
+fn document(piece: &[u8]) -> Option<String> {
+    let (kind, text) = typed(piece)?;
+    let cast = |kind: &str| {
+        let value = std::str::from_utf8(text).ok()?.trim_matches('"');
+        let plain = value.bytes().all(|b| b.is_ascii_digit() || b"+-.: ".contains(&b));
+        plain.then(|| format!("CAST(CAST('{value}' AS {kind}) AS JSON)"))
+    };
+    match kind {
+        b"DATE" => cast("DATE"),
+        b"DATETIME" => cast("DATETIME(6)"),
+        b"TIME" => cast("TIME(6)"),
+        b"DECIMAL" => {
+            let digits = text.iter().filter(|b| b.is_ascii_digit()).count();
+            let point = text.iter().position(|b| *b == b'.');
+            let scale = point.map_or(0, |at| text.len() - at - 1);
+            cast(&format!("DECIMAL({},{scale})", digits.max(1)))
+        }
+        // Shown as base64, which would be written as a string.
+        b"BLOB" | b"BIT" | b"OPAQUE" => None,
+        _ => Some(string("utf8mb4", text)),
     }
 }
 
@@ -211,6 +254,18 @@ mod tests {
         assert_eq!(Writes::Marked.literal(&[0xff, 0x81]), None);
         assert_eq!(Writes::Members.literal(b"m 61 622c ").unwrap().sql, "'a,b,'");
         assert_eq!(Writes::Members.literal(b"m ").unwrap().sql, "''");
+    }
+
+    #[test]
+    fn documents_keep_their_own_type() {
+        let sql = |piece: &str| Writes::Document.literal(piece.as_bytes()).map(|written| written.sql);
+        assert_eq!(sql("INTEGER 1").unwrap(), "'1'");
+        assert_eq!(sql("OBJECT {\"a\": 1}").unwrap(), "'{\"a\": 1}'");
+        assert_eq!(sql("DECIMAL -1.50").unwrap(), "CAST(CAST('-1.50' AS DECIMAL(3,2)) AS JSON)");
+        assert_eq!(sql("DATE \"2024-01-01\"").unwrap(), "CAST(CAST('2024-01-01' AS DATE) AS JSON)");
+        assert_eq!(sql("DATE \"' OR 1\""), None);
+        assert_eq!(sql("BLOB \"base64:type252:AA==\""), None);
+        assert_eq!(Writes::Document.text(b"STRING \"a b\""), b"\"a b\"");
     }
 
     #[test]

@@ -157,10 +157,11 @@ impl Writer<'_> {
     /// Whether MySQL would take the change of a document for none: it holds 1 and 1.0 for the same, and keeps the former.
     fn looks_unchanged(&self, new: &Held, old: &Held) -> bool {
         self.changed(new, old).iter().any(|i| {
-            let is_json = self.target.columns[*i].column.data_type == "json";
-            is_json
+            let column = &self.target.columns[*i];
+            let text = |piece| column.writes.text(piece);
+            column.column.data_type == "json"
                 && match (&new.values[*i], &old.values[*i]) {
-                    (Some(Value::Whole(a)), Some(Value::Whole(b))) => same_numbers(a, b),
+                    (Some(Value::Whole(a)), Some(Value::Whole(b))) => same_numbers(text(a), text(b)),
                     (Some(Value::Long(_)), Some(Value::Long(_))) => true,
                     _ => false,
                 }
