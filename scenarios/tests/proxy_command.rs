@@ -28,7 +28,7 @@ const BOUND: Duration = Duration::from_secs(20);
 
 /// A running `converge proxy`.
 struct Proxy {
-    child: Child,
+    child: Option<Child>,
     /// `HOST:PORT` of the API.
     api: String,
     /// Where the proxy `mysql` listens, if there is one.
@@ -51,7 +51,7 @@ impl Proxy {
             let line = lines.next().expect("the address of the proxy");
             line.split_whitespace().nth(2).unwrap().rsplit(':').next().unwrap().parse().unwrap()
         });
-        Self { child, api, port }
+        Self { child: Some(child), api, port }
     }
 
     /// One HTTP request: status and body.
@@ -76,9 +76,20 @@ impl Proxy {
     }
 
     /// Ctrl-C, and how it ends.
-    fn interrupt(self) -> Output {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT).unwrap();
-        self.child.wait_with_output().unwrap()
+    fn interrupt(mut self) -> Output {
+        let child = self.child.take().unwrap();
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+        child.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Proxy {
+    /// A test that fails leaves no proxy behind.
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
