@@ -18,8 +18,9 @@ selftest: setup
 	$(CARGO) build --release -p converge-scenarios --features planted --target-dir target/planted
 	target/planted/release/converge selftest $(ARGS)
 
+# Tests wait for servers more than they compute: more of them at once than there are cores.
 test: setup
-	$(CARGO) test --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --workspace
 
 lint:
 	$(CARGO) fmt --all --check
