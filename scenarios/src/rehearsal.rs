@@ -184,6 +184,7 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     }
     history.finish()?;
     let tally = run.judge_history(&path);
+    whole::doubt(&mut run.oracles);
     run.oracles.retain(|oracle| !options.is(Mutant::ReportLosesAnswer) || oracle.name != "vdiff");
     let mut needed = whole::needed(run.names(), &run.seeded.tables, run.position.is_some());
     // Where others write as well, it is not asked; the report says so.

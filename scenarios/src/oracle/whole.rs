@@ -30,6 +30,19 @@ pub fn history(tally: &Tally, counted: &Totals) -> Oracle {
     Oracle::new("history", finding, detail).with_evidence(missing)
 }
 
+/// The oracles that hold the target against the history: what is missing in that would look wrong here.
+const BY_HISTORY: [&str; 3] = ["ledger", "counters", "journal"];
+
+/// Lets nothing be called wrong by a history that is not whole.
+pub fn doubt(oracles: &mut [Oracle]) {
+    let whole = oracles.iter().any(|oracle| oracle.name == "history" && oracle.finding == Finding::Pass);
+    let failed = |o: &&mut Oracle| BY_HISTORY.contains(&o.name.as_str()) && o.finding == Finding::Fail;
+    for oracle in oracles.iter_mut().filter(failed).take_while(|_| !whole) {
+        oracle.finding = Finding::Unknown;
+        oracle.detail.push_str("; but the history is not whole");
+    }
+}
+
 /// The oracles without whose answer nothing is proven.
 /// `fenced`: writes were fenced, and more can be asked.
 pub fn needed(names: Names, moved: &[String], fenced: bool) -> Vec<&'static str> {
@@ -70,6 +83,16 @@ mod tests {
         assert_eq!(history(&Tally::default(), &totals(0)).finding, Finding::Pass);
         let oracle = history(&Tally::default(), &totals(1));
         assert_eq!((oracle.finding, oracle.evidence.len()), (Finding::Unknown, 1));
+    }
+
+    #[test]
+    fn nothing_is_wrong_by_a_history_with_holes() {
+        for (history, ledger) in [(Finding::Pass, Finding::Fail), (Finding::Unknown, Finding::Unknown)] {
+            let mut oracles = ["history", "ledger", "vdiff"].map(|name| Oracle::new(name, Finding::Fail, ""));
+            oracles[0].finding = history;
+            doubt(&mut oracles);
+            assert_eq!((oracles[1].finding, oracles[2].finding), (ledger, Finding::Fail));
+        }
     }
 
     #[test]
