@@ -114,7 +114,7 @@ mod tests {
 
         #[test]
         fn what_is_left_fails_and_can_lose_nothing(items in 0usize..30, salt: u64, one_in in 1u64..6) {
-            check(items, |list| list.len() == items || scrambled(list, salt) % one_in == 0)?;
+            check(items, |list| list.len() == items || scrambled(list, salt).is_multiple_of(one_in))?;
         }
 
         #[test]
@@ -122,7 +122,7 @@ mod tests {
             let mut asked = 0;
             let (_, tries) = reduced((0..items).collect(), |_| {
                 asked += 1;
-                scrambled(&[asked], salt) % one_in == 0
+                scrambled(&[asked], salt).is_multiple_of(one_in)
             });
             prop_assert!(tries <= bound(items), "{} tries for {}", tries, items);
         }
