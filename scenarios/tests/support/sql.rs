@@ -38,10 +38,10 @@ pub async fn assert_same(source: &mut Conn, name: &str, target: &mut Conn, other
     assert_eq!(a, b, "rows and checksum of {name} and {other}");
 }
 
-/// Waits until the stream has brought the tables to the same rows.
+/// Waits until the stream has brought the tables to the same rows. A server whose disk was full may rest for 60 s first.
 #[allow(dead_code)]
 pub async fn wait_same(source: &mut Conn, target: &mut Conn, table: &str) {
-    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(90);
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(180);
     while checksum(source, table).await != checksum(target, table).await {
         assert!(std::time::Instant::now() < give_up, "{table} did not become the same");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
