@@ -1,7 +1,7 @@
 //! The digest: a row's image, its SHA-256, and the order-free sum over many rows.
 //!
 //! A row image is the concatenation of its columns' pieces, each framed so that no two different rows have the
-//! same image: `N,` for NULL, `123,` for numbers and times, `LENGTH:BYTES,` for strings, `LENGTH:SHA-256 in hex,` for long
+//! same image: `N,` for NULL, `123,` for numbers and times, `LENGTH:BYTES,` for strings, `SHA-256 in hex,` for long
 //! strings. The digest of many rows is their count and, for each of the first two 64-bit parts of the rows' SHA-256,
 //! the exact sum: 128 bits are enough, and each further part would cost a server a tenth of the whole digest. Sums do
 //! not depend on order, merge over chunks and shards, and no pair of equal edits cancels (as it does in an XOR of CRC32).
@@ -55,7 +55,7 @@ pub enum Framing {
     Plain,
     /// Any bytes, with their length in front.
     Sized,
-    /// Any bytes, as their length and their SHA-256.
+    /// Any bytes, as their SHA-256.
     Hashed,
 }
 
@@ -70,8 +70,7 @@ pub fn push_piece(image: &mut Vec<u8>, framing: Framing, piece: Option<&[u8]>) {
                 image.extend_from_slice(bytes);
             }
             Framing::Hashed => {
-                let digest = converge_mysql::quote::hex_digits(&row_digest(bytes));
-                image.extend_from_slice(format!("{}:{digest}", bytes.len()).as_bytes());
+                image.extend_from_slice(converge_mysql::quote::hex_digits(&row_digest(bytes)).as_bytes());
             }
         },
     }
@@ -88,12 +87,12 @@ pub fn pop_piece<'a>(image: &mut &'a [u8], framing: Framing) -> Option<Option<&'
     let stop = |wanted: u8| image.iter().position(|b| *b == wanted);
     let (from, to) = match framing {
         Framing::Plain => (0, stop(b',')?),
-        Framing::Sized | Framing::Hashed => {
+        Framing::Sized => {
             let colon = stop(b':')?;
             let length: usize = std::str::from_utf8(&image[..colon]).ok()?.parse().ok()?;
-            let length = if framing == Framing::Hashed { 64 } else { length };
             (colon + 1, (colon + 1).checked_add(length)?)
         }
+        Framing::Hashed => (0, 64),
     };
     let piece = image.get(from..to)?;
     *image = image.get(to..)?.strip_prefix(b",")?;

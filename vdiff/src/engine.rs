@@ -18,6 +18,7 @@ pub(crate) mod suspects;
 mod table;
 pub(crate) mod tally;
 mod throttle;
+mod tiles;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -39,6 +40,7 @@ pub use state::remembered_seed;
 use table::{Memory, TableRun};
 use tally::{Room, Tally};
 use throttle::Throttle;
+use tiles::Tiles;
 
 /// All connections of a comparison, and what goes for all of its tables.
 struct Pool<'a> {
@@ -175,17 +177,19 @@ pub(crate) async fn compare_keeping(
     if let Some(directory) = &request.options.state {
         pool.state = Some(State::open(directory, request, &plans)?);
     }
-    let before = Evidence::read(&mut pool.control).await?;
+    let began = (Evidence::read(&mut pool.control).await?, tokio::time::Instant::now());
     let mut tables = Vec::with_capacity(pairs.len());
     let resumed = pool.state.as_ref().map_or(0, State::finished_tables);
     let mut complete = true;
     for (number, pair) in pairs.iter().enumerate() {
-        let (table, whole) = one_table(&mut pool, (number, pair), standing.as_ref(), progress, keep).await?;
+        let (table, whole) =
+            one_table(&mut pool, (number, pair), &began, standing.as_ref(), progress, keep).await?;
         complete &= whole;
         tables.push(table);
     }
     tables.extend(lonely.iter().flat_map(|listing| listing.reports()));
     let after = Evidence::read(&mut pool.control).await?;
+    let before = &began.0;
     let server = |shards: &Shards, side: usize| ServerReport {
         address: shards.told(|session| session.address.clone()),
         version: shards.told(|session| session.info.to_string()),
@@ -235,6 +239,7 @@ pub(crate) async fn compare_keeping(
 async fn one_table(
     pool: &mut Pool<'_>,
     (number, pair): (usize, &TablePair),
+    began: &(Evidence, tokio::time::Instant),
     standing: Option<&Standing>,
     progress: &(dyn Fn(Progress) + Sync),
     keep: &mut (dyn FnMut(Found) + Send),
@@ -263,6 +268,9 @@ async fn one_table(
         preference: &mut pool.preference,
         found: Tally::default(),
         room: Room::of(pool.options.max_suspects),
+        began,
+        tiles: Tiles::default(),
+        damaged: Arc::default(),
         witness: standing.map(|standing| (&standing.witness, pool.request)),
     };
     let proof = run.run().await?;

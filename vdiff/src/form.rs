@@ -18,6 +18,9 @@ use kind::Kind;
 pub struct Form {
     /// Unframed piece on the source and on the target; NULL exactly for NULL.
     pub pieces: [String; 2],
+    /// Two columns that tell the same values apart as the piece, and more cheaply, where they are only read. The second is
+    /// empty only where the server could not send it.
+    pub streamed: Option<[String; 2]>,
     /// How a piece is framed.
     pub framing: Framing,
     /// Whether the piece is JSON text that the client canonicalises and digests.
@@ -127,7 +130,7 @@ impl Pairing<'_> {
     fn plain(&self, shown: ShownAs, piece: impl Fn(&str) -> String) -> Form {
         let pieces = self.columns.map(|c| piece(&quote::ident(&c.name)));
         let (framing, client_json, notes) = (Framing::Plain, false, Vec::new());
-        Form { pieces, framing, client_json, literal: None, equality: None, shown, notes }
+        Form { pieces, streamed: None, framing, client_json, literal: None, equality: None, shown, notes }
     }
 
     fn members_by_number(&self) -> Form {
@@ -235,6 +238,10 @@ impl Pairing<'_> {
         let kind = |c: &str| format!("REPLACE(JSON_TYPE({c}), 'UNSIGNED ', '')");
         let mut form =
             self.plain(ShownAs::Text, |c| format!("CONCAT({}, ' ', NULLIF(CAST({c} AS CHAR), ''))", kind(c)));
+        form.streamed = Some(self.columns.map(|column| {
+            let name = quote::ident(&column.name);
+            format!("{}, {name}", kind(&name))
+        }));
         form.framing = Framing::Hashed;
         form
     }

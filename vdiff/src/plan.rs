@@ -1,6 +1,7 @@
 //! How a pair of tables is compared: which columns, in which form, by which key. Pure: from two schemas to a plan.
 
 mod build;
+mod numbers;
 pub mod part;
 pub mod range;
 mod raw;
@@ -50,6 +51,8 @@ pub enum Identity {
 pub struct Plan {
     /// Quoted table name on each side, in the connection's default database.
     pub tables: [String; 2],
+    /// Their names as they are.
+    pub names: [String; 2],
     /// Index to read in order on each side.
     pub indexes: [Option<String>; 2],
     /// Each side's family.
@@ -162,6 +165,11 @@ impl Plan {
         }
     }
 
+    /// Whether rows are told apart by their keys, and the servers leave nothing of them for the client to compute on.
+    pub fn is_served_by_key(&self) -> bool {
+        !self.is_multiset() && self.client_columns().is_empty()
+    }
+
     /// Columns that the client has to digest.
     pub fn client_columns(&self) -> Vec<usize> {
         (0..self.columns.len()).filter(|i| self.columns[*i].form.client_json).collect()
@@ -189,11 +197,11 @@ pub fn framed(column: &PlannedColumn, side: usize) -> String {
     let value = match column.form.framing {
         Framing::Plain => piece.clone(),
         Framing::Sized => format!("LENGTH({length}), ':', {piece}"),
-        Framing::Hashed => format!("LENGTH({length}), ':', SHA2({piece}, 256)"),
+        Framing::Hashed => format!("SHA2({piece}, 256)"),
     };
     match (column.nullable[side], column.form.framing) {
         (false, _) => format!("{value}, ','"),
-        (true, Framing::Plain) => format!("IF({name} IS NULL, 'N', {value}), ','"),
-        (true, _) => format!("IF({name} IS NULL, 'N', CONCAT({value})), ','"),
+        (true, Framing::Plain | Framing::Hashed) => format!("IF({name} IS NULL, 'N', {value}), ','"),
+        (true, Framing::Sized) => format!("IF({name} IS NULL, 'N', CONCAT({value})), ','"),
     }
 }

@@ -16,11 +16,11 @@ use crate::request::Side;
 pub use crate::schema::{SchemaFinding, Severity};
 
 /// How digests are made, for readers of a report.
-pub const DIGEST: &str = "SHA-256 of each row's image (every compared column, key included, with its length, NULL \
-    distinct), folded per chunk into the row count and exact sums of its first two 64-bit parts. Strings by bytes, \
+pub const DIGEST: &str = "SHA-256 of each row's image (every compared column, key included, with its length, long \
+    strings by their SHA-256, NULL distinct), folded per chunk into the row count and exact sums of its first two 64-bit parts. Strings by bytes, \
     FLOAT and DOUBLE by their bits, TIMESTAMP in UTC, JSON by its type and text (by types and values where only one side has a \
-    JSON type). Tables compared by the stream engine: xxh3-128 of the same image, made by the client, folded into the \
-    row count and exact sums of its two 64-bit parts.";
+    JSON type). Tables compared by the stream engine: xxh3-128, made by the client, of each \
+    row's columns with their lengths, folded into the row count and exact sums of its two 64-bit parts.";
 
 /// What can be said about tables. Ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

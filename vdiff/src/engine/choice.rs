@@ -15,9 +15,11 @@ use crate::request::Engine;
 /// Rows of the trial's chunks, by stage; in each stage both engines get as many.
 const STAGES: [u64; 3] = [500, 4_000, 20_000];
 
-/// A stage that took this long and was won this clearly decides.
-const TELLING: Duration = Duration::from_millis(40);
-const CLEAR: f64 = 1.5;
+/// Stages for a table after the first: servers and network are known, and only its columns are not.
+const LATER_STAGES: usize = 2;
+
+/// A stage that took this long and was won this clearly decides: a short one has to be won by more.
+const TELLING: [(Duration, f64); 2] = [(Duration::from_millis(40), 1.5), (Duration::from_millis(8), 2.0)];
 
 /// The faster engine of the last trial.
 pub type Preference = Engine;
@@ -62,7 +64,8 @@ impl TableRun<'_> {
     async fn trial(&mut self) -> Result<Chosen, Error> {
         let (mut lower, mut next) = (None, 0);
         let mut stage = [Rate::default(); 2];
-        for rows in STAGES {
+        let stages = if self.preference.is_some() { LATER_STAGES } else { STAGES.len() };
+        for rows in STAGES.into_iter().take(stages) {
             if self.memory.is_over() {
                 break;
             }
@@ -89,8 +92,9 @@ impl TableRun<'_> {
                 (lower, next) = (upper, next + STRIDE);
             }
             let margin = stage[0].cost() / stage[1].cost().max(f64::MIN_POSITIVE);
-            let telling = stage.iter().any(|rate| rate.took >= TELLING);
-            if telling && !(1.0 / CLEAR..=CLEAR).contains(&margin) {
+            let longest = stage[0].took.max(stage[1].took);
+            let clear = |by: f64| margin > by || margin < 1.0 / by;
+            if TELLING.iter().any(|(least, by)| longest >= *least && clear(*by)) {
                 break;
             }
         }

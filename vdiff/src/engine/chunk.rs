@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -25,6 +26,12 @@ const BUCKET_ROWS: u64 = 1_000;
 /// The most buckets of one statement.
 const MOST_BUCKETS: u64 = 100_000;
 
+/// Buckets into which a chunk is digested where differing rows are expected, so that few rows are read for each.
+const GROUPS: u64 = 256;
+
+/// Where more than this share of a chunk's rows is in buckets that differ, ranges narrow it down better.
+const DENSE: u64 = 4;
+
 /// Keys looked up by one statement.
 const KEYS_AT_ONCE: usize = 200;
 
@@ -36,6 +43,8 @@ pub struct Work {
     /// Who digests rows; never [`Engine::Auto`].
     pub engine: Engine,
     pub room: Room,
+    /// Whether a chunk of this table differed: then others may.
+    pub damaged: Arc<AtomicBool>,
 }
 
 /// A chunk that was compared.
@@ -48,6 +57,8 @@ pub struct Compared {
     pub tally: Tally,
     /// Its rows on the side that has more.
     pub rows: u64,
+    /// Whether each row that its digests counted was found again where they differed.
+    pub whole: bool,
     /// How long its digests took.
     pub took: Duration,
 }
@@ -56,18 +67,33 @@ impl Work {
     /// Compares a range; where it differs, its parts, down to rows.
     pub async fn range(&self, sessions: &mut Sessions, whole: Scope, number: u64) -> Result<Compared, Error> {
         let begun = Instant::now();
-        if self.engine == Engine::Stream {
-            let streamed = self.stream(sessions, &whole).await?;
-            let (rows, took) = (most(&streamed.each_ref().map(|s| s.answer)), begun.elapsed());
-            let mut part = Part { work: self, sessions, number, tally: Tally::default() };
-            part.after_stream(whole.clone(), &streamed).await?;
-            return Ok(Compared { number, scope: whole, tally: part.tally, rows, took });
-        }
-        let first = self.digests(sessions, &whole).await?;
-        let (rows, took) = (most(&first), begun.elapsed());
         let mut part = Part { work: self, sessions, number, tally: Tally::default() };
-        part.narrow(whole.clone(), Some(first)).await?;
-        Ok(Compared { number, scope: whole, tally: part.tally, rows, took })
+        let (sums, took) = if self.engine == Engine::Stream {
+            let keep = self.damaged.load(Ordering::Relaxed);
+            let mut streamed = self.stream(part.sessions, &whole, keep).await?;
+            let took = begun.elapsed();
+            if !streamed[0].answer.equals(&streamed[1].answer) {
+                self.damaged.store(true, Ordering::Relaxed);
+                // What was not kept is read again, which costs less than to have the servers digest it.
+                if !keep && self.plan.is_served_by_key() {
+                    streamed = self.stream(part.sessions, &whole, true).await?;
+                }
+            }
+            part.after_stream(whole.clone(), &streamed).await?;
+            (streamed.map(|side| side.answer), took)
+        } else {
+            let first = if self.damaged.load(Ordering::Relaxed) && self.plan.is_served_by_key() {
+                First::Groups(part.digest_buckets(&whole, GROUPS).await?)
+            } else {
+                First::Whole(self.digests(part.sessions, &whole).await?)
+            };
+            let (sums, took) = (first.sums(), begun.elapsed());
+            part.narrow(whole.clone(), Some(first)).await?;
+            (sums, took)
+        };
+        let tally = part.tally;
+        let found = [tally.source_rows, tally.target_rows] == sums.map(|side| side.rows());
+        Ok(Compared { number, scope: whole, tally, rows: most(&sums), whole: found, took })
     }
 
     /// Compares a whole table without an order that both sides share: one scan per side digests all buckets, further
@@ -90,19 +116,30 @@ impl Work {
         Ok([source?, target?])
     }
 
-    /// The rows of a scope on both sides, digested here.
-    async fn stream(&self, sessions: &mut Sessions, scope: &Scope) -> Result<[Streamed; 2], Error> {
+    /// The rows of a scope on both sides, digested here, and kept if asked to.
+    async fn stream(
+        &self,
+        sessions: &mut Sessions,
+        scope: &Scope,
+        keep: bool,
+    ) -> Result<[Streamed; 2], Error> {
         let (source, target) = tokio::join!(
-            self.stream_side(&mut sessions.source, scope, 0),
-            self.stream_side(&mut sessions.target, scope, 1)
+            self.stream_side(&mut sessions.source, scope, 0, keep),
+            self.stream_side(&mut sessions.target, scope, 1, keep)
         );
         Ok([source?, target?])
     }
 
-    async fn stream_side(&self, shards: &mut Shards, scope: &Scope, side: usize) -> Result<Streamed, Error> {
+    async fn stream_side(
+        &self,
+        shards: &mut Shards,
+        scope: &Scope,
+        side: usize,
+        keep: bool,
+    ) -> Result<Streamed, Error> {
         let plan = &self.plan;
         let parts = match plan.raw_rows(scope, side) {
-            Some(sql) => try_join_all(shards.each_mut().map(|s| stream::raw(s, plan, &sql))).await?,
+            Some(sql) => try_join_all(shards.each_mut().map(|s| stream::raw(s, plan, &sql, keep))).await?,
             None => {
                 let sql = plan.images(scope, side);
                 try_join_all(shards.each_mut().map(|session| stream::images(session, &sql))).await?
@@ -113,6 +150,41 @@ impl Work {
         parts.for_each(|part| all.merge(part));
         Ok(all)
     }
+}
+
+/// What is known of a chunk before it is narrowed down.
+enum First {
+    /// Its digests.
+    Whole([Answer; 2]),
+    /// Those of its [`GROUPS`].
+    Groups([Bucketed; 2]),
+}
+
+impl First {
+    fn sums(&self) -> [Answer; 2] {
+        match self {
+            Self::Whole(sums) => *sums,
+            Self::Groups(sides) => sides.each_ref().map(|side| {
+                let mut sum = sum(side.answers.clone());
+                sum.merge(&side.lost);
+                sum
+            }),
+        }
+    }
+}
+
+/// A side's rows in buckets.
+struct Bucketed {
+    /// The digest of each.
+    answers: Vec<Answer>,
+    /// Rows that are in none because they have no hash.
+    lost: Answer,
+}
+
+/// The rows of the buckets that differ, on the side that has more in each.
+fn apart([source, target]: &[Bucketed; 2]) -> u64 {
+    let pairs = source.answers.iter().zip(&target.answers);
+    pairs.filter(|(a, b)| !a.equals(b)).map(|(a, b)| a.rows().max(b.rows())).sum()
 }
 
 /// Rows on the side that has more.
@@ -203,25 +275,38 @@ impl Part<'_> {
         }
     }
 
-    async fn narrow(&mut self, whole: Scope, mut known: Option<[Answer; 2]>) -> Result<(), Error> {
+    async fn narrow(&mut self, whole: Scope, mut known: Option<First>) -> Result<(), Error> {
         let (plan, fetch_rows) = (&self.work.plan, self.work.options.fetch_rows.max(1));
         // What only the client can digest is not in the servers' digests.
         let client = !plan.client_columns().is_empty();
-        let mut todo = vec![whole];
+        let (mut todo, mut by_groups) = (vec![whole], plan.is_served_by_key());
         while let Some(scope) = todo.pop() {
-            let [source, target] = match known.take() {
-                Some(answers) => answers,
-                None => self.work.digests(self.sessions, &scope).await?,
+            let first = match known.take() {
+                Some(first) => first,
+                None => First::Whole(self.work.digests(self.sessions, &scope).await?),
             };
+            let [source, target] = first.sums();
             if source.equals(&target) && (!client || source.rows() == 0) {
                 self.tally.add_equal(source.rows());
                 self.tally.chunks += 1;
                 continue;
             }
+            self.work.damaged.store(true, Ordering::Relaxed);
             let most = most(&[source, target]);
             if most <= fetch_rows {
                 self.compare_rows(scope).await?;
                 continue;
+            }
+            if by_groups {
+                let groups = match first {
+                    First::Groups(groups) => groups,
+                    First::Whole(_) => self.digest_buckets(&scope, GROUPS).await?,
+                };
+                if apart(&groups) <= most / DENSE {
+                    self.compare_buckets(scope, groups).await?;
+                    continue;
+                }
+                by_groups = false;
             }
             let side = usize::from(target.rows() > source.rows());
             match self.middle(&scope, most, side).await? {
@@ -253,19 +338,29 @@ impl Part<'_> {
     async fn narrow_buckets(&mut self, scope: Scope, rows: u64) -> Result<(), Error> {
         let fetch_rows = self.work.options.fetch_rows.max(1);
         let of = (rows / BUCKET_ROWS.min(fetch_rows)).clamp(1, MOST_BUCKETS);
-        let plan = &self.work.plan;
-        let sql = [0, 1].map(|side| plan.bucket_digests(&scope, of, side));
+        let sides = self.digest_buckets(&scope, of).await?;
+        self.compare_buckets(scope, sides).await
+    }
+
+    /// Digests a scope in so many buckets on both sides at once.
+    async fn digest_buckets(&mut self, scope: &Scope, of: u64) -> Result<[Bucketed; 2], Error> {
+        let sql = [0, 1].map(|side| self.work.plan.bucket_digests(scope, of, side));
         let (source, target) = tokio::join!(
             buckets(&mut self.sessions.source, &sql[0], of),
             buckets(&mut self.sessions.target, &sql[1], of)
         );
-        let ((source, lost_source), (target, lost_target)) = (source?, target?);
-        self.tally.source_rows += lost_source;
-        self.tally.target_rows += lost_target;
-        self.tally.undigested += lost_source.max(lost_target);
-        let client = !plan.client_columns().is_empty();
+        Ok([source?, target?])
+    }
+
+    /// Counts what is equal in buckets, and matches the rows of the others.
+    async fn compare_buckets(&mut self, scope: Scope, [source, target]: [Bucketed; 2]) -> Result<(), Error> {
+        let (fetch_rows, of) = (self.work.options.fetch_rows.max(1), source.answers.len() as u64);
+        self.tally.source_rows += source.lost.rows();
+        self.tally.target_rows += target.lost.rows();
+        self.tally.undigested += source.lost.rows().max(target.lost.rows());
+        let client = !self.work.plan.client_columns().is_empty();
         let (mut chosen, mut chosen_rows) = (Vec::new(), 0);
-        for (bucket, (a, b)) in source.iter().zip(&target).enumerate() {
+        for (bucket, (a, b)) in source.answers.iter().zip(&target.answers).enumerate() {
             if a.equals(b) && (!client || a.rows() == 0) {
                 self.tally.add_equal(a.rows());
                 continue;
@@ -314,19 +409,21 @@ async fn digest(session: &mut Session, sql: &str) -> Result<Answer, Error> {
     Answer::parse(&row).ok_or_else(|| session.unexpected("digesting a chunk", "the sums are no numbers"))
 }
 
-/// The digest of each bucket, and how many rows are in none because they have no hash.
-async fn buckets(shards: &mut Shards, sql: &str, of: u64) -> Result<(Vec<Answer>, u64), Error> {
-    const WHAT: &str = "digesting the table in buckets";
+/// The digest of each bucket.
+async fn buckets(shards: &mut Shards, sql: &str, of: u64) -> Result<Bucketed, Error> {
+    const WHAT: &str = "digesting rows in buckets";
     let rows: Vec<Cells> = shards.query(WHAT, sql).await?;
-    let (mut answers, mut lost) = (vec![Answer::default(); of as usize], 0);
+    let mut sides = Bucketed { answers: vec![Answer::default(); of as usize], lost: Answer::default() };
     for row in &rows {
         let bucket: Option<usize> = row.first().and_then(number);
         let found = row.get(1..).and_then(Answer::parse);
         match (bucket, found) {
-            (Some(bucket), Some(found)) if bucket < answers.len() => answers[bucket].merge(&found),
-            (None, Some(found)) if row[0].is_none() => lost += found.rows(),
+            (Some(bucket), Some(found)) if bucket < sides.answers.len() => {
+                sides.answers[bucket].merge(&found)
+            }
+            (None, Some(found)) if row[0].is_none() => sides.lost.merge(&found),
             _ => return Err(shards.unexpected(WHAT, "a row is not in the form asked for")),
         }
     }
-    Ok((answers, lost))
+    Ok(sides)
 }

@@ -1,7 +1,9 @@
 //! When a difference is proven: both servers stood still while it was there.
 //!
 //! A server stood still when its binary log position did not move and InnoDB counted no row written. Neither alone
-//! suffices: some sessions write past the binary log, and counters see statements, not commits.
+//! suffices: some sessions write past the binary log, and counters see statements, not commits. They stand still for a
+//! while before anything is concluded, so that what is on its way from one to the other may arrive; where the server says
+//! that the table was not touched for that while, it has passed already.
 
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use super::shards::{Sessions, Shards};
 use super::table::TableRun;
 use crate::error::Error;
 use crate::request::Progress;
-use crate::session::{Session, text};
+use crate::session::{Session, number, text};
 
 /// What the servers of both sides had written at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +132,7 @@ impl TableRun<'_> {
     ) -> Result<Proof, Error> {
         let mut proof = Proof::default();
         let deadline = Instant::now() + self.options.confirm_within;
-        let (mut since, mut since_when) = (start.clone(), started);
+        let (mut since, mut since_when) = self.stillness(&start, started).await?;
         // Of the first reading it is not known what the target had then.
         let mut complete = holder.is_none();
         loop {
@@ -157,6 +159,32 @@ impl TableRun<'_> {
                 complete = holder.catch_up(Duration::ZERO).await?;
             }
         }
+    }
+
+    /// The first moment from which on the servers may have stood still, with what they had written then.
+    async fn stillness(&mut self, start: &Evidence, started: Instant) -> Result<(Evidence, Instant), Error> {
+        let (began, when) = self.began;
+        let (since, when) = if began.both_stood_still(start) { (began, *when) } else { (start, started) };
+        // What was not touched for longer before need not be waited for again.
+        let untouched = self.untouched_for(self.options.quiet_window).await?;
+        let earlier = when.checked_sub(self.options.quiet_window).filter(|_| untouched);
+        Ok((since.clone(), earlier.unwrap_or(when)))
+    }
+
+    /// Whether all servers say that the table was last written to longer ago than `window`. Not all know it, of all tables.
+    async fn untouched_for(&mut self, window: Duration) -> Result<bool, Error> {
+        // Both times are cut to whole seconds: that much later may be a second less.
+        let least = window.as_secs_f64().ceil() as u64 + 1;
+        let sql = [0, 1].map(|side| self.plan.last_written(side));
+        let mut untouched = true;
+        for (shards, sql) in [&mut self.sessions.source, &mut self.sessions.target].into_iter().zip(&sql) {
+            for session in shards.each_mut() {
+                let rows = session.query("asking when the table was written to", sql).await?;
+                let seconds: Option<u64> = rows.first().and_then(|row| number(row.first()?));
+                untouched &= seconds.is_some_and(|seconds| seconds >= least);
+            }
+        }
+        Ok(untouched)
     }
 
     fn unsettled(&self) -> String {

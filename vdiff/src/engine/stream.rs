@@ -1,8 +1,9 @@
 //! The stream engine: a chunk's rows cross the network once, from both sides at the same time, and the client digests
 //! them as they arrive.
 //!
-//! Of each row it keeps the key and the digest, as long as that takes little memory, so that a chunk that differs is
-//! not read again. It never lets two rows pass for one, and never uses a digest in which edits could cancel.
+//! Of each row it keeps the key and the digest, once differing rows are expected and as long as that takes little memory:
+//! a chunk that differs unexpectedly is read again. It never lets two rows pass for one, and never uses a digest in which
+//! edits could cancel.
 
 use std::collections::HashMap;
 
@@ -33,21 +34,36 @@ pub struct Streamed {
     ends: Vec<u32>,
     /// Each row's digest.
     hashes: Vec<u128>,
-    /// Whether they are too many to be kept.
+    /// Whether they are not kept, or too many to be.
     overflow: bool,
 }
 
-/// Reads and digests the rows of a statement that asks for them raw (`Plan::raw_rows`).
-pub async fn raw(session: &mut Session, plan: &Plan, sql: &str) -> Result<Streamed, Error> {
-    let (mut streamed, longest) = (Streamed::default(), session.longest as usize);
+/// Reads and digests the rows of a statement that asks for them raw (`Plan::raw_rows`), and keeps them if asked to.
+pub async fn raw(session: &mut Session, plan: &Plan, sql: &str, keep: bool) -> Result<Streamed, Error> {
+    let (mut streamed, longest) =
+        (Streamed { overflow: !keep, ..Streamed::default() }, session.longest as usize);
     let (columns, marked) = (plan.key_positions().len(), plan.marks_torn());
+    let never_empty = plan.never_empty();
     session
         .packets("reading a chunk's rows", sql, |packet| {
-            let torn = marked && packet.last() != Some(&b'0');
+            let torn = marked && packet.last() != Some(&b'0') || has_empty(packet, &never_empty);
             streamed.add(packet, columns, torn || packet.len() > longest);
         })
         .await?;
     Ok(streamed)
+}
+
+/// Whether one of these cells, in ascending order, is empty.
+fn has_empty(mut packet: &[u8], cells: &[usize]) -> bool {
+    let mut next = 0;
+    cells.iter().any(|wanted| {
+        while next < *wanted {
+            cell(&mut packet);
+            next += 1;
+        }
+        next += 1;
+        cell(&mut packet) == Some(Some(&[]))
+    })
 }
 
 impl Streamed {
@@ -185,6 +201,15 @@ mod tests {
         let mut both = streamed(&[(5, 5), (4, 4)]);
         both.merge(streamed(&[(1, 1), (3, 9), (5, 5)]));
         assert_eq!(both.differing(&target).unwrap(), (vec![], 5));
+    }
+
+    #[test]
+    fn an_empty_cell_is_found_where_none_may_be() {
+        // NULL, "a", "", "b", "".
+        let packet = [0xfb, 1, b'a', 0, 1, b'b', 0];
+        let found = |cells: &[usize]| has_empty(&packet, cells);
+        assert!(found(&[2]) && found(&[4]) && found(&[1, 3, 4]) && found(&[0, 2]));
+        assert!(!found(&[]) && !found(&[0, 1]) && !found(&[0, 1, 3]) && !found(&[7]));
     }
 
     #[test]

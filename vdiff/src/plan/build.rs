@@ -16,6 +16,7 @@ pub fn build(tables: [&Table; 2], flavors: [Flavor; 2], options: &Options) -> Re
     let mut plan = Plan {
         // In the default database of each connection: that of each shard may have another name.
         tables: tables.map(|table| quote::ident(&table.name)),
+        names: tables.map(|table| table.name.clone()),
         indexes: [None, None],
         flavors,
         columns: Vec::new(),

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Bytes read at once.
-const BLOCK: usize = 128 << 10;
+const BLOCK: usize = 256 << 10;
 
 /// A packet of this length goes on in the next one.
 const FULL: usize = 0xff_ff_ff;
@@ -128,12 +128,50 @@ impl Wire {
         // The columns' definitions, up to the end of them; then the rows, up to theirs.
         while !is_end(self.packet().await?)? {}
         loop {
+            // Nearly all packets lie whole in the buffer: nothing is waited for between them.
+            while let Some(part) = self.buffered()? {
+                let packet = &self.buffer[part];
+                if is_end(packet)? {
+                    return Ok(());
+                }
+                take(packet);
+            }
             let packet = self.packet().await?;
             if is_end(packet)? {
                 return Ok(());
             }
             take(packet);
         }
+    }
+
+    /// Takes the next packet, if all of it is in the buffer and it has one part.
+    fn buffered(&mut self) -> io::Result<Option<std::ops::Range<usize>>> {
+        match self.next_length() {
+            Some(length) if length < FULL && self.filled.len() >= 4 + length => {
+                self.take_part(length).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The length of the next part, if its head has come.
+    fn next_length(&self) -> Option<usize> {
+        match self.buffer[self.filled.clone()] {
+            [a, b, c, _, ..] => Some(u32::from_le_bytes([a, b, c, 0]) as usize),
+            _ => None,
+        }
+    }
+
+    /// Takes a part of this length, which has come, and returns where its payload is.
+    fn take_part(&mut self, length: usize) -> io::Result<std::ops::Range<usize>> {
+        let sequence = self.buffer[self.filled.start + 3];
+        if sequence != self.sequence {
+            return Err(io::Error::other("packets came out of sequence"));
+        }
+        self.sequence = sequence.wrapping_add(1);
+        let payload = self.filled.start + 4..self.filled.start + 4 + length;
+        self.filled.start = payload.end;
+        Ok(payload)
     }
 
     /// The next packet's payload, its parts joined.
@@ -157,21 +195,12 @@ impl Wire {
 
     async fn part(&mut self) -> io::Result<std::ops::Range<usize>> {
         loop {
-            let have = &self.buffer[self.filled.clone()];
-            let mut needed = 4;
-            if let [a, b, c, sequence, ..] = *have {
-                needed += u32::from_le_bytes([a, b, c, 0]) as usize;
-                if have.len() >= needed {
-                    if sequence != self.sequence {
-                        return Err(io::Error::other("packets came out of sequence"));
-                    }
-                    self.sequence = sequence.wrapping_add(1);
-                    let payload = self.filled.start + 4..self.filled.start + needed;
-                    self.filled.start = payload.end;
-                    return Ok(payload);
-                }
+            let length = self.next_length();
+            let needed = 4 + length.unwrap_or(0);
+            match length {
+                Some(length) if self.filled.len() >= needed => return self.take_part(length),
+                _ => self.fill(needed).await?,
             }
-            self.fill(needed).await?;
         }
     }
 
