@@ -24,7 +24,7 @@ use super::touched::Touched;
 use super::{Board, Chunk, Job};
 use crate::change::{Change, ChunkId, Mark};
 use crate::error::Result;
-use crate::planted::{Bug, is_planted};
+use crate::planted::{Bug, ENABLED, is_planted};
 use crate::schema::Table;
 use crate::source::ChunkReader;
 use crate::target::Onto;
@@ -76,9 +76,6 @@ impl History {
     /// Takes note of a change of a moved table.
     pub fn change(&mut self, change: &Change, table: &Table, board: &Board) {
         let Some(before) = change.before() else { return };
-        if !self.open.is_empty() && is_planted(Bug::RemovedForgotten) {
-            return;
-        }
         for since in self.open.iter_mut().filter(|s| s.id.table == change.table()) {
             let key = key_of(before, &table.key);
             if change.after().is_none_or(|after| key_of(after, &table.key) != key) {
@@ -94,7 +91,13 @@ impl History {
                 Some(at) => {
                     let Since { removed, .. } = self.open.swap_remove(at);
                     let key = &tables[id.table].key;
+                    let read = ENABLED.then(|| chunk.rows.rows.clone());
                     removed.remove_from(&mut chunk.rows.rows, key);
+                    if let Some(read) = read.filter(|read| read.len() > chunk.rows.rows.len())
+                        && is_planted(Bug::RemovedForgotten)
+                    {
+                        chunk.rows.rows = read;
+                    }
                 }
                 None => drop(self.early.insert(id)),
             }

@@ -51,7 +51,7 @@ pub(crate) const fn rotated() {}
 pub(crate) const fn committed() {}
 
 #[inline(always)]
-pub(crate) const fn older(_: &Position) -> Option<Position> {
+pub(crate) const fn checkpoint_back(_: &Position) -> Option<Position> {
     None
 }
 

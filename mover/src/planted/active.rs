@@ -18,6 +18,8 @@ const MOST_HITS: u64 = 10_000;
 
 /// Long enough for some rows of a chunk to be written to.
 const LINGER: Duration = Duration::from_millis(400);
+/// Checkpoints by which one is too old, and of which one is.
+const BACK: usize = 4;
 /// Changes that a queue holds which is thrown away.
 const LOST_AT_RECONNECT: u32 = 10;
 
@@ -162,11 +164,13 @@ pub(crate) fn committed() {
     }
 }
 
-/// A position that was recorded some time ago.
-pub(crate) fn older(now: &Position) -> Option<Position> {
+/// The position of an earlier checkpoint, every now and then.
+pub(crate) fn checkpoint_back(now: &Position) -> Option<Position> {
+    active(Bug::CheckpointBack)?;
     let mut memory = memory();
     memory.positions.push_back(now.clone());
-    if memory.positions.len() > 2 { memory.positions.pop_front() } else { Some(now.clone()) }
+    let older = (memory.positions.len() > BACK).then(|| memory.positions.pop_front())?;
+    older.filter(|older| older != now && every(Bug::CheckpointBack, BACK as u64))
 }
 
 /// The table that an id had first.
