@@ -4,7 +4,7 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: setup rehearse selftest test lint bench clean
+.PHONY: setup rehearse selftest test docker-test lint bench clean
 
 setup:
 	@.ci/setup
@@ -18,13 +18,20 @@ selftest: setup
 	$(CARGO) build --release -p converge-scenarios --features planted --target-dir target/planted
 	target/planted/release/converge selftest $(ARGS)
 
+# Servers in containers are a part of the build where an engine could run them.
+FEATURES ?= $(if $(shell docker info >/dev/null 2>&1 && echo yes),--features converge-scenarios/docker)
+
 # Tests wait for servers more than they compute: more of them at once than there are cores.
 test: setup
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --workspace $(FEATURES)
+
+# With an engine, or not at all.
+docker-test: setup
+	CONVERGE_REQUIRE_DOCKER=1 $(CARGO) test --workspace --features converge-scenarios/docker --test docker
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features converge-scenarios/docker -- -D warnings
 
 bench: setup
 	$(CARGO) bench -p converge-benches

@@ -73,6 +73,20 @@ pub enum Error {
         why: String,
     },
 
+    /// The Docker engine did not do what it was told.
+    #[cfg(feature = "docker")]
+    #[error("Docker: {what}: {why}")]
+    #[diagnostic(help(
+        "`docker info` tells whether an engine runs and this account may use it, `docker images` whether the image is there; \
+         without Docker, leave --docker and --image out"
+    ))]
+    Docker {
+        /// What was attempted.
+        what: String,
+        /// The engine's words.
+        why: String,
+    },
+
     /// Something was asked of a server that is not in the state for it.
     #[error("{server} is {state}")]
     ServerState {

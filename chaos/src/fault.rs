@@ -18,6 +18,8 @@ pub use network::{proxy_down, proxy_up, toxics_off, toxics_on};
 pub use server::{
     kill_server, pause_process, pause_server, restart_server, resume_process, resume_server, stop_server,
 };
+#[cfg(feature = "docker")]
+pub use server::{plug_in, unplug};
 pub use session::{
     Account, Hog, Purge, Victims, exhaust_connections, give_back_connections, kill_connections, lock_table,
     purge_logs, read_only_off, read_only_on, rotate_log, unlock_table,

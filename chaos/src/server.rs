@@ -5,8 +5,11 @@
 //! started it, however that process ends, and its directory goes with it.
 
 mod arguments;
+#[cfg(feature = "docker")]
+mod container;
 mod discover;
 mod disk;
+mod machine;
 mod process;
 mod replication;
 mod template;
@@ -20,8 +23,12 @@ use converge_mysql::{Address, Connector, within};
 use mysql_async::prelude::Queryable;
 use tokio::time::Instant;
 
+#[cfg(feature = "docker")]
+pub use container::Container;
 pub use discover::{ServerBinary, discover, select};
 pub use disk::Disk;
+pub use machine::{Machine, OwnServer};
+pub(crate) use replication::read_only_variable;
 pub use replication::{position_of, replica_option};
 
 use crate::error::Error;

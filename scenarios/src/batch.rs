@@ -7,11 +7,9 @@ use std::fs::OpenOptions;
 use std::hash::Hash;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::rehearsal::RehearsalError;
@@ -50,18 +48,16 @@ where
     let mut ended = Ended { results: read(results)?, failed: None, stopped: None };
     let known: HashSet<K> = ended.results.iter().map(&key).collect();
     let all = wanted.len();
-    let places = Arc::new(Semaphore::new(jobs.max(1)));
+    let waiting: Vec<J> =
+        wanted.into_iter().filter(|(key, _)| !known.contains(key)).map(|(_, job)| job).collect();
+    let (mut done, mut in_a_row) = (all - waiting.len(), 0);
+    let mut waiting = waiting.into_iter();
     let mut running = JoinSet::new();
-    for (_, job) in wanted.into_iter().filter(|(key, _)| !known.contains(key)) {
-        let (places, run) = (places.clone(), one(job));
-        running.spawn(async move {
-            let _place = places.acquire_owned().await;
-            run.await
-        });
-    }
-    let (mut done, mut in_a_row) = (all - running.len(), 0);
     let mut stop = std::pin::pin!(stop);
     loop {
+        // Only as many as may run: tasks that wait for a place would get it in any order.
+        let places = jobs.max(1) - running.len();
+        waiting.by_ref().take(places).for_each(|job| drop(running.spawn(one(job))));
         let joined = tokio::select! {
             joined = running.join_next() => joined,
             why = &mut stop => {
@@ -125,8 +121,8 @@ fn append(path: &Path, result: &impl Serialize) -> Result<(), RehearsalError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use super::*;
@@ -216,5 +212,13 @@ mod tests {
         let ended = super::run(&path, (2, wanted), |n| *n, one, stop, tell).await.unwrap();
         assert_eq!((ended.results, ended.stopped), (vec![1], Some("enough")));
         assert_eq!(gone.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn runs_begin_in_the_order_in_which_they_are_wanted() {
+        let directory = tempfile::tempdir().unwrap();
+        let wanted: Vec<u64> = (1..200).rev().collect();
+        let (_, run) = numbers(&directory.path().join("results"), 1, &wanted, &[]).await;
+        assert_eq!(run, wanted);
     }
 }

@@ -100,6 +100,16 @@ pub enum RehearsalError {
         "leave it out of the scenario, or rehearse on private servers (without --source-url and --target-url)"
     ))]
     NeedsHost(&'static str),
+    /// A fault that cannot be made on a container.
+    #[error("the fault {0} needs servers that are processes of this machine, and these are in containers")]
+    #[diagnostic(help("leave it out of the scenario, or rehearse without --docker and --image"))]
+    NeedsLocal(&'static str),
+    /// A fault that can be made on a container alone.
+    #[error("the fault {0} needs servers in containers")]
+    #[diagnostic(help(
+        "give --docker or --image, or take network_down instead, which breaks the network between mover and server"
+    ))]
+    NeedsContainer(&'static str),
     /// A fault that takes something away from others.
     #[error("the fault {0} purges the binary logs of a server that is not the rehearsal's own")]
     #[diagnostic(help("leave it out, or give --i-know if nobody needs these logs"))]
@@ -245,6 +255,8 @@ impl Run<'_> {
         let scenario = &self.options.scenario;
         self.step(match &self.options.servers {
             Servers::Private(_) => "starting two private servers and a proxy",
+            #[cfg(feature = "docker")]
+            Servers::Docker(_) => "starting two containers and a proxy",
             Servers::External(_) => "preparing two servers and starting a proxy",
         });
         let world = World::start(self.options, self.options.toxiproxy.as_deref()).await?;

@@ -100,7 +100,8 @@ fn a_failover_is_survived_during_the_copy_and_after_it() {
 
 /// The port that refuses connections.
 fn port(observed: &str) -> &str {
-    observed.split("is gone; port ").nth(1).unwrap().split(':').next().unwrap()
+    let endpoint = observed.split("is gone; ").nth(1).unwrap();
+    endpoint.split(':').nth(1).unwrap()
 }
 
 /// Killed in its middle, a rehearsal leaves no disk either.

@@ -409,3 +409,80 @@ async fn documents_too_long_to_be_sent_are_not_equal() {
         }
     }
 }
+
+/// Tables of 2,000 rows with a number `n` from 0 on, by their keys: numbers of both signs, numbers beyond the signed ones,
+/// two columns, and text.
+const KEYED: [(&str, &str, &str); 4] = [
+    ("signed", "id INT PRIMARY KEY", "n * 3 - 2500"),
+    ("huge", "id BIGINT UNSIGNED PRIMARY KEY", "18446744073709540000 + n * 2"),
+    ("paired", "id INT, part INT DEFAULT 7, PRIMARY KEY (part, id)", "n"),
+    ("named", "id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin PRIMARY KEY", "CONCAT('row', n)"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn differing_rows_among_many_are_found_whether_they_are_few_or_lie_close() {
+    const DIGIT: &str = "(SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 \
+                         UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)";
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        for database in ["vs", "vt"] {
+            let mut conn = fresh(&one, database).await;
+            for (table, key, id) in KEYED {
+                run(&mut conn, &format!("CREATE TABLE {table} ({key}, n INT, v VARCHAR(20), KEY (n))")).await;
+                let rows = format!(
+                    "SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d AS n \
+                     FROM {DIGIT} a, {DIGIT} b, {DIGIT} c, {DIGIT} d WHERE d.d < 2"
+                );
+                run(
+                    &mut conn,
+                    &format!(
+                        "INSERT INTO {table} (id, n, v) SELECT {id}, n, CONCAT('v', n) FROM ({rows}) AS r"
+                    ),
+                )
+                .await;
+            }
+        }
+        let mut conn = fresh(&one, "vt_is_there").await;
+        let mut differing = 0;
+        // Few; then besides them a block in the middle.
+        for (damage, more) in [("n IN (0, 3, 700, 701, 1999)", 5), ("n BETWEEN 900 AND 1500", 601)] {
+            differing += more;
+            for (table, ..) in KEYED {
+                run(&mut conn, &format!("UPDATE vt.{table} SET v = 'damaged' WHERE {damage}")).await;
+                run(&mut conn, &format!("DELETE FROM vt.{table} WHERE n = 77")).await;
+                run(&mut conn, &format!("DELETE FROM vs.{table} WHERE n = 1234")).await;
+            }
+            for engine in [Engine::PushDown, Engine::Stream] {
+                // One worker, so that it is known which chunk comes after a damaged one.
+                let options = Options {
+                    engine,
+                    first_chunk_rows: 400,
+                    max_chunk_rows: 400,
+                    fetch_rows: 20,
+                    parallel: 1,
+                    max_rows_reported: 2000,
+                    quiet_window: Duration::from_millis(20),
+                    ..Options::default()
+                };
+                let pairs = KEYED.map(|(table, ..)| TablePair::same(table)).to_vec();
+                for table in &report(&request([&one, &one], pairs, options)).await.tables {
+                    let changed = differing - u64::from(differing > 5);
+                    let found = [
+                        table.mismatched_rows,
+                        table.extra_rows_source,
+                        table.extra_rows_target,
+                        table.matching_rows,
+                    ];
+                    assert_eq!(
+                        found,
+                        [changed, 1, 1, 1998 - changed],
+                        "{engine:?} {}: {table:?}",
+                        table.table
+                    );
+                    assert_eq!((table.source_rows, table.target_rows), (1999, 1999), "{}", table.table);
+                    assert_eq!(table.rows.len() as u64, changed + 2, "{}", table.table);
+                }
+            }
+        }
+    }
+}

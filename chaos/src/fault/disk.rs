@@ -9,9 +9,8 @@ use tokio::time::Instant;
 
 use super::Record;
 use super::probe::greeted;
-use super::server::endpoint;
 use crate::error::Error;
-use crate::server::LocalServer;
+use crate::server::{LocalServer, Machine};
 
 /// How long a server that is written to may take to meet the end of its disk.
 const NOTICE: Duration = Duration::from_secs(20);
@@ -76,7 +75,7 @@ pub async fn free_disk(record: Record<'_>, server: &LocalServer) -> Result<(), E
     if ended {
         server.restart().await?;
     }
-    greeted(record, &endpoint(server)).await?;
+    greeted(record, &server.endpoint()).await?;
     let how = if ended { "was started again, because it had ended," } else { "goes on" };
     record.healed(format!("there is space again; the server {how} and greets"));
     Ok(())

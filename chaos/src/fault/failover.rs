@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Record;
-use super::server::gone;
+use super::server::nobody_answers;
 use crate::error::Error;
-use crate::server::LocalServer;
+use crate::server::{LocalServer, Machine};
 
 /// How long a replica may take to have everything of a primary that is not written to.
 const CAUGHT_UP: Duration = Duration::from_secs(30);
@@ -23,8 +23,8 @@ pub async fn fail_over(
     let Some(position) = replica.wait_for_all_of(primary, CAUGHT_UP).await? else {
         return Err(record.did_not_bite("the replica did not get everything of the primary in time"));
     };
-    let pid = primary.kill().await?;
-    let dead = gone(record, primary, pid).await?;
+    let gone = Machine::kill(primary).await?;
+    let dead = nobody_answers(record, primary, gone).await?;
     replica.promote().await?;
     Ok(record
         .observed(format!("{dead}; the server on port {} has everything up to {position}", replica.port())))

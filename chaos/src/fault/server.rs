@@ -1,4 +1,4 @@
-//! Faults of a process: killed, shut down, stopped in its tracks.
+//! Faults of a server as a whole, and of processes: killed, shut down, stopped in its tracks, cut off.
 
 use std::time::Duration;
 
@@ -7,57 +7,90 @@ use nix::unistd::Pid;
 use tokio::time::Instant;
 
 use super::Record;
+#[cfg(feature = "docker")]
+use super::probe::broken;
 use super::probe::{OBSERVE_TIMEOUT, greeted, refused, silent};
 use crate::error::Error;
-use crate::server::LocalServer;
+use crate::server::Machine;
 
-/// Where a server listens.
-pub fn endpoint(server: &LocalServer) -> String {
-    format!("127.0.0.1:{}", server.port())
-}
-
-/// Kills a server with SIGKILL. Returns the evidence: its process is gone and its port refuses connections.
-pub async fn kill_server(record: Record<'_>, server: &LocalServer) -> Result<String, Error> {
-    record.inject(format!("SIGKILL to {}", server.binary().info));
-    let pid = server.kill().await?;
-    gone(record, server, pid).await
+/// Kills a server with SIGKILL. Returns the evidence: it is gone and its port refuses connections.
+pub async fn kill_server(record: Record<'_>, server: &impl Machine) -> Result<String, Error> {
+    record.inject(format!("SIGKILL to {}", server.info()));
+    let gone = server.kill().await?;
+    nobody_answers(record, server, gone).await
 }
 
 /// Shuts a server down cleanly. Returns the same evidence as [`kill_server`].
-pub async fn stop_server(record: Record<'_>, server: &LocalServer) -> Result<String, Error> {
-    record.inject(format!("clean shutdown of {}", server.binary().info));
-    let pid = server.pid().ok_or_else(|| record.did_not_bite("the server was not running"))?;
-    server.stop().await?;
-    gone(record, server, pid).await
+pub async fn stop_server(record: Record<'_>, server: &impl Machine) -> Result<String, Error> {
+    record.inject(format!("clean shutdown of {}", server.info()));
+    let gone = server.stop().await.map_err(|error| match error {
+        Error::ServerState { .. } => record.did_not_bite("the server was not running"),
+        other => other,
+    })?;
+    nobody_answers(record, server, gone).await
 }
 
-/// The evidence that a process has ended, and that nobody else answers in its place.
-pub async fn gone(record: Record<'_>, server: &LocalServer, pid: u32) -> Result<String, Error> {
-    let refusal = refused(record, &endpoint(server)).await?;
-    Ok(record.observed(format!("process {pid} is gone; port {}: {refusal}", server.port())))
+/// The evidence that a server has ended, and that nobody else answers in its place.
+pub async fn nobody_answers(
+    record: Record<'_>,
+    server: &impl Machine,
+    gone: String,
+) -> Result<String, Error> {
+    let endpoint = server.endpoint();
+    let refusal = refused(record, &endpoint).await?;
+    Ok(record.observed(format!("{gone}; {endpoint}: {refusal}")))
 }
 
 /// Starts a killed or stopped server again and waits until it answers queries.
-pub async fn restart_server(record: Record<'_>, server: &LocalServer) -> Result<(), Error> {
+pub async fn restart_server(record: Record<'_>, server: &impl Machine) -> Result<(), Error> {
     let began = Instant::now();
     server.restart().await?;
     record.healed(format!("answers queries again, {:.2} s after its start", began.elapsed().as_secs_f64()));
     Ok(())
 }
 
-/// Stops a server in its tracks (SIGSTOP). Returns the evidence: its port takes connections and nobody greets.
-pub async fn pause_server(record: Record<'_>, server: &LocalServer) -> Result<String, Error> {
-    record.inject(format!("SIGSTOP to {}", server.binary().info));
-    let pid = server.pause()?;
-    let silence = silent(record, &endpoint(server)).await?;
-    Ok(record.observed(format!("process {pid} is stopped; {silence}")))
+/// Stops a server in its tracks. Returns the evidence: its port takes connections and nobody greets.
+pub async fn pause_server(record: Record<'_>, server: &impl Machine) -> Result<String, Error> {
+    record.inject(format!("{} is stopped in its tracks", server.info()));
+    let stopped = server.pause().await?;
+    let silence = silent(record, &server.endpoint()).await?;
+    Ok(record.observed(format!("{stopped}; {silence}")))
 }
 
-/// Lets a stopped server go on (SIGCONT) and waits until it greets.
-pub async fn resume_server(record: Record<'_>, server: &LocalServer) -> Result<(), Error> {
-    let pid = server.resume()?;
-    greeted(record, &endpoint(server)).await?;
-    record.healed(format!("process {pid} goes on and greets"));
+/// Lets a stopped server go on and waits until it greets.
+pub async fn resume_server(record: Record<'_>, server: &impl Machine) -> Result<(), Error> {
+    let goes_on = server.resume().await?;
+    greeted(record, &server.endpoint()).await?;
+    record.healed(format!("{goes_on} and greets"));
+    Ok(())
+}
+
+/// Pulls a server's network cable. Returns the evidence: a live connection to it got no further, and a new one got
+/// nowhere.
+#[cfg(feature = "docker")]
+pub async fn unplug(record: Record<'_>, server: &crate::server::Container) -> Result<String, Error> {
+    let endpoint = server.endpoint();
+    let mut live = greeted(record, &endpoint).await?;
+    record.inject(format!("{} is disconnected from its network", server.name()));
+    server.unplug().await?;
+    let before = match broken(&mut live).await {
+        Some(how) => how,
+        None => format!("silent for {} s", OBSERVE_TIMEOUT.as_secs()),
+    };
+    // Who forwards to the container may still take connections, for nobody.
+    let new = match refused(record, &endpoint).await {
+        Ok(refusal) => refusal,
+        Err(_) => silent(record, &endpoint).await?,
+    };
+    Ok(record.observed(format!("a live connection to {endpoint}: {before}; a new one: {new}")))
+}
+
+/// Puts the cable back and waits until the server answers queries.
+#[cfg(feature = "docker")]
+pub async fn plug_in(record: Record<'_>, server: &crate::server::Container) -> Result<(), Error> {
+    let began = Instant::now();
+    server.plug_in().await?;
+    record.healed(format!("answers queries again, after {:.2} s", began.elapsed().as_secs_f64()));
     Ok(())
 }
 

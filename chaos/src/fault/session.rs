@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Record;
 use super::probe::OBSERVE_TIMEOUT;
 use crate::error::Error;
+use crate::server::read_only_variable;
 
 /// The least that `max_connections` can be set to on every supported server.
 const FEWEST_CONNECTIONS: usize = 10;
@@ -203,13 +204,6 @@ pub async fn read_only_off(record: Record<'_>, admin: &Address, flavor: Flavor) 
     run(&mut admin, "SET GLOBAL read_only = OFF").await?;
     record.healed("the server takes writes again");
     Ok(())
-}
-
-fn read_only_variable(flavor: Flavor) -> &'static str {
-    match flavor {
-        Flavor::MySql => "super_read_only",
-        Flavor::MariaDb => "read_only",
-    }
 }
 
 /// Takes every connection that the account could get, and kills those it has. Returns the evidence: what a new one is

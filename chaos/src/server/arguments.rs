@@ -15,33 +15,56 @@ pub fn running(
     log: &Path,
     port: u16,
 ) -> Vec<OsString> {
-    let flush = if options.durable { 1 } else { 0 };
     let mut list = common(binary, data);
     list.push(joined("--log-error=", log));
     // A MariaDB that starts removes what it takes for its own old temporary tables, also another server's live ones.
     list.push(joined("--tmpdir=", &temporary(data)));
     let texts = [
         format!("--port={port}"),
-        // Ports are unique among this machine's servers, so they serve as server ids.
-        format!("--server-id={port}"),
         "--bind-address=127.0.0.1".into(),
         // Relative to the data directory: absolute paths soon exceed a socket's 107 bytes.
         "--socket=server.sock".into(),
         "--pid-file=server.pid".into(),
+    ];
+    list.extend(texts.map(OsString::from));
+    list.extend(anywhere(options, port).into_iter().map(OsString::from));
+    if binary.info.flavor == Flavor::MySql {
+        // Its default is a directory that need not be there.
+        list.push("--secure-file-priv=NULL".into());
+        list.extend(MYSQL.map(OsString::from));
+    }
+    list.extend(options.extra.iter().map(OsString::from));
+    list
+}
+
+/// Arguments for a server in a container that is published as `port`. It may be of any kind, and its image decides on
+/// all paths.
+#[cfg(feature = "docker")]
+pub fn in_container(options: &ServerOptions, port: u16) -> Vec<String> {
+    let mut list = anywhere(options, port);
+    list.extend(["--innodb-buffer-pool-size=128M", "--performance-schema=OFF"].map(String::from));
+    // What the other family does not know it only warns of.
+    list.extend(MYSQL.map(|option| option.replacen("--", "--loose-", 1)));
+    list.extend(options.extra.iter().cloned());
+    list
+}
+
+/// What goes for a server wherever it runs.
+fn anywhere(options: &ServerOptions, port: u16) -> Vec<String> {
+    let [sync, flush] = if options.durable { [1, 1] } else { [0, 2] };
+    vec![
+        // Ports are unique among this machine's servers, so they serve as server ids.
+        format!("--server-id={port}"),
         "--log-bin=binlog".into(),
         "--binlog-format=ROW".into(),
         "--binlog-row-image=FULL".into(),
-        format!("--sync-binlog={flush}"),
-        format!("--innodb-flush-log-at-trx-commit={}", if options.durable { 1 } else { 2 }),
+        format!("--sync-binlog={sync}"),
+        format!("--innodb-flush-log-at-trx-commit={flush}"),
         "--innodb-lock-wait-timeout=5".into(),
         "--max-connections=2000".into(),
         "--skip-name-resolve".into(),
         "--character-set-server=utf8mb4".into(),
-    ];
-    list.extend(texts.map(OsString::from));
-    list.extend(flavored(binary).map(OsString::from));
-    list.extend(options.extra.iter().map(OsString::from));
-    list
+    ]
 }
 
 /// The server's own directory for temporary tables, beside its data.
@@ -65,15 +88,8 @@ pub fn common(binary: &ServerBinary, data: &Path) -> Vec<OsString> {
     list
 }
 
-fn flavored(binary: &ServerBinary) -> impl Iterator<Item = &'static str> {
-    let list: &[&str] = match binary.info.flavor {
-        Flavor::MySql => {
-            &["--mysqlx=OFF", "--secure-file-priv=NULL", "--gtid-mode=ON", "--enforce-gtid-consistency=ON"]
-        }
-        Flavor::MariaDb => &[],
-    };
-    list.iter().copied()
-}
+/// What MySQL alone knows.
+const MYSQL: [&str; 3] = ["--mysqlx=OFF", "--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
 
 /// Servers refuse to run as root unless told so. The directory was made by this process, so its owner tells.
 pub fn runs_as_root(directory: &Path) -> bool {

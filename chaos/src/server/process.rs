@@ -5,7 +5,7 @@
 //! depends on destructors running. Server and watchdog have process groups of their own, so that Ctrl-C in a
 //! terminal reaches neither before the harness has decided what to do.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -154,6 +154,15 @@ while [ -e "$1" ] && [ "$tries" -lt 50 ]; do
 done
 "#;
 
+/// Removes a container and its network at the end of input, should they still be there.
+#[cfg(feature = "docker")]
+const CONTAINER_WATCHDOG: &str = r#"
+trap '' INT TERM HUP QUIT
+while read -r word; do :; done
+docker rm --force --volumes "$1"
+docker network rm "$1"
+"#;
+
 /// Ends a server and removes its directory when the pipe to it closes.
 #[derive(Debug)]
 pub struct Watchdog {
@@ -164,9 +173,19 @@ pub struct Watchdog {
 impl Watchdog {
     /// Starts the watchdog over `directory`.
     pub fn start(directory: &Path) -> Result<Self, Error> {
+        Self::run(WATCHDOG, directory.as_os_str())
+    }
+
+    /// Starts the watchdog over a container and a network, both of this name. Without the `docker` command it does nothing.
+    #[cfg(feature = "docker")]
+    pub fn over_container(name: &str) -> Result<Self, Error> {
+        Self::run(CONTAINER_WATCHDOG, name.as_ref())
+    }
+
+    fn run(script: &str, over: &OsStr) -> Result<Self, Error> {
         let mut shell = Command::new("/bin/sh")
-            .args(["-c", WATCHDOG, "converge-watchdog"])
-            .arg(directory)
+            .args(["-c", script, "converge-watchdog"])
+            .arg(over)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -21,6 +21,14 @@ pub fn replica_option(flavor: Flavor) -> &'static str {
     }
 }
 
+/// The variable that keeps everybody but administrators from writing (MySQL: them as well).
+pub(crate) fn read_only_variable(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MySql => "super_read_only",
+        Flavor::MariaDb => "read_only",
+    }
+}
+
 /// Where the binary log of any server ends.
 pub async fn position_of(admin: &Address) -> Result<Position, Error> {
     let mut conn = Connector::new(admin.clone()).connect().await?;
@@ -64,10 +72,7 @@ impl LocalServer {
 
     /// Keeps everybody but administrators from writing to it from now on (MySQL: them as well).
     pub async fn take_no_writes(&self) -> Result<(), Error> {
-        let variable = match self.binary().info.flavor {
-            Flavor::MySql => "super_read_only",
-            Flavor::MariaDb => "read_only",
-        };
+        let variable = read_only_variable(self.binary().info.flavor);
         run(&mut self.root().await?, &format!("SET GLOBAL {variable} = ON")).await
     }
 

@@ -27,6 +27,7 @@ Example:
   converge rehearse my-scenario.toml --format json
   converge rehearse --schema my-schema.sql
   converge rehearse --replay runs/default-7-20261121140000
+  converge rehearse --image mysql:8.4
   converge rehearse --source-url mysql://root:pw@db1:3306/ --target-url mysql://root:pw@db2:3306/
 
 Starts two private servers on loopback, seeds a commerce schema, moves tables while randomized DML runs, kills servers
@@ -38,7 +39,11 @@ what meets what in time may differ, so a failure that is rare may need several r
 With --source-url and --target-url the rehearsal is on two servers that are there already. It makes the databases
 `commerce` and `_converge` and an account on both, and drops them at its end and on Ctrl-C (a SIGKILL leaves them).
 The accounts in the URLs must be administrators. Faults that need the servers' hosts are refused by name: kill_source,
-kill_target, restart, pause, network_down_restart, disk_full, failover, restore_to_past.")]
+kill_target, restart, pause, unplug, network_down_restart, disk_full, failover, restore_to_past.
+
+With --docker or --image both servers run in containers, each in a network of its own, on ports of the loopback interface;
+containers and networks are gone afterwards. Faults besides: `unplug` pulls a container's cable; disk_full, failover and
+restore_to_past are refused.")]
 pub struct Arguments {
     /// A scenario in TOML [default: the built-in one, drawn from the seed]
     scenario: Option<PathBuf>,
@@ -58,6 +63,12 @@ pub struct Arguments {
     /// the run]
     #[arg(long, value_name = "KIND|PATH")]
     server: Option<String>,
+    /// Run the servers in Docker containers (a build with --features docker); their own fault is `unplug`
+    #[arg(long, conflicts_with_all = ["server", "keep", "source_url"])]
+    docker: bool,
+    /// The containers' image, which is pulled if it is not there; implies --docker [default: mysql:8.4]
+    #[arg(long, value_name = "NAME:TAG", conflicts_with_all = ["server", "keep", "source_url"])]
+    image: Option<String>,
     /// Rehearse from this server, instead of from a private one: mysql://user:password@host:port/
     // Parsed later: the parser's own complaint would print the password.
     #[arg(long, value_name = "URL", requires = "target_url", conflicts_with_all = ["server", "keep", "swarm"])]
@@ -137,11 +148,30 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         Some(schema) => scenario.with_schema(schema),
         None => scenario,
     };
-    let servers = match external(arguments)? {
-        Some(external) => Servers::External(Box::new(external)),
+    let servers = match elsewhere(arguments)? {
+        Some(servers) => servers,
         None => chosen_server(arguments.server.as_deref())?.into(),
     };
     Ok(Plan { scenario, seed, servers, saved: None })
+}
+
+/// The servers, unless they are processes of this machine.
+fn elsewhere(arguments: &Arguments) -> Result<Option<Servers>, Failure> {
+    if arguments.docker || arguments.image.is_some() {
+        return contained(arguments.image.as_deref().unwrap_or("mysql:8.4")).map(Some);
+    }
+    Ok(external(arguments)?.map(|external| Servers::External(Box::new(external))))
+}
+
+#[cfg(feature = "docker")]
+fn contained(image: &str) -> Result<Servers, Failure> {
+    Ok(Servers::Docker(image.to_owned()))
+}
+
+#[cfg(not(feature = "docker"))]
+fn contained(_: &str) -> Result<Servers, Failure> {
+    Err(Failure::new("this converge was built without Docker")
+        .with_help("build it with: cargo build --release -p converge-scenarios --features docker"))
 }
 
 /// The servers that the URLs name.
@@ -166,8 +196,8 @@ fn repeated(arguments: &Arguments, directory: &Path) -> Result<Plan, Failure> {
         Failure::new(format!("neither verdict nor history in {} tells the run's seed", directory.display()))
             .with_help("give it with --seed; any seed runs the plan")
     })?;
-    let servers = match external(arguments)? {
-        Some(external) => Servers::External(Box::new(external)),
+    let servers = match elsewhere(arguments)? {
+        Some(servers) => servers,
         None => server_of(&run, arguments.server.as_deref())?.into(),
     };
     Ok(Plan { scenario: run.scenario.clone(), seed, servers, saved: Some(run) })
@@ -200,6 +230,8 @@ fn replay(arguments: &Arguments, seed: u64, servers: &Servers) -> String {
     words.extend(["--seed".into(), seed.to_string()]);
     words.extend(match servers {
         Servers::Private(binary) => vec!["--server".into(), binary.path.display().to_string()],
+        #[cfg(feature = "docker")]
+        Servers::Docker(image) => vec!["--image".into(), image.clone()],
         Servers::External(external) => {
             let (source, target) = (external.source.without_password(), external.target.without_password());
             vec!["--source-url".into(), source, "--target-url".into(), target]

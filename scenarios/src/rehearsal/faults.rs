@@ -145,7 +145,7 @@ impl Stage<'_> {
         }
         tokio::select! {
             back = self.watcher.until(mover, SPACE, back) => Ok(back.flatten()),
-            error = self.keep_up(self.world.at(fault.side()).server()?) => Err(error),
+            error = self.keep_up(self.world.at(fault.side()).local()?) => Err(error),
         }
     }
 
@@ -180,6 +180,7 @@ fn must_be_noticed(kind: FaultKind) -> bool {
             | K::NetworkDown
             | K::NetworkDownRestart
             | K::NetworkReset
+            | K::Unplug
             | K::KillConnections
             | K::KillLogReader
             | K::ReadOnly

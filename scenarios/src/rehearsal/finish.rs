@@ -188,14 +188,13 @@ impl Run<'_> {
 
     /// Leaves lines out of the history that is complete, if this is a mutant that does.
     fn forget(&self) -> Result<(), RehearsalError> {
-        let what = match self.options.mutant {
-            Some(Mutant::HistoryForgetsUnknown) => "\"event\":\"info\"",
-            Some(Mutant::HistoryForgetsSome) => "\"event\":\"ok\"",
+        let (what, every) = match self.options.mutant {
+            Some(Mutant::HistoryForgetsUnknown) => ("\"event\":\"info\"", 1),
+            Some(Mutant::HistoryForgetsSome) => ("\"event\":\"ok\"", 10),
             _ => return Ok(()),
         };
         let path = self.options.directory.join("history.jsonl");
         let text = std::fs::read_to_string(&path).map_err(RehearsalError::io("reading", &path))?;
-        let every = if what.contains("ok") { 10 } else { 1 };
         let mut seen = 0_u64;
         let kept = text.lines().filter(|line| {
             seen += u64::from(line.contains(what));

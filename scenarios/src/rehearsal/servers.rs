@@ -1,5 +1,5 @@
-//! Which two servers a rehearsal is on: private ones that it starts itself, or somebody's, of which it needs nothing but
-//! a connection, and where only what can be undone over one is broken.
+//! Which two servers a rehearsal is on: private ones that it starts itself, as processes or in containers, or somebody's,
+//! of which it needs nothing but a connection, and where only what can be undone over one is broken.
 
 use std::fmt;
 
@@ -7,13 +7,16 @@ use converge_chaos::server::ServerBinary;
 use converge_mysql::Address;
 
 use super::RehearsalError;
-use crate::scenario::Scenario;
+use crate::scenario::{FaultKind, Scenario};
 
 /// Source and target.
 #[derive(Debug, Clone)]
 pub enum Servers {
     /// Two private ones, both of this binary.
     Private(ServerBinary),
+    /// Two private ones in containers, both of this image.
+    #[cfg(feature = "docker")]
+    Docker(String),
     /// Two that are there already.
     External(Box<External>),
 }
@@ -32,7 +35,8 @@ pub struct External {
 impl Servers {
     /// Refuses a scenario whose faults cannot, or must not, be made on these servers.
     pub fn check(&self, scenario: &Scenario) -> Result<(), RehearsalError> {
-        let Self::External(external) = self else { return Ok(()) };
+        let kinds = || scenario.faults.iter().map(|fault| fault.kind);
+        let Self::External(external) = self else { return self.check_private(kinds) };
         let (source, target) = (&external.source, &external.target);
         if (&source.host, source.port) == (&target.host, target.port) {
             return Err(RehearsalError::OneServer(source.to_string()));
@@ -40,7 +44,6 @@ impl Servers {
         if let Some(socket) = source.socket.as_ref().or(target.socket.as_ref()) {
             return Err(RehearsalError::Socket(socket.clone()));
         }
-        let kinds = || scenario.faults.iter().map(|fault| fault.kind);
         if let Some(kind) = kinds().find(|kind| kind.needs_host()) {
             return Err(RehearsalError::NeedsHost(kind.name()));
         }
@@ -50,9 +53,25 @@ impl Servers {
         }
     }
 
+    fn check_private<I: Iterator<Item = FaultKind>>(
+        &self,
+        kinds: impl Fn() -> I,
+    ) -> Result<(), RehearsalError> {
+        if matches!(self, Self::Private(_)) {
+            return match kinds().find(|kind| *kind == FaultKind::Unplug) {
+                Some(kind) => Err(RehearsalError::NeedsContainer(kind.name())),
+                None => Ok(()),
+            };
+        }
+        match kinds().find(|kind| kind.needs_local()) {
+            Some(kind) => Err(RehearsalError::NeedsLocal(kind.name())),
+            None => Ok(()),
+        }
+    }
+
     /// Whether nobody else uses them.
     pub fn are_private(&self) -> bool {
-        matches!(self, Self::Private(_))
+        !matches!(self, Self::External(_))
     }
 }
 
@@ -60,6 +79,8 @@ impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Private(binary) => write!(f, "{}", binary.info),
+            #[cfg(feature = "docker")]
+            Self::Docker(image) => write!(f, "{image} in Docker"),
             Self::External(external) => write!(f, "{} and {}", external.source, external.target),
         }
     }

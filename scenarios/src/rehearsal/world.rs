@@ -12,7 +12,9 @@ use converge_chaos::history::Kind;
 use converge_chaos::load::{self, Invariant, LoadPlan, Model, Subject};
 use converge_chaos::proxy::ProxyServer;
 use converge_chaos::proxy::client::{Lease, Toxiproxy};
-use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions, replica_option};
+#[cfg(feature = "docker")]
+use converge_chaos::server::Container;
+use converge_chaos::server::{LocalServer, Machine, OwnServer, ServerBinary, ServerOptions, replica_option};
 use converge_mysql::{Address, Connector, Error as ServerError, Flavor, ServerInfo, Version, quote};
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
@@ -56,8 +58,8 @@ pub struct Place {
 
 /// What is known of a server besides its address.
 enum Host {
-    /// Its process and files are ours.
-    Local(Box<LocalServer>),
+    /// It is ours.
+    Own(OwnServer),
     /// It is somebody else's.
     External(ServerInfo),
 }
@@ -76,16 +78,33 @@ impl Place {
     /// Product and version.
     pub fn info(&self) -> &ServerInfo {
         match &self.host {
-            Host::Local(server) => &server.binary().info,
+            Host::Own(server) => server.info(),
             Host::External(info) => info,
         }
     }
 
-    /// The process, where it is ours.
-    pub fn server(&self) -> Result<&LocalServer, RehearsalError> {
+    /// The server, where it is ours.
+    pub fn server(&self) -> Result<&OwnServer, RehearsalError> {
         match &self.host {
-            Host::Local(server) => Ok(server),
+            Host::Own(server) => Ok(server),
             Host::External(_) => Err(RehearsalError::NotOurs(self.admin.to_string())),
+        }
+    }
+
+    /// The process, where it is one of this machine and ours.
+    pub fn local(&self) -> Result<&LocalServer, RehearsalError> {
+        match &self.host {
+            Host::Own(OwnServer::Local(server)) => Ok(server),
+            _ => Err(RehearsalError::NotOurs(self.admin.to_string())),
+        }
+    }
+
+    /// The container, where it is in one.
+    #[cfg(feature = "docker")]
+    pub fn container(&self) -> Result<&Container, RehearsalError> {
+        match &self.host {
+            Host::Own(OwnServer::Container(server)) => Ok(server),
+            _ => Err(RehearsalError::NeedsContainer(FaultKind::Unplug.name())),
         }
     }
 }
@@ -124,6 +143,8 @@ impl World {
         // Servers come first: what cannot be used must not cost a proxy.
         let hosts = match &options.servers {
             Servers::Private(binary) => Hosts::start(options, binary).await?,
+            #[cfg(feature = "docker")]
+            Servers::Docker(image) => Hosts::contain(image).await?,
             Servers::External(external) => Hosts::find(external).await?,
         };
         let (url, server) = match toxiproxy {
@@ -238,7 +259,7 @@ impl World {
     pub async fn stop(self, keep: bool) {
         for place in [&self.primary, &self.target].into_iter().chain(&self.replica) {
             if keep {
-                let _ = place.server().map(LocalServer::keep);
+                let _ = place.local().map(LocalServer::keep);
             }
             let _ = self.proxies.disable(&place.proxy).await;
         }
@@ -309,6 +330,19 @@ impl Hosts {
         })
     }
 
+    /// Private servers in containers.
+    #[cfg(feature = "docker")]
+    async fn contain(image: &str) -> Result<Self, RehearsalError> {
+        let server = async |name| {
+            let server = Container::start(image, &ServerOptions::named(name)).await?;
+            let admin = server.address(DATABASE);
+            Ok::<_, RehearsalError>(Site::own(OwnServer::Container(Box::new(server)), admin))
+        };
+        // One after the other: a missing image is pulled once.
+        let source = server(SOURCE).await?;
+        Ok(Self { source, target: server(TARGET).await?, replica: None })
+    }
+
     /// Somebody's servers. Nothing is made on either before both are seen to have room.
     async fn find(external: &External) -> Result<Self, RehearsalError> {
         let (source, target) = (&external.source, &external.target);
@@ -331,8 +365,12 @@ impl Hosts {
 impl Site {
     fn local(server: LocalServer) -> Self {
         let admin = server.address(DATABASE);
+        Self::own(OwnServer::Local(Box::new(server)), admin)
+    }
+
+    fn own(server: OwnServer, admin: Address) -> Self {
         let direct = Address { user: MOVER.into(), ..admin.clone() };
-        Self { host: Host::Local(Box::new(server)), admin, direct, footprint: None }
+        Self { host: Host::Own(server), admin, direct, footprint: None }
     }
 
     async fn external(url: &Address, there: &[String]) -> Result<Self, RehearsalError> {
@@ -376,11 +414,12 @@ async fn prepare(place: &Place) -> Result<(), RehearsalError> {
     Ok(())
 }
 
-/// The mover's account, as in SQL. On somebody's server it may come from anywhere: the proxy may be anywhere.
+/// The mover's account, as in SQL. On somebody's server it may come from anywhere, because the proxy may be anywhere; in a
+/// container, because the engine forwards to it.
 fn account(direct: &Address, host: &Host) -> String {
     let from = match host {
-        Host::Local(_) => "127.0.0.1",
-        Host::External(_) => "%",
+        Host::Own(OwnServer::Local(_)) => "127.0.0.1",
+        _ => "%",
     };
     format!("{}@{}", quote::text(&direct.user), quote::text(from))
 }

@@ -102,6 +102,8 @@ pub enum FaultKind {
     NetworkReset,
     /// Connections stay open and nothing goes through: a half-open peer.
     NetworkSilent,
+    /// The server's network cable is pulled; it runs in a container.
+    Unplug,
     /// All sessions of the mover on a server are killed.
     KillConnections,
     /// Only the mover's reader of the binary log is killed.
@@ -128,7 +130,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::KillSource,
         Self::KillTarget,
         Self::KillMover,
@@ -142,6 +144,7 @@ impl FaultKind {
         Self::NetworkSlices,
         Self::NetworkReset,
         Self::NetworkSilent,
+        Self::Unplug,
         Self::KillConnections,
         Self::KillLogReader,
         Self::RotateLog,
@@ -157,7 +160,8 @@ impl FaultKind {
 
     /// Those that swarm plans draw from: survivable, and possible on every machine.
     pub fn drawable() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|kind| kind.is_survivable() && *kind != Self::DiskFull).collect()
+        let anywhere = |kind: &Self| !matches!(kind, Self::DiskFull | Self::Unplug);
+        Self::ALL.into_iter().filter(|kind| kind.is_survivable() && anywhere(kind)).collect()
     }
 
     /// Whether a correct mover goes on after it. After the others it must stop and say why.
@@ -181,6 +185,7 @@ impl FaultKind {
             Self::NetworkSlices => "network_slices",
             Self::NetworkReset => "network_reset",
             Self::NetworkSilent => "network_silent",
+            Self::Unplug => "unplug",
             Self::KillConnections => "kill_connections",
             Self::KillLogReader => "kill_log_reader",
             Self::RotateLog => "rotate_log",
@@ -203,11 +208,17 @@ impl FaultKind {
                 | Self::KillTarget
                 | Self::Restart
                 | Self::Pause
+                | Self::Unplug
                 | Self::NetworkDownRestart
                 | Self::DiskFull
                 | Self::Failover
                 | Self::RestoreToPast
         )
+    }
+
+    /// Whether it is done to files or several servers of this machine, which containers are not.
+    pub fn needs_local(self) -> bool {
+        matches!(self, Self::DiskFull | Self::Failover | Self::RestoreToPast)
     }
 
     /// Whether it takes binary logs away that others than the mover may need.

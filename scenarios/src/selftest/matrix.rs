@@ -110,6 +110,15 @@ impl Matrix {
         self.lines.iter().filter(|l| l.runs > 0 && l.triggered == 0).count()
     }
 
+    /// The least and the most runs of a bug that was rehearsed.
+    fn runs_of_each(&self) -> String {
+        let runs = || self.lines.iter().map(|l| l.runs).filter(|runs| *runs > 0);
+        match (runs().min().unwrap_or(0), runs().max().unwrap_or(0)) {
+            (least, most) if least == most => least.to_string(),
+            (least, most) => format!("{least} to {most}"),
+        }
+    }
+
     /// As Markdown, with the command that made it.
     pub fn to_markdown(&self, command: &str) -> String {
         let mut out = String::from("# The kill matrix\n\n");
@@ -120,10 +129,12 @@ impl Matrix {
         let servers: Vec<&str> = self.servers.iter().map(String::as_str).collect();
         let _ = write!(
             out,
-            "{good} of {run} bugs that were planted in the mover were noticed in at least 19 of 20 runs in which they did \
-             harm; {} missed, {} never triggered. Servers: {}. Made by\n\n    {command}\n\n",
+            "{good} of {run} bugs that were planted in the mover were noticed in at least 95% of the runs in which they did \
+             harm; {} missed, {} never triggered. {} runs, {} of each bug. Servers: {}. Made by\n\n    {command}\n\n",
             self.missed(),
             self.never_triggered(),
+            self.lines.iter().map(|l| l.runs).sum::<usize>(),
+            self.runs_of_each(),
             servers.join(", ")
         );
         out.push_str("| bug | what is wrong | seen in | runs | triggered | detected | first oracle | median s | median writes | |\n");
@@ -194,6 +205,7 @@ mod tests {
             (3, ["batch_limit".to_owned(), "long_value_cut".into()].as_slice())
         );
         let text = matrix.to_markdown("converge selftest");
+        assert!(text.contains("5 runs, 1 to 2 of each bug"), "{text}");
         assert!(
             text.contains("| `year_zero`")
                 && text.contains("**never triggered**")

@@ -3,7 +3,7 @@
 use converge_chaos::load::LoadPlan;
 use converge_mover::planted::Bug;
 
-use crate::scenario::{Copy, Fault, FaultKind, Least, Scenario};
+use crate::scenario::{Copy, Fault, FaultKind, Least, Scenario, Side};
 
 /// The scenario for a bug.
 pub fn scenario(bug: Bug, seed: u64) -> Scenario {
@@ -40,13 +40,22 @@ fn faults(bug: Bug) -> Vec<Fault> {
     let fault = |kind, at_copied, hold_seconds| Fault { at_copied, hold_seconds, ..Fault::new(kind) };
     match bug {
         // What happens while a chunk is on its way needs a way that takes time.
-        Bug::UpdateInWindow | Bug::OldKeyInWindow => vec![fault(FaultKind::NetworkLatency, Some(0.05), 5.0)],
+        Bug::DeleteInWindow | Bug::UpdateInWindow | Bug::OldKeyInWindow | Bug::RemovedForgotten => {
+            vec![fault(FaultKind::NetworkLatency, Some(0.05), 12.0)]
+        }
+        // Half a transaction is seen only while the other half is on its way.
+        Bug::TransactionSplit => {
+            vec![Fault { side: Side::Target, ..fault(FaultKind::NetworkLatency, None, 10.0) }]
+        }
         Bug::ResumeSkipsChunk | Bug::ResumeAtPresent => vec![fault(FaultKind::KillMover, Some(0.4), 0.5)],
         Bug::PositionBeforeRows | Bug::CheckpointBack => {
             vec![fault(FaultKind::KillMover, Some(0.5), 0.1), fault(FaultKind::KillMover, None, 0.1)]
         }
         Bug::AfterReconnect | Bug::StallsAfterReconnect => vec![fault(FaultKind::KillConnections, None, 0.1)],
-        Bug::TableIdReused => vec![fault(FaultKind::KillSource, Some(0.4), 0.1)],
+        // A server that starts gives ids from below on: after the second start those of the first.
+        Bug::TableIdReused => {
+            vec![fault(FaultKind::KillSource, Some(0.3), 0.1), fault(FaultKind::KillSource, Some(0.6), 0.1)]
+        }
         Bug::AfterRotation => {
             vec![fault(FaultKind::RotateLog, None, 0.1), fault(FaultKind::RotateLog, None, 0.1)]
         }

@@ -45,7 +45,7 @@ impl Stage<'_> {
         record: Record<'_>,
         mover: &mut Mover,
     ) -> Result<String, RehearsalError> {
-        let server = self.world.source().server()?;
+        let server = self.world.source().local()?;
         record.inject("a backup of the source is made, and put back once the mover has applied more");
         server.stop().await?;
         server.save_data().await?;

@@ -7,6 +7,7 @@ use converge_mysql::Position;
 use super::{RECOVERY, Stage};
 use crate::rehearsal::RehearsalError;
 use crate::rehearsal::mover::Mover;
+use crate::rehearsal::world::Place;
 use crate::scenario::{Fault, FaultKind as K};
 
 impl Stage<'_> {
@@ -41,6 +42,7 @@ impl Stage<'_> {
                 let toxics = fault.toxics();
                 fault::toxics_on(record, proxies, &place.proxy, &place.proxied, &toxics).await?
             }
+            K::Unplug => unplug(record, place).await?,
             K::KillConnections => fault::kill_connections(record, place.account(), Victims::All).await?,
             K::KillLogReader => fault::kill_connections(record, place.account(), Victims::LogReaders).await?,
             K::RotateLog => fault::rotate_log(record, &place.admin).await?,
@@ -58,7 +60,7 @@ impl Stage<'_> {
                 *held = Some(hog);
                 evidence
             }
-            K::DiskFull => fault::fill_disk(record, place.server()?).await?,
+            K::DiskFull => fault::fill_disk(record, place.local()?).await?,
             K::Failover => self.fail_over(record).await?,
             K::PurgeUnreadLog => self.purge_unread(record, mover).await?,
             K::RestoreToPast => self.restore_to_past(record, mover).await?,
@@ -100,8 +102,9 @@ impl Stage<'_> {
             K::ReadOnly => fault::read_only_off(record, &place.admin, place.flavor()).await?,
             K::TableLock => give_back(held, |hog| fault::unlock_table(record, hog)).await?,
             K::NoConnections => give_back(held, |hog| fault::give_back_connections(record, hog)).await?,
-            K::DiskFull => fault::free_disk(record, place.server()?).await?,
+            K::DiskFull => fault::free_disk(record, place.local()?).await?,
             K::Failover => self.follow(record, mover).await?,
+            K::Unplug => plug_in(record, place).await?,
             K::KillConnections | K::KillLogReader | K::RotateLog | K::PurgeLog => {}
             K::PurgeUnreadLog | K::RestoreToPast => {}
         }
@@ -146,6 +149,27 @@ where
         Some(hog) => Ok(give(hog).await?),
         None => Ok(()),
     }
+}
+
+#[cfg(feature = "docker")]
+async fn unplug(record: Record<'_>, place: &Place) -> Result<String, RehearsalError> {
+    Ok(fault::unplug(record, place.container()?).await?)
+}
+
+#[cfg(feature = "docker")]
+async fn plug_in(record: Record<'_>, place: &Place) -> Result<(), RehearsalError> {
+    Ok(fault::plug_in(record, place.container()?).await?)
+}
+
+/// Without containers there is no cable; such a scenario was refused before it began.
+#[cfg(not(feature = "docker"))]
+async fn unplug(_: Record<'_>, _: &Place) -> Result<String, RehearsalError> {
+    Err(RehearsalError::NeedsContainer(K::Unplug.name()))
+}
+
+#[cfg(not(feature = "docker"))]
+async fn plug_in(_: Record<'_>, _: &Place) -> Result<(), RehearsalError> {
+    Err(RehearsalError::NeedsContainer(K::Unplug.name()))
 }
 
 fn pid(mover: &Mover) -> Result<u32, RehearsalError> {

@@ -22,7 +22,7 @@ impl Stage<'_> {
         let Ok(rest) = tokio::time::timeout(REST, self.load.rest()).await else {
             return Err(record.did_not_bite("the load could not be brought to rest").into());
         };
-        let evidence = fault::fail_over(record, self.world.source().server()?, replica.server()?).await?;
+        let evidence = fault::fail_over(record, self.world.source().local()?, replica.local()?).await?;
         self.world.promote_replica();
         rest.go_on_at(replica.admin.clone());
         Ok(evidence)
