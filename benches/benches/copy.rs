@@ -17,7 +17,6 @@ use converge_chaos::server::{LocalServer, ServerBinary, discover};
 use converge_mover::workflow::{self, Options};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tokio::io::AsyncReadExt;
 
 /// The longest that one contestant may take.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -206,7 +205,7 @@ impl Scene {
     async fn set(binary: &ServerBinary, files: Vec<TableFile>) -> Result<Self> {
         let source = server(binary, "source").await?;
         let mut conn = lab::connect(&source).await?;
-        load(&mut conn, &files).await?;
+        rows::load(&mut conn, &files).await?;
         let checksums = checksums(&source, &files).await?;
         Ok(Self { binary: binary.clone(), source, files, checksums, clients: Clients::find(&binary.path) })
     }
@@ -218,7 +217,7 @@ impl Scene {
         let (before, begun) = (usage()?, Instant::now());
         let own = match contestant {
             Contestant::Load => {
-                load(&mut conn, &self.files).await?;
+                rows::load(&mut conn, &self.files).await?;
                 None
             }
             Contestant::Dump => Some(self.dump(&target)?),
@@ -276,26 +275,6 @@ impl Scene {
 /// An empty durable server, or a source.
 async fn server(binary: &ServerBinary, name: &str) -> Result<LocalServer> {
     Ok(LocalServer::start(binary, lab::roomy(binary, lab::options(name, true))).await?)
-}
-
-/// Creates the tables and loads their files, one after the other, over one connection.
-async fn load(conn: &mut Conn, files: &[TableFile]) -> Result<()> {
-    conn.query_drop("SET SESSION sql_mode = ''").await?;
-    for table in files {
-        conn.query_drop(table.definition.as_str()).await?;
-        let file = tokio::fs::File::open(&table.path).await?;
-        let pieces = futures_util::stream::try_unfold(file, async |mut file| {
-            let mut piece = vec![0; 256 << 10];
-            let n = file.read(&mut piece).await?;
-            piece.truncate(n);
-            Ok((n > 0).then(|| (piece.into(), file)))
-        });
-        conn.set_infile_handler(async move { Ok(Box::pin(pieces) as mysql_async::InfileData) });
-        let result = conn.query_iter(table.load()).await?;
-        ensure!(result.warnings() == 0, "{}: {}", table.name, result.info());
-        result.drop_result().await?;
-    }
-    Ok(())
 }
 
 /// Rows, checksum and number of index columns of each table; all tables at once.

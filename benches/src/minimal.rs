@@ -28,14 +28,15 @@ impl MinimalClient {
         stream.set_nodelay(true)?;
         let mut client = Self { stream, buffer: vec![0; BLOCK], from: 0, to: 0 };
         client.packet().await?;
-        // CLIENT_LONG_PASSWORD, CLIENT_CONNECT_WITH_DB, CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION.
-        let mut login = (0x1u32 | 0x8 | 0x200 | 0x8000).to_le_bytes().to_vec();
+        // CLIENT_LONG_PASSWORD, CLIENT_CONNECT_WITH_DB, CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION, CLIENT_PLUGIN_AUTH:
+        // without the last one a server takes the client for one that knows the oldest plugin alone.
+        let mut login = (0x1u32 | 0x8 | 0x200 | 0x8000 | 0x8_0000).to_le_bytes().to_vec();
         login.extend((1u32 << 30).to_le_bytes());
         login.push(45);
         login.extend([0; 23]);
         login.extend(b"root\0\0");
         login.extend(database.as_bytes());
-        login.push(0);
+        login.extend(b"\0caching_sha2_password\0");
         client.send(1, &login).await?;
         let mut answer = client.packet().await?;
         if answer.first() == Some(&0xfe) {
@@ -43,7 +44,8 @@ impl MinimalClient {
             client.send(3, &[]).await?;
             answer = client.packet().await?;
         }
-        ensure!(answer.first() == Some(&0), "the server did not let the minimal client in");
+        let refusal = String::from_utf8_lossy(&answer);
+        ensure!(answer.first() == Some(&0), "the server did not let the minimal client in: {refusal}");
         Ok(client)
     }
 

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::io::AsyncReadExt;
 
 /// Which tables are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -28,11 +31,25 @@ pub struct TableFile {
     pub path: PathBuf,
 }
 
-impl TableFile {
-    /// The statement that loads the file, whose text the client sends.
-    pub fn load(&self) -> String {
-        format!("LOAD DATA LOCAL INFILE 'rows' INTO TABLE {} CHARACTER SET utf8mb4", self.name)
+/// Creates the tables and loads their files, one after the other, over one connection.
+pub async fn load(conn: &mut Conn, files: &[TableFile]) -> Result<()> {
+    conn.query_drop("SET SESSION sql_mode = ''").await?;
+    for TableFile { name, definition, path } in files {
+        conn.query_drop(definition.as_str()).await?;
+        let file = tokio::fs::File::open(path).await?;
+        let pieces = futures_util::stream::try_unfold(file, async |mut file| {
+            let mut piece = vec![0; 256 << 10];
+            let n = file.read(&mut piece).await?;
+            piece.truncate(n);
+            Ok((n > 0).then(|| (piece.into(), file)))
+        });
+        conn.set_infile_handler(async move { Ok(Box::pin(pieces) as mysql_async::InfileData) });
+        let load = format!("LOAD DATA LOCAL INFILE 'rows' INTO TABLE {name} CHARACTER SET utf8mb4");
+        let result = conn.query_iter(load).await?;
+        ensure!(result.warnings() == 0, "{name}: {}", result.info());
+        result.drop_result().await?;
     }
+    Ok(())
 }
 
 /// Writes the files of some tables of `rows` rows each.

@@ -12,7 +12,6 @@ mod world;
 use anyhow::Result;
 use clap::Parser;
 use converge_benches::rows::Shape;
-use converge_vdiff::Engine;
 
 #[derive(Debug, Parser)]
 #[command(about = "Compare tables: VDiff's engines, their limits, and other tools, side by side")]
@@ -38,8 +37,8 @@ pub(crate) struct Arguments {
     /// Which tables; both kinds by default
     #[arg(long, value_enum)]
     shape: Option<Shape>,
-    /// Rows of the tables whose memory and time are measured
-    #[arg(long, value_delimiter = ',', default_value = "100000,300000")]
+    /// Rows of the tables whose memory and time are measured [default: 100000,300000; with --full 1000000,5000000]
+    #[arg(long, value_delimiter = ',')]
     growth: Vec<u64>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -71,7 +70,10 @@ async fn main() -> Result<()> {
     }
     if arguments.full {
         (arguments.rows, arguments.tables) = (1_000_000, 4);
-        arguments.growth = vec![1_000_000, 5_000_000];
+    }
+    if arguments.growth.is_empty() {
+        let full = arguments.full;
+        arguments.growth = if full { vec![1_000_000, 5_000_000] } else { vec![100_000, 300_000] };
     }
     let wants = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     for kind in &arguments.server {
@@ -93,14 +95,12 @@ async fn main() -> Result<()> {
             }
         }
         if wants(Part::Link) {
-            let rows = arguments.rows.min(200_000);
+            let rows = if arguments.full { 1_000_000 } else { arguments.rows.min(200_000) };
             let world = world::World::new(&binary, Shape::Sysbench, 1, rows, arguments.seed).await?;
             contest::link(&world, arguments.rounds, arguments.seed).await?;
         }
         if wants(Part::Growth) {
-            for engine in [Engine::PushDown, Engine::Stream] {
-                contest::growth(&binary, &arguments, engine).await?;
-            }
+            contest::growth(&binary, &arguments).await?;
         }
     }
     Ok(())

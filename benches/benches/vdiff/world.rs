@@ -9,9 +9,7 @@ use converge_benches::rows::{self, Shape, TableFile};
 use converge_chaos::server::{LocalServer, ServerBinary, discover};
 use converge_mysql::Address;
 use converge_vdiff::{Engine, Options, Report, Request, TablePair, compare};
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tokio::io::AsyncReadExt;
 
 /// Source and target, equal at first.
 pub struct World {
@@ -33,17 +31,9 @@ impl World {
     pub async fn new(binary: &ServerBinary, shape: Shape, tables: u64, rows: u64, seed: u64) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("converge-bench-").tempdir()?;
         let files = rows::write(directory.path(), shape, tables, rows, seed)?;
-        let mut servers = Vec::new();
-        for name in ["source", "target"] {
-            let mut options = lab::roomy(binary, lab::options(name, true));
-            options.extra.push("--innodb-buffer-pool-size=1280M".into());
-            let server = LocalServer::start(binary, options).await?;
-            let mut conn = lab::connect(&server).await?;
-            load(&mut conn, &files).await?;
-            servers.push(server);
-        }
+        let (source, target) =
+            tokio::try_join!(filled(binary, "source", &files), filled(binary, "target", &files))?;
         let tables = files.iter().map(|file| file.name.clone()).collect();
-        let (target, source) = (servers.pop().context("a target")?, servers.pop().context("a source")?);
         Ok(Self { source, target, shape, tables, rows })
     }
 
@@ -94,6 +84,18 @@ impl World {
     }
 }
 
+async fn filled(binary: &ServerBinary, name: &str, files: &[TableFile]) -> Result<LocalServer> {
+    let mut options = lab::roomy(binary, lab::options(name, true));
+    options.extra.push("--innodb-buffer-pool-size=1280M".into());
+    let server = LocalServer::start(binary, options).await?;
+    let mut conn = lab::connect(&server).await?;
+    rows::load(&mut conn, files).await?;
+    for TableFile { name, .. } in files {
+        conn.query_drop(format!("ANALYZE TABLE {name}")).await?;
+    }
+    Ok(server)
+}
+
 fn request(source: Address, target: Address, tables: &[String], engine: Engine) -> Request {
     Request {
         source: vec![source],
@@ -110,23 +112,5 @@ pub async fn compare_alone(words: &[String]) -> Result<()> {
     let engine = engines.into_iter().find(|e| e.as_str() == engine).context("an engine")?;
     let report = compare(&request(source.parse()?, target.parse()?, tables, engine), &|_| {}).await?;
     ensure!(report.verdict == converge_vdiff::Verdict::Equal, "{}", report.to_text());
-    Ok(())
-}
-
-async fn load(conn: &mut Conn, files: &[TableFile]) -> Result<()> {
-    conn.query_drop("SET SESSION sql_mode = ''").await?;
-    for table in files {
-        conn.query_drop(table.definition.as_str()).await?;
-        let file = tokio::fs::File::open(&table.path).await?;
-        let pieces = futures_util::stream::try_unfold(file, async |mut file| {
-            let mut piece = vec![0; 256 << 10];
-            let n = file.read(&mut piece).await?;
-            piece.truncate(n);
-            Ok((n > 0).then(|| (piece.into(), file)))
-        });
-        conn.set_infile_handler(async move { Ok(Box::pin(pieces) as mysql_async::InfileData) });
-        conn.query_drop(table.load()).await?;
-        conn.query_drop(format!("ANALYZE TABLE {}", table.name)).await?;
-    }
     Ok(())
 }
