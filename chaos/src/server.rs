@@ -247,6 +247,14 @@ impl LocalServer {
         self.launch().await
     }
 
+    /// Has a MariaDB server that does not run roll back the transactions that it had prepared and cannot decide on, as its
+    /// error log asks for when its binary log was lost to a full disk. It ends after that by itself.
+    pub async fn roll_back_prepared(&self) -> Result<(), Error> {
+        let _life = self.life.lock().await;
+        self.spawn(&["--tc-heuristic-recover=ROLLBACK"])?;
+        self.wait_until_gone(START_TIMEOUT).await
+    }
+
     fn signal(&self, send: fn(&mut Process) -> Result<(), Error>) -> Result<u32, Error> {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         match process.as_mut().and_then(|p| p.alive().map(|pid| (pid, send(p)))) {
@@ -269,14 +277,21 @@ impl LocalServer {
 
     /// Starts the process; the caller sees to it that no other does so at the same time.
     async fn launch(&self) -> Result<(), Error> {
+        let data = self.spawn(&[])?;
+        self.wait_until_ready(&data).await
+    }
+
+    /// Starts the process with these arguments besides its own, and returns the data directory.
+    fn spawn(&self, more: &[&str]) -> Result<PathBuf, Error> {
         if self.is_running() {
             return Err(self.state_error("running"));
         }
         let data = self.directory.path().join("data");
-        let arguments = arguments::running(&self.binary, &self.options, &data, &self.log, self.port());
+        let mut arguments = arguments::running(&self.binary, &self.options, &data, &self.log, self.port());
+        arguments.extend(more.iter().map(|argument| (*argument).into()));
         let process = Process::spawn(&self.binary.path, &arguments, &self.log, &self.watchdog)?;
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
-        self.wait_until_ready(&data).await
+        Ok(data)
     }
 
     async fn wait_until_ready(&self, data: &Path) -> Result<(), Error> {
