@@ -187,6 +187,21 @@ pub enum Error {
         holder: String,
     },
 
+    /// The target still counts on a connection that this process has lost.
+    #[error(
+        "the target still holds workflow {workflow}'s lock for this runner's own lost connection {holder}"
+    )]
+    #[diagnostic(help(
+        "nothing, if the target comes to itself (a full disk, a network that was cut); otherwise end that connection there: \
+         KILL {holder}"
+    ))]
+    LockLingers {
+        /// The workflow's name.
+        workflow: String,
+        /// The connection's number on the target.
+        holder: u32,
+    },
+
     /// No progress for as long as the operator allows.
     #[error("gave up after {seconds} s without progress: {last}")]
     #[diagnostic(help("bring the server back and run the workflow again: it resumes at its checkpoint"))]
@@ -241,7 +256,11 @@ impl Error {
 
     /// Whether a new session may get further.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Server { error, .. } if error.is_transient())
+        match self {
+            Self::Server { error, .. } => error.is_transient(),
+            Self::LockLingers { .. } => true,
+            _ => false,
+        }
     }
 }
 

@@ -132,9 +132,9 @@ async fn run_patiently(options: &Options) -> Result<Ended> {
     let mut delays = delays();
     let mut progress = None;
     let mut stuck_since = Instant::now();
-    let mut first = true;
+    let (mut first, mut holder) = (true, None);
     loop {
-        let (result, reached) = session::run(options).await;
+        let (result, reached) = session::run(options, &mut holder).await;
         if reached.is_some() && reached != progress {
             progress = reached;
             stuck_since = Instant::now();

@@ -29,10 +29,11 @@ const RECORD: Duration = Duration::from_secs(1);
 /// Position and copied rows: what a session must move for it to count as progress.
 pub type Reached = (Option<Position>, u64);
 
-/// Runs a session to its end; the second value says how far it got, if it got to work at all.
-pub async fn run(options: &Options) -> (Result<Ended>, Option<Reached>) {
+/// Runs a session to its end; the second value says how far it got, if it got to work at all. `holder`: what holds the
+/// workflow's lock (see [`setup::prepare`]).
+pub async fn run(options: &Options, holder: &mut Option<u32>) -> (Result<Ended>, Option<Reached>) {
     let run = random_number();
-    let mut setup = match setup::prepare(options, run).await {
+    let mut setup = match setup::prepare(options, run, holder).await {
         Ok(setup) => setup,
         Err(error) => return (Err(error), None),
     };

@@ -49,13 +49,14 @@ pub struct Setup {
     pub passing: Option<String>,
 }
 
-/// Prepares a session of the runner `run`.
-pub async fn prepare(options: &Options, run: u64) -> Result<Setup> {
+/// Prepares a session of the runner `run`. `holder`: this process's connection to the target that holds the workflow's
+/// lock, or held it last.
+pub async fn prepare(options: &Options, run: u64, holder: &mut Option<u32>) -> Result<Setup> {
     let target_connector = crate::session::connector(&options.target);
     let source_connector = crate::session::connector(&options.source);
     let mut target = target_connector.connect().await.on_target()?;
     let store = Store::new(&options.workflow, run);
-    lock(&mut target, &options.workflow).await?;
+    lock(&mut target, &options.workflow, holder).await?;
     store.end_former_writers(&mut target).await?;
     let mut source = source_connector.connect().await.on_source()?;
     let source_info = ServerInfo::read(&mut source).await.on_source()?;
@@ -170,8 +171,9 @@ async fn define(
 
 /// One runner at a time: a lock that the server lets go when the runner's connection ends, or when the runner has said
 /// nothing over it for twice the patience. Should that runner wake up, its checkpoints do not count any more: each
-/// carries the number of its run.
-async fn lock(conn: &mut Conn, workflow: &str) -> Result<()> {
+/// carries the number of its run. `own`: the connection by which this process held it last, which the server may not
+/// know yet to be lost, as while it waits for disk space.
+async fn lock(conn: &mut Conn, workflow: &str, own: &mut Option<u32>) -> Result<()> {
     let name = quote::text(&format!("converge.{workflow}"));
     let what = "taking the workflow's lock";
     // If this machine vanishes from the network, the server must not keep the lock for hours.
@@ -183,6 +185,7 @@ async fn lock(conn: &mut Conn, workflow: &str) -> Result<()> {
         let query = format!("SELECT GET_LOCK({name}, 0)");
         let got: Option<Option<u8>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
         if got.flatten() == Some(1) {
+            *own = Some(conn.id());
             return Ok(());
         }
         if Instant::now() >= give_up {
@@ -190,11 +193,15 @@ async fn lock(conn: &mut Conn, workflow: &str) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let query = format!("SELECT CAST(IS_USED_LOCK({name}) AS CHAR)");
-    let holder: Option<Option<String>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
-    Err(Error::AlreadyRunning {
-        workflow: workflow.into(),
-        holder: format!("connection {} of the target", holder.flatten().unwrap_or_else(|| "?".into())),
+    let query = format!("SELECT IS_USED_LOCK({name})");
+    let holder: Option<Option<u32>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
+    Err(match holder.flatten() {
+        Some(holder) if Some(holder) == *own => Error::LockLingers { workflow: workflow.into(), holder },
+        Some(holder) => Error::AlreadyRunning {
+            workflow: workflow.into(),
+            holder: format!("connection {holder} of the target"),
+        },
+        None => Error::AlreadyRunning { workflow: workflow.into(), holder: "it ended just now".into() },
     })
 }
 

@@ -53,40 +53,58 @@ struct Trouble {
     name: &'static str,
     begin: &'static [&'static str],
     end: &'static [&'static str],
+    /// Seconds that it lasts.
+    hold: u64,
     said: &'static str,
 }
+
+/// Long enough for more than one attempt.
+const ATTEMPTS: u64 = 5;
+/// Long enough for a session to be given up, and for the next one to find the lock with a connection that nobody reads.
+const LINGERING: u64 = 16;
 
 const TROUBLES: &[Trouble] = &[
     Trouble {
         name: "read-only",
         begin: &["SET GLOBAL read_only = 1"],
         end: &["SET GLOBAL read_only = 0"],
+        hold: ATTEMPTS,
         said: "read_only",
     },
     Trouble {
         name: "read-only transactions",
         begin: &["SET GLOBAL tx_read_only = 1", "KILL MOVER"],
         end: &["SET GLOBAL tx_read_only = 0"],
+        hold: ATTEMPTS,
         said: "",
     },
     Trouble {
         name: "row lock",
         begin: &["BEGIN", "SELECT * FROM a FOR UPDATE"],
         end: &["ROLLBACK"],
+        hold: ATTEMPTS,
         said: "",
     },
-    Trouble { name: "table lock", begin: &["LOCK TABLES a READ"], end: &["UNLOCK TABLES"], said: "" },
+    Trouble {
+        name: "table lock",
+        begin: &["LOCK TABLES a READ"],
+        end: &["UNLOCK TABLES"],
+        hold: ATTEMPTS,
+        said: "",
+    },
     Trouble {
         name: "global read lock",
         begin: &["FLUSH TABLES WITH READ LOCK"],
         end: &["UNLOCK TABLES"],
+        hold: LINGERING,
         said: "",
     },
-    Trouble { name: "connections killed", begin: &["KILL MOVER"], end: &[], said: "" },
+    Trouble { name: "connections killed", begin: &["KILL MOVER"], end: &[], hold: 0, said: "" },
     Trouble {
         name: "no connections left",
         begin: &["SET GLOBAL max_connections = 10", "FILL", "KILL MOVER"],
         end: &["SET GLOBAL max_connections = 500"],
+        hold: ATTEMPTS,
         said: "",
     },
 ];
@@ -137,8 +155,7 @@ async fn passing_troubles(binary: &ServerBinary) {
             assert!(said.contains(trouble.said), "{}: {status}", trouble.name);
             assert!(status["what_to_do"].as_str().is_some_and(|w| w.contains("by itself")), "{status}");
         }
-        // Long enough for more than one attempt.
-        tokio::time::sleep(Duration::from_secs(if trouble.end.is_empty() { 0 } else { 5 })).await;
+        tokio::time::sleep(Duration::from_secs(trouble.hold)).await;
         assert!(mover.is_running(), "{}: {}", trouble.name, mover.log());
         drop(crowd);
         for sql in trouble.end {
