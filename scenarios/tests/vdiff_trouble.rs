@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{connect, fresh, report, request, run, server};
 use converge_chaos::server::LocalServer;
-use converge_vdiff::{Error, Options, Progress, Request, TablePair, Verdict, compare};
+use converge_vdiff::{Error, Options, Progress, Report, Request, TablePair, Verdict, compare};
 use miette::Diagnostic;
 use mysql_async::Conn;
 use tokio::sync::Notify;
@@ -34,8 +34,8 @@ fn slow(one: &LocalServer) -> Request {
     request([one, one], vec![TablePair::same("t")], options)
 }
 
-/// The error that it ends in when `trouble` happens after its first chunk.
-async fn after_a_chunk(request: &Request, trouble: impl Future<Output = ()>) -> Error {
+/// What it ends in when `trouble` happens after its first chunk.
+async fn with_trouble(request: &Request, trouble: impl Future<Output = ()>) -> Result<Report, Error> {
     let begun = Arc::new(Notify::new());
     let tell = |progress| {
         if let Progress::Rows { .. } = progress {
@@ -48,7 +48,12 @@ async fn after_a_chunk(request: &Request, trouble: impl Future<Output = ()>) -> 
     };
     let both = async { tokio::join!(compare(request, &tell), cause) };
     let (answer, ()) = tokio::time::timeout(Duration::from_secs(120), both).await.expect("an end");
-    answer.expect_err("no verdict")
+    answer
+}
+
+/// The error that it ends in then.
+async fn after_a_chunk(request: &Request, trouble: impl Future<Output = ()>) -> Error {
+    with_trouble(request, trouble).await.expect_err("no verdict")
 }
 
 fn explained(error: &Error, words: &[&str]) {
@@ -69,6 +74,36 @@ async fn a_table_that_goes_or_changes_in_the_middle_is_an_error() {
         let (_source, mut target) = sides(&one, 5000).await;
         let error = after_a_chunk(&slow(&one), run(&mut target, "DROP TABLE t")).await;
         explained(&error, &["target", "vt.t", "changed or dropped"]);
+    }
+}
+
+/// Nobody compared it, and nobody will see from the report that it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_comes_in_the_middle_is_not_called_equal() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (mut source, mut target) = sides(&one, 3000).await;
+        for conn in [&mut source, &mut target] {
+            run(conn, "CREATE TABLE u (id INT PRIMARY KEY)").await;
+            run(conn, "INSERT INTO u VALUES (1)").await;
+        }
+        let mut request = slow(&one);
+        request.tables.push(TablePair::same("u"));
+        let written = with_trouble(&request, run(&mut source, "CREATE TABLE other (id INT)")).await.unwrap();
+        assert_eq!(written.verdict, Verdict::Equal, "{}", written.to_text());
+        let alter = async {
+            for sql in ["ALTER TABLE t ADD more INT", "ALTER TABLE u ADD more INT DEFAULT 1"] {
+                run(&mut target, sql).await;
+            }
+            run(&mut source, "ALTER TABLE u ADD more INT DEFAULT 2").await;
+        };
+        let altered = with_trouble(&request, alter).await.unwrap();
+        let [t, u] = [0, 1].map(|table| &altered.tables[table]);
+        assert_eq!(t.verdict, Verdict::NotProven, "{}", altered.to_text());
+        let wanted = ["the target's table was altered", "column more", "run again when no DDL runs"];
+        assert!(wanted.iter().all(|part| t.reasons.join(" ").contains(part)), "{:?}", t.reasons);
+        // Its turn came later: as it is by then.
+        assert_eq!((u.verdict, u.mismatched_rows), (Verdict::Different, 1), "{}", altered.to_text());
     }
 }
 

@@ -32,7 +32,7 @@ use crate::proof::Standing;
 use crate::report::{DIGEST, Report, ServerReport, TableReport, Verdict, rfc3339};
 use crate::request::{Options, Progress, ProofSource, Request, TablePair};
 use choice::Preference;
-use lookup::plan_of;
+use lookup::{Pair, look_up};
 use settle::Evidence;
 use shards::{Sessions, Shards};
 use state::State;
@@ -168,22 +168,23 @@ pub(crate) async fn compare_keeping(
     let mut pool = Pool::open(request).await?;
     let standing = Standing::open(request).await?;
     let pairs = standing.as_ref().map_or(&request.tables, |standing| &standing.tables);
+    let began = (Evidence::read(&mut pool.control).await?, tokio::time::Instant::now());
     // All tables are looked up before the first is compared: a typing error must not come out after hours.
-    let mut plans = Vec::with_capacity(pairs.len());
+    let mut known = Vec::with_capacity(pairs.len());
     for pair in pairs {
-        plans.push(plan_of(&mut pool.control, pair, request).await?.0);
+        known.push(look_up(&mut pool.control, pair, request).await?);
     }
-    lookup::check(&plans, &request.options)?;
+    lookup::check(&known, &request.options)?;
     if let Some(directory) = &request.options.state {
+        let plans: Vec<_> = known.iter().map(|pair| pair.plan.clone()).collect();
         pool.state = Some(State::open(directory, request, &plans)?);
     }
-    let began = (Evidence::read(&mut pool.control).await?, tokio::time::Instant::now());
     let mut tables = Vec::with_capacity(pairs.len());
     let resumed = pool.state.as_ref().map_or(0, State::finished_tables);
     let mut complete = true;
-    for (number, pair) in pairs.iter().enumerate() {
+    for (number, (pair, known)) in pairs.iter().zip(known).enumerate() {
         let (table, whole) =
-            one_table(&mut pool, (number, pair), &began, standing.as_ref(), progress, keep).await?;
+            one_table(&mut pool, (number, pair, known), &began, standing.as_ref(), progress, keep).await?;
         complete &= whole;
         tables.push(table);
     }
@@ -238,7 +239,7 @@ pub(crate) async fn compare_keeping(
 
 async fn one_table(
     pool: &mut Pool<'_>,
-    (number, pair): (usize, &TablePair),
+    (number, pair, known): (usize, &TablePair, Pair),
     began: &(Evidence, tokio::time::Instant),
     standing: Option<&Standing>,
     progress: &(dyn Fn(Progress) + Sync),
@@ -249,9 +250,15 @@ async fn one_table(
         return Ok((known, true));
     }
     let clock = Instant::now();
-    let (plan, rows_estimated) = plan_of(&mut pool.control, pair, pool.request).await?;
+    let start = (Evidence::read(&mut pool.control).await?, tokio::time::Instant::now());
+    // Where nothing was written since, a table is as it was when all were looked up.
+    let known = match began.0.both_stood_still(&start.0) {
+        true => known,
+        false => look_up(&mut pool.control, pair, pool.request).await?,
+    };
+    let plan = known.plan.clone();
     let table = pair.source.clone();
-    progress(Progress::Table { table: table.clone(), rows_estimated });
+    progress(Progress::Table { table: table.clone(), rows_estimated: known.rows_estimated() });
     let mut run = TableRun {
         plan: &plan,
         sessions: &mut pool.control,
@@ -273,11 +280,14 @@ async fn one_table(
         damaged: Arc::default(),
         witness: standing.map(|standing| (&standing.witness, pool.request)),
     };
-    let proof = run.run().await?;
+    let proof = run.run(&start).await?;
     let rows = run.describe(proof.differences).await?;
     let counts = run.counts();
     let mut reasons = plan.unproven.clone();
     reasons.extend(proof.reasons);
+    if !start.0.both_stood_still(&Evidence::read(run.sessions).await?) {
+        reasons.extend(known.altered(&look_up(run.sessions, pair, pool.request).await?));
+    }
     let found = if proof.differences { counts } else { run.proven() };
     let unconfirmed = counts.differing() - found.differing();
     let complete = run.cut_short.is_none();

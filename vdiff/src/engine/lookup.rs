@@ -11,12 +11,35 @@ use crate::plan::{self, Plan, at};
 use crate::request::{Options, Request, TablePair};
 use crate::schema::{self, Table};
 
-/// The plan of a pair of tables, and the rows that the source's statistics expect.
-pub async fn plan_of(
-    sessions: &mut Sessions,
-    pair: &TablePair,
-    request: &Request,
-) -> Result<(Arc<Plan>, u64), Error> {
+/// A pair of tables as they were, and how they are to be compared.
+#[derive(Clone)]
+pub struct Pair {
+    /// How.
+    pub plan: Arc<Plan>,
+    tables: [Table; 2],
+}
+
+impl Pair {
+    /// The rows that the source's statistics expect.
+    pub fn rows_estimated(&self) -> u64 {
+        self.tables[0].rows_estimated
+    }
+
+    /// What a later look found altered, of what the plan was made from.
+    pub fn altered(&self, later: &Self) -> Option<String> {
+        let sides = ["source", "target"].into_iter().zip(self.tables.iter().zip(&later.tables));
+        let mut altered =
+            sides.filter_map(|(side, (before, after))| Some((side, disagreement(before, after)?)));
+        altered.next().map(|(side, what)| {
+            format!(
+                "the {side}'s table was altered while it was compared ({what}): run again when no DDL runs"
+            )
+        })
+    }
+}
+
+/// Looks a pair of tables up.
+pub async fn look_up(sessions: &mut Sessions, pair: &TablePair, request: &Request) -> Result<Pair, Error> {
     let (source, target) = tokio::join!(
         table_of(&mut sessions.source, &pair.source),
         table_of(&mut sessions.target, &pair.target)
@@ -28,7 +51,7 @@ pub async fn plan_of(
         probe(&mut sessions.source, &plan, 0).await?;
         probe(&mut sessions.target, &plan, 1).await?;
     }
-    Ok((Arc::new(plan), source.rows_estimated))
+    Ok(Pair { plan: Arc::new(plan), tables: [source, target] })
 }
 
 /// Has the servers look at the conditions, so that what is wrong with them comes out as such and at once.
@@ -49,8 +72,8 @@ async fn probe(shards: &mut Shards, plan: &Plan, side: usize) -> Result<(), Erro
 }
 
 /// What the request names must mean something in at least one of the tables.
-pub fn check(plans: &[Arc<Plan>], options: &Options) -> Result<(), Error> {
-    let matched = plans.iter().flat_map(|plan| plan.matched.iter().cloned()).collect();
+pub fn check(pairs: &[Pair], options: &Options) -> Result<(), Error> {
+    let matched = pairs.iter().flat_map(|pair| pair.plan.matched.iter().cloned()).collect();
     match unmatched(options, &matched) {
         Some((option, why)) => Err(Error::BadPart { option, why }),
         None => Ok(()),
@@ -130,5 +153,6 @@ mod tests {
         assert!(disagreement(&one, &wider).unwrap().contains("column b"));
         let key = UniqueIndex { name: "PRIMARY".into(), columns: vec!["a".into()], ordered: true };
         assert!(disagreement(&one, &Table { keys: vec![key], ..one.clone() }).unwrap().contains("keys"));
+        assert!(disagreement(&table(&["a", "b"]), &table(&["b", "a"])).is_none());
     }
 }
