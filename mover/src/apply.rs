@@ -242,6 +242,10 @@ impl Reader<'_> {
         if self.loses(&change) {
             return;
         }
+        if self.inside && planted::splits() {
+            self.commit(Vec::new(), None).await;
+            planted::linger(Bug::TransactionSplit).await;
+        }
         self.gate.change(&change, &self.tables[change.table()], self.board);
         if self.uncommitted == 0 {
             self.oldest = Instant::now();
@@ -253,9 +257,6 @@ impl Reader<'_> {
         self.pending.push(change);
         if self.pending.len() >= SEND_CHANGES || self.pending_bytes >= SEND_BYTES {
             self.send().await;
-        }
-        if planted::every(Bug::TransactionSplit, 20) {
-            self.commit(Vec::new(), None).await;
         }
     }
 

@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
 
     /// Moves on over rows that were read.
     fn advance(&mut self, Fetched { mut rows, mut ended }: Fetched) -> (ChunkRows, CopyProgress) {
-        ended |= !ended && self.progress.rows_copied > 1500 && is_planted(Bug::CopyEndsEarly);
+        ended |= !ended && self.progress.rows_copied > 400 && is_planted(Bug::CopyEndsEarly);
         let after = self.progress.last_key.clone();
         let last: Option<Vec<Value>> = rows.last().map(|row| self.key_values(row));
         let n = rows.len();

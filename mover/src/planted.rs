@@ -94,7 +94,7 @@ bugs! {
     PositionBeforeRows, "position_before_rows", "a position is recorded before its rows are written", "gh-ost#1684, spirit#1042";
     OldKeyStays, "old_key_stays", "a change of key leaves the row of the old key", "gh-ost#519";
     AddedBeforeRemoved, "added_before_removed", "rows are added before others make room for their unique values", "spirit#847";
-    BatchLimit, "batch_limit", "the row at the limit of a statement is lost", "";
+    BatchLimit, "batch_limit", "the row at the limit of a statement that deletes is left", "";
     FirstImageWins, "first_image_wins", "of several changes of a row the first one wins", "";
     TransactionCut, "transaction_cut", "changes after the eighth of a transaction are lost", "vitess#16317";
     RowsOfEvent, "rows_of_event", "only the first row of an event is read", "";

@@ -17,7 +17,7 @@ use super::touched::Touched;
 use super::{Board, Chunk, Job};
 use crate::change::{Change, ChunkId, Mark};
 use crate::error::Result;
-use crate::planted::{Bug, ENABLED, is_planted};
+use crate::planted::{Bug, ENABLED, is_active, is_planted};
 use crate::schema::Table;
 use crate::source::ChunkReader;
 use crate::target::Onto;
@@ -76,12 +76,15 @@ impl Windows {
         if forgotten(change) {
             return;
         }
-        let key = told_apart_by(&table.key);
+        let key = &table.key;
         for window in self.open.iter_mut().filter(|w| !w.closed && w.id.table == change.table()) {
             for row in
                 change.before().filter(|_| !half_forgotten(change, key)).into_iter().chain(change.after())
             {
                 window.touched.add(key_of(row, key), window.id, board, key);
+                if let Some(first) = first_column(key) {
+                    window.touched.add(key_of(row, first), window.id, board, first);
+                }
             }
         }
     }
@@ -92,8 +95,13 @@ impl Windows {
         self.open = open;
         let ready = |window: Window| {
             let mut chunk = board.take(window.id)?;
-            let key = told_apart_by(&tables[window.id.table].key);
+            let key = &tables[window.id.table].key;
             window.touched.remove_from(&mut chunk.rows.rows, key);
+            if let Some(first) = first_column(key) {
+                let left = chunk.rows.rows.len();
+                window.touched.remove_from(&mut chunk.rows.rows, first);
+                let _ = chunk.rows.rows.len() < left && is_planted(Bug::FirstKeyColumn);
+            }
             Some(chunk)
         };
         Vec::from_iter(closed).into_iter().filter_map(ready).collect()
@@ -116,9 +124,9 @@ fn half_forgotten(change: &Change, key: &[usize]) -> bool {
     moved && is_planted(Bug::OldKeyInWindow)
 }
 
-/// The columns that tell rows apart: those of the key, unless a planted bug takes the first for all of them.
-fn told_apart_by(key: &[usize]) -> &[usize] {
-    if key.len() > 1 && is_planted(Bug::FirstKeyColumn) { &key[..1] } else { key }
+/// The column that a planted bug takes for the whole of a composite key.
+fn first_column(key: &[usize]) -> Option<&[usize]> {
+    (key.len() > 1 && is_active(Bug::FirstKeyColumn)).then(|| &key[..1])
 }
 
 #[cfg(test)]

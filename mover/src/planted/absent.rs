@@ -14,6 +14,16 @@ pub(crate) const fn is_planted(_: Bug) -> bool {
 }
 
 #[inline(always)]
+pub(crate) const fn is_active(_: Bug) -> bool {
+    false
+}
+
+#[inline(always)]
+pub(crate) const fn splits() -> bool {
+    false
+}
+
+#[inline(always)]
 pub(crate) const fn every(_: Bug, _: u64) -> bool {
     false
 }

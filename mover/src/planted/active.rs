@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use converge_mysql::Position;
 
@@ -18,6 +18,8 @@ const MOST_HITS: u64 = 10_000;
 
 /// Long enough for some rows of a chunk to be written to.
 const LINGER: Duration = Duration::from_millis(400);
+/// From one transaction that is cut in two to the next.
+const SPLIT_EVERY: Duration = Duration::from_millis(600);
 /// Checkpoints by which one is too old, and of which one is.
 const BACK: usize = 4;
 /// Changes that a queue holds which is thrown away.
@@ -57,6 +59,11 @@ impl Active {
 
 fn active(bug: Bug) -> Option<&'static Active> {
     ACTIVE.as_ref().filter(|active| active.bug == bug)
+}
+
+/// Whether `bug` is active, where it is not known yet whether that does harm.
+pub(crate) fn is_active(bug: Bug) -> bool {
+    active(bug).is_some()
 }
 
 /// Whether `bug` is active; asking counts as harm, so ask last.
@@ -99,6 +106,8 @@ struct Memory {
     skipping: bool,
     /// Positions of the last checkpoints.
     positions: VecDeque<Position>,
+    /// When a transaction was cut in two last.
+    split: Option<Instant>,
     /// Tables by the ids that they had first.
     tables: HashMap<u64, (String, String)>,
 }
@@ -162,6 +171,19 @@ pub(crate) fn committed() {
     if memory.skipping {
         (memory.rotated, memory.skipping) = (false, false);
     }
+}
+
+/// Whether the transaction that is being read is cut in two here, as some are.
+pub(crate) fn splits() -> bool {
+    if !is_active(Bug::TransactionSplit) {
+        return false;
+    }
+    let mut memory = memory();
+    let due = memory.split.is_none_or(|at| at.elapsed() >= SPLIT_EVERY);
+    if due {
+        memory.split = Some(Instant::now());
+    }
+    due && is_planted(Bug::TransactionSplit)
 }
 
 /// The position of an earlier checkpoint, every now and then.

@@ -3,7 +3,7 @@
 use converge_chaos::load::LoadPlan;
 use converge_mover::planted::Bug;
 
-use crate::scenario::{Copy, Fault, FaultKind, Least, Scenario, Side};
+use crate::scenario::{Copy, Fault, FaultKind, Least, Scenario};
 
 /// The scenario for a bug.
 pub fn scenario(bug: Bug, seed: u64) -> Scenario {
@@ -21,7 +21,7 @@ pub fn scenario(bug: Bug, seed: u64) -> Scenario {
         copy,
         load,
         least: Least { each_kind: 5, during_copy: 50, ..Least::default() },
-        settle_seconds: 1.0,
+        settle_seconds: if bug == Bug::TransactionSplit { 8.0 } else { 1.0 },
         limit_seconds: 90.0,
         faults: faults(bug),
         ..Scenario::default()
@@ -43,10 +43,8 @@ fn faults(bug: Bug) -> Vec<Fault> {
         Bug::DeleteInWindow | Bug::UpdateInWindow | Bug::OldKeyInWindow | Bug::RemovedForgotten => {
             vec![fault(FaultKind::NetworkLatency, Some(0.05), 12.0)]
         }
-        // Half a transaction is seen only while the other half is on its way.
-        Bug::TransactionSplit => {
-            vec![Fault { side: Side::Target, ..fault(FaultKind::NetworkLatency, None, 10.0) }]
-        }
+        // Half a transaction is seen while the other half is on its way, and stays alone when the mover dies there.
+        Bug::TransactionSplit => vec![fault(FaultKind::KillMover, None, 0.1); 3],
         Bug::ResumeSkipsChunk | Bug::ResumeAtPresent => vec![fault(FaultKind::KillMover, Some(0.4), 0.5)],
         Bug::PositionBeforeRows | Bug::CheckpointBack => {
             vec![fault(FaultKind::KillMover, Some(0.5), 0.1), fault(FaultKind::KillMover, None, 0.1)]
