@@ -182,6 +182,7 @@ impl Reader<'_> {
             if planted::frozen() {
                 return std::future::pending().await;
             }
+            planted::stall().await;
             let event = match stream.ready() {
                 Some(event) => event?,
                 None => {
@@ -254,7 +255,11 @@ impl Reader<'_> {
         self.uncommitted += 1;
         self.since_turn += 1;
         self.pending_bytes += change.weight();
-        self.pending.push(change);
+        let (table, mut change) = (change.table(), Some(change));
+        if !self.copying {
+            planted::held_back(&mut change, &self.tables[table].name);
+        }
+        self.pending.extend(change);
         if self.pending.len() >= SEND_CHANGES || self.pending_bytes >= SEND_BYTES {
             self.send().await;
         }
@@ -313,6 +318,7 @@ impl Reader<'_> {
                 _ => {}
             }
         }
+        self.mend(fence.is_some()).await;
         let due = self.gate.due(self.board, self.tables);
         if !due.is_empty() || fence.is_some() || self.copying && self.end_passed {
             return self.commit(due, fence).await;
@@ -322,6 +328,22 @@ impl Reader<'_> {
             return self.commit(Vec::new(), None).await;
         }
         self.record_if_old().await
+    }
+
+    /// What planted bugs do between transactions: a change comes late, or is undone for a moment.
+    async fn mend(&mut self, fenced: bool) {
+        if !planted::ENABLED {
+            return;
+        }
+        self.pending.extend(planted::let_go(fenced));
+        for change in planted::undone().into_iter().flatten() {
+            // Long enough to be seen as it is.
+            self.commit(Vec::new(), None).await;
+            planted::linger(Bug::UpdateUndone).await;
+            planted::linger(Bug::UpdateUndone).await;
+            self.pending.push(change);
+            self.uncommitted += 1;
+        }
     }
 
     /// Writes all that is complete, the chunks that are due, and the checkpoint, and commits.

@@ -103,8 +103,13 @@ bugs! {
     ResumeAtPresent, "resume_at_present", "a resumed stream begins at the source's present position", "gh-ost#629";
     StallsAfterReconnect, "stalls_after_reconnect", "after a reconnect nothing is applied, and all looks well", "";
     CheckpointBack, "checkpoint_back", "a checkpoint is written over by an older one", "spirit#883";
+    InsertLate, "insert_late", "an insert is applied a second later than what was committed after it", "";
+    UpdateUndone, "update_undone", "an update is undone for a moment, as if an older one were tried again after it", "";
+    SlowAfterReconnect, "slow_after_reconnect", "after a reconnect nothing is applied for a while", "";
     // Switching
     FenceTooEarly, "fence_too_early", "the last writes before the fence are not waited for", "vitess#9400, spirit#156";
+    SourceRowLost, "source_row_lost", "the mover removes a row from the source, and in due course from the target", "";
+    StrayTable, "stray_table", "the mover leaves a table on the target that is none of the source's", "";
     WriteAfterSwitch, "write_after_switch", "the mover writes to the target after the switch", "";
 }
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
-use converge_mysql::Connector;
+use converge_mysql::{Connector, Position, ServerInfo, within};
 use mysql_async::prelude::Queryable;
 use tokio::time::Instant;
 
@@ -22,6 +22,8 @@ const PROBE: u32 = 4_000_000;
 const DYING: Duration = Duration::from_secs(2);
 /// The same for one that says so: it writes its own epitaph first, with the help of a debugger.
 const DYING_LOUDLY: Duration = Duration::from_secs(30);
+/// How long a server may rest that found no space: it says up to a minute.
+const REST: Duration = Duration::from_secs(90);
 /// What servers write into their logs when there is no space.
 const WORDS: [&str; 6] = ["no space left", "disk is full", "disk full", "errno: 28", "error 28", "is full"];
 
@@ -76,7 +78,20 @@ pub async fn free_disk(record: Record<'_>, server: &LocalServer) -> Result<(), E
         false => "goes on",
     };
     greeted(record, &server.endpoint()).await?;
-    record.healed(format!("there is space again; the server {how} and greets"));
+    writes_its_log(server).await?;
+    record.healed(format!("there is space again; the server {how} and writes its log"));
+    Ok(())
+}
+
+/// Waits until a server that rests because it found no space goes on: nobody learns its log's end while somebody waits to
+/// write there.
+async fn writes_its_log(server: &LocalServer) -> Result<(), Error> {
+    let end = async {
+        let mut conn = Connector::new(server.address("")).connect().await?;
+        let info = ServerInfo::read(&mut conn).await?;
+        Position::current_file(&mut conn, &info).await
+    };
+    within(REST, "waiting for a server to write its log again", end).await?;
     Ok(())
 }
 

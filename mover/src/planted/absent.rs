@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use converge_mysql::Position;
 
 use super::Bug;
+use crate::change::Change;
 use crate::value::Value;
 
 #[inline(always)]
@@ -22,6 +23,24 @@ pub(crate) const fn is_active(_: Bug) -> bool {
 pub(crate) const fn splits() -> bool {
     false
 }
+
+#[inline(always)]
+pub(crate) const fn held_back(change: &mut Option<Change>, _: &str) {
+    let _ = change;
+}
+
+#[inline(always)]
+pub(crate) const fn let_go(_: bool) -> Option<Change> {
+    None
+}
+
+#[inline(always)]
+pub(crate) const fn undone() -> Option<[Change; 2]> {
+    None
+}
+
+#[inline(always)]
+pub(crate) async fn stall() {}
 
 #[inline(always)]
 pub(crate) const fn every(_: Bug, _: u64) -> bool {

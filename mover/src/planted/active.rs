@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use converge_mysql::Position;
 
 use super::{Bug, HITS, VARIABLE};
-use crate::value::Value;
+use crate::change::Change;
+use crate::value::{Row, Value};
 
 /// Hits that are written down; more say no more.
 const MOST_HITS: u64 = 10_000;
@@ -20,6 +21,15 @@ const MOST_HITS: u64 = 10_000;
 const LINGER: Duration = Duration::from_millis(400);
 /// From one transaction that is cut in two to the next.
 const SPLIT_EVERY: Duration = Duration::from_millis(600);
+/// How long an insert is held back, and how often an update is undone.
+const LATE: Duration = Duration::from_secs(1);
+const UNDO_EVERY: Duration = Duration::from_secs(3);
+/// How long nothing is applied after a reconnect.
+const STALL: Duration = Duration::from_secs(12);
+/// Rows of this table are inserted late: nothing else ever happens to them.
+const LATE_IN: &str = "journal";
+/// Updates of this table are undone: they go one way only.
+const UNDONE_IN: &str = "counter";
 /// Checkpoints by which one is too old, and of which one is.
 const BACK: usize = 4;
 /// Changes that a queue holds which is thrown away.
@@ -108,6 +118,15 @@ struct Memory {
     positions: VecDeque<Position>,
     /// When a transaction was cut in two last.
     split: Option<Instant>,
+    /// An insert that is held back, and since when.
+    held: Option<(Change, Instant)>,
+    /// The last images of rows whose updates may be undone, by their first columns.
+    images: HashMap<String, Row>,
+    /// What undoes the last update, and the update; and when one was undone last.
+    seen: Option<[Change; 2]>,
+    undone: Option<Instant>,
+    /// Until when nothing is applied.
+    stalled: Option<Instant>,
     /// Tables by the ids that they had first.
     tables: HashMap<u64, (String, String)>,
 }
@@ -124,6 +143,9 @@ pub(crate) fn session_begins() {
     memory.sessions += 1;
     if memory.sessions > 1 {
         memory.fresh = LOST_AT_RECONNECT;
+        if is_planted(Bug::SlowAfterReconnect) {
+            memory.stalled = Some(Instant::now() + STALL);
+        }
         is_planted(Bug::StallsAfterReconnect);
     }
 }
@@ -184,6 +206,53 @@ pub(crate) fn splits() -> bool {
         memory.split = Some(Instant::now());
     }
     due && is_planted(Bug::TransactionSplit)
+}
+
+/// Keeps a change of a table that is wholly copied for later, or takes note of it.
+pub(crate) fn held_back(change: &mut Option<Change>, table: &str) {
+    let mut memory = memory();
+    match change {
+        Some(Change::Insert { .. })
+            if table == LATE_IN && memory.held.is_none() && every(Bug::InsertLate, 3) =>
+        {
+            memory.held = change.take().map(|change| (change, Instant::now()));
+        }
+        Some(update @ Change::Update { .. }) if table == UNDONE_IN && is_active(Bug::UpdateUndone) => {
+            let Some(after) = update.after() else { return };
+            // The log need not tell what a row was.
+            let former = memory.images.insert(format!("{:?}", after[0]), after.clone());
+            let (table, before) = (update.table(), after.clone());
+            memory.seen = former.map(|after| [Change::Update { table, before, after }, update.clone()]);
+        }
+        _ => {}
+    }
+}
+
+/// The change that was held back, when its time has come, or in any case.
+pub(crate) fn let_go(at_once: bool) -> Option<Change> {
+    let mut memory = memory();
+    let (_, since) = memory.held.as_ref()?;
+    let due = at_once || since.elapsed() >= LATE;
+    memory.held.take_if(|_| due).map(|(change, _)| change)
+}
+
+/// The update that comes to nothing for a moment: what undoes it, and itself.
+pub(crate) fn undone() -> Option<[Change; 2]> {
+    let mut memory = memory();
+    let seen = memory.seen.take()?;
+    if memory.undone.is_some_and(|at| at.elapsed() < UNDO_EVERY) {
+        return None;
+    }
+    memory.undone = Some(Instant::now());
+    is_planted(Bug::UpdateUndone).then_some(seen)
+}
+
+/// Applies nothing for as long as a bug says.
+pub(crate) async fn stall() {
+    let until = memory().stalled.take();
+    if let Some(until) = until {
+        tokio::time::sleep_until(until.into()).await;
+    }
 }
 
 /// The position of an earlier checkpoint, every now and then.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
-use converge_mysql::{Position, within};
+use converge_mysql::{Position, quote, within};
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,7 +18,7 @@ use crate::apply::plan::Mode;
 use crate::copy::Strategy;
 use crate::error::{Error, OnSide, Result};
 use crate::movement::{Movement, Start};
-use crate::planted::{Bug, is_planted};
+use crate::planted::{self, Bug, is_planted};
 use crate::source::{ServerSource, TIMEOUT, marks};
 use crate::state::{State, TableState};
 use crate::target::ServerTarget;
@@ -177,9 +177,25 @@ impl<'a> Control<'a> {
                 }
             }
             if Instant::now() >= record_at {
+                self.trespass(workflow.state).await;
                 self.record(workflow.state).await?;
                 record_at = Instant::now() + RECORD;
             }
+        }
+    }
+
+    /// What planted bugs do to what is not the mover's own.
+    async fn trespass(&mut self, state: State) {
+        let Setup { source, target, tables, workflow, .. } = &mut *self.setup;
+        let row = tables.iter().find(|table| table.name == "ledger");
+        if state == State::Replicating
+            && let Some(table) = row.filter(|_| planted::every(Bug::SourceRowLost, 3))
+        {
+            let _ = source.query_drop(format!("DELETE FROM {} LIMIT 1", table.qualified())).await;
+        }
+        if planted::every(Bug::StrayTable, 3) {
+            let stray = quote::qualified(&workflow.target_schema, "customer_old");
+            let _ = target.query_drop(format!("CREATE TABLE IF NOT EXISTS {stray} (id INT)")).await;
         }
     }
 

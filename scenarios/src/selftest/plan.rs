@@ -20,8 +20,8 @@ pub fn scenario(bug: Bug, seed: u64) -> Scenario {
         name: format!("selftest-{}", bug.id()),
         copy,
         load,
-        least: Least { each_kind: 5, during_copy: 50, ..Least::default() },
-        settle_seconds: if bug == Bug::TransactionSplit { 8.0 } else { 1.0 },
+        least: Least { each_kind: 5, during_copy: 50, catch_up_seconds: catch_up_seconds(bug) },
+        settle_seconds: settle_seconds(bug),
         limit_seconds: 90.0,
         faults: faults(bug),
         ..Scenario::default()
@@ -36,6 +36,23 @@ fn strategy(bug: Bug) -> &'static str {
     }
 }
 
+/// What goes by while all goes on needs time to be seen.
+fn settle_seconds(bug: Bug) -> f64 {
+    match bug {
+        Bug::TransactionSplit => 12.0,
+        Bug::InsertLate | Bug::UpdateUndone | Bug::CheckpointBack => 8.0,
+        Bug::SourceRowLost | Bug::StrayTable => 4.0,
+        _ => 1.0,
+    }
+}
+
+fn catch_up_seconds(bug: Bug) -> f64 {
+    match bug {
+        Bug::SlowAfterReconnect => 5.0,
+        _ => Least::default().catch_up_seconds,
+    }
+}
+
 fn faults(bug: Bug) -> Vec<Fault> {
     let fault = |kind, at_copied, hold_seconds| Fault { at_copied, hold_seconds, ..Fault::new(kind) };
     match bug {
@@ -43,13 +60,13 @@ fn faults(bug: Bug) -> Vec<Fault> {
         Bug::DeleteInWindow | Bug::UpdateInWindow | Bug::OldKeyInWindow | Bug::RemovedForgotten => {
             vec![fault(FaultKind::NetworkLatency, Some(0.05), 12.0)]
         }
-        // Half a transaction is seen while the other half is on its way, and stays alone when the mover dies there.
-        Bug::TransactionSplit => vec![fault(FaultKind::KillMover, None, 0.1); 3],
         Bug::ResumeSkipsChunk | Bug::ResumeAtPresent => vec![fault(FaultKind::KillMover, Some(0.4), 0.5)],
-        Bug::PositionBeforeRows | Bug::CheckpointBack => {
+        Bug::PositionBeforeRows => {
             vec![fault(FaultKind::KillMover, Some(0.5), 0.1), fault(FaultKind::KillMover, None, 0.1)]
         }
-        Bug::AfterReconnect | Bug::StallsAfterReconnect => vec![fault(FaultKind::KillConnections, None, 0.1)],
+        Bug::AfterReconnect | Bug::StallsAfterReconnect | Bug::SlowAfterReconnect => {
+            vec![fault(FaultKind::KillConnections, None, 0.1)]
+        }
         // A server that starts gives ids from below on: after the second start those of the first.
         Bug::TableIdReused => {
             vec![fault(FaultKind::KillSource, Some(0.3), 0.1), fault(FaultKind::KillSource, Some(0.6), 0.1)]
