@@ -102,7 +102,8 @@ async fn differences_of_timing_are_never_reported() {
         let writers = Writers::start(&one, 4).await;
         let request = Request {
             source: vec![one.address("vs")],
-            target: vec![one.address("vs")],
+            // The same server by another name.
+            target: vec![one.address("vs").with_endpoint("localhost", one.port())],
             tables: vec![TablePair::same("hot")],
             options: options(Duration::from_millis(500)),
         };

@@ -10,6 +10,7 @@ mod held;
 mod listing;
 pub(crate) mod lookup;
 pub(crate) mod rows;
+mod same;
 mod settle;
 pub(crate) mod shards;
 mod state;
@@ -168,6 +169,7 @@ pub(crate) async fn compare_keeping(
     let mut pool = Pool::open(request).await?;
     let standing = Standing::open(request).await?;
     let pairs = standing.as_ref().map_or(&request.tables, |standing| &standing.tables);
+    let shared = same::is_shared(&mut pool.control).await?;
     let began = (Evidence::read(&mut pool.control).await?, tokio::time::Instant::now());
     // All tables are looked up before the first is compared: a typing error must not come out after hours.
     let mut known = Vec::with_capacity(pairs.len());
@@ -211,7 +213,7 @@ pub(crate) async fn compare_keeping(
         command: request.command(),
         repair: None,
     };
-    note(&mut report, request);
+    note(&mut report, request, shared);
     if let Some(listing) = lonely {
         report.notes.push("all tables are compared that the accounts may see".into());
         report.not_verified.clone_from(&listing.left_out);
@@ -377,8 +379,7 @@ fn check(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-fn note(report: &mut Report, request: &Request) {
-    let shared = request.source.iter().any(|a| request.target.iter().any(|b| place(a) == place(b)));
+fn note(report: &mut Report, request: &Request, shared: bool) {
     if shared && request.tables.iter().any(|t| t.source == t.target) {
         report.notes.push("source and target are the same: tables were compared with themselves".into());
     }
