@@ -112,32 +112,66 @@ impl Streamed {
         })
     }
 
-    /// The keys whose rows are not the same on both sides, the source's first, and how many rows of the source have
+    /// The keys whose rows are not the same on both sides, each once, and how many rows of the source have
     /// none of them. `None`: the rows were not kept.
     pub fn differing<'a>(&'a self, target: &'a Self) -> Option<(Vec<&'a [u8]>, u64)> {
         let complete = |rows: &Self| !rows.overflow && rows.answer.undigested == 0;
         if !complete(self) || !complete(target) {
             return None;
         }
+        let (source, target): (Vec<_>, Vec<_>) = (self.rows().collect(), target.rows().collect());
+        let single = without_pairs(&source, &target);
         // By key: rows here and there, and the sum of their digests; a key may be on several shards.
-        let mut balance: HashMap<&[u8], [(u32, u128); 2]> = HashMap::with_capacity(self.hashes.len());
-        for (side, rows) in [self, target].into_iter().enumerate() {
-            for (key, hash) in rows.rows() {
+        let mut balance: HashMap<&[u8], [(u32, u128); 2]> = HashMap::with_capacity(single[0].len());
+        for (side, rows) in single.iter().enumerate() {
+            for (key, hash) in rows {
                 let (count, sum) = &mut balance.entry(key).or_default()[side];
                 *count += 1;
-                *sum = sum.wrapping_add(hash);
+                *sum = sum.wrapping_add(*hash);
             }
         }
         balance.retain(|_, [source, target]| source != target);
-        let apart = self.rows().filter(|(key, _)| balance.contains_key(key)).count() as u64;
+        let apart = source.iter().filter(|(key, _)| balance.contains_key(key)).count() as u64;
         let mut keys = Vec::with_capacity(balance.len());
-        for (key, _) in self.rows().chain(target.rows()) {
+        for (key, _) in single.iter().flatten() {
             if balance.remove(key).is_some() {
-                keys.push(key);
+                keys.push(*key);
             }
         }
         Some((keys, self.answer.rows() - apart))
     }
+}
+
+/// A row's key and digest.
+type Hashed<'a> = (&'a [u8], u128);
+
+/// Rows that may stand between two that are a pair.
+const WINDOW: usize = 8;
+
+/// The rows of two sides without pairs of equal ones. Both servers mostly give rows in the same order: what stands at the
+/// same place is looked at first, so that few rows are left to be looked up. Not all pairs need be found.
+fn without_pairs<'a>(source: &[Hashed<'a>], target: &[Hashed<'a>]) -> [Vec<Hashed<'a>>; 2] {
+    let mut single = [Vec::new(), Vec::new()];
+    let (mut a, mut b) = (0, 0);
+    while a < source.len() && b < target.len() {
+        if source[a] == target[b] {
+            (a, b) = (a + 1, b + 1);
+            continue;
+        }
+        let same_key = |&(i, j): &(usize, usize)| match (source.get(a + i), target.get(b + j)) {
+            (Some((one, _)), Some((other, _))) => one == other,
+            _ => false,
+        };
+        let mut near = (0..=WINDOW).flat_map(|distance| (0..=distance).map(move |i| (i, distance - i)));
+        // The same key with other values, or none that is the same near by: neither has a pair here.
+        let (i, j) = near.find(same_key).filter(|near| *near != (0, 0)).unwrap_or((1, 1));
+        single[0].extend(source.iter().skip(a).take(i));
+        single[1].extend(target.iter().skip(b).take(j));
+        (a, b) = (a + i, b + j);
+    }
+    single[0].extend(source.iter().skip(a));
+    single[1].extend(target.iter().skip(b));
+    single
 }
 
 /// A key's image, as a server builds it, out of its cells. `None`: they are not in the form asked for.
@@ -184,6 +218,10 @@ fn add(answer: &mut Answer, image: &mut Vec<u8>, row: &Row) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn streamed(rows: &[(u8, u8)]) -> Streamed {
@@ -197,10 +235,48 @@ mod tests {
         let source = streamed(&[(1, 1), (2, 2), (3, 3), (5, 5)]);
         let target = streamed(&[(4, 4), (3, 9), (1, 1), (5, 5), (5, 5)]);
         let (keys, same) = source.differing(&target).unwrap();
-        assert_eq!((keys, same), (vec![&[1, 2][..], &[1, 3], &[1, 5], &[1, 4]], 1));
+        assert_eq!((keys, same), (vec![&[1, 2][..], &[1, 3], &[1, 4], &[1, 5]], 1));
         let mut both = streamed(&[(5, 5), (4, 4)]);
         both.merge(streamed(&[(1, 1), (3, 9), (5, 5)]));
         assert_eq!(both.differing(&target).unwrap(), (vec![], 5));
+    }
+
+    proptest! {
+        /// Whatever the order of the rows: as if each row were looked up.
+        #[test]
+        fn differing_keys_are_those_whose_rows_do_not_balance(
+            source in prop::collection::vec((0u8..40, 0u8..3), 0..60),
+            edits in prop::collection::vec((0usize..60, 0u8..5, 0u8..40), 0..8),
+            sorted: bool,
+        ) {
+            let mut source = source;
+            let mut target = source.clone();
+            for (at, what, key) in edits {
+                match (what, at < target.len()) {
+                    (0, true) => drop(target.remove(at)),
+                    (1, true) => target[at].1 ^= 1,
+                    (2, true) => target[at].0 = key,
+                    (3, true) => target[at..].reverse(),
+                    _ => target.insert(at.min(target.len()), (key, 0)),
+                }
+            }
+            if sorted {
+                source.sort_unstable();
+                target.sort_unstable();
+            }
+            let of = |rows: &[(u8, u8)], key: u8| {
+                let mut values: Vec<u8> = rows.iter().filter(|row| row.0 == key).map(|row| row.1).collect();
+                values.sort_unstable();
+                values
+            };
+            let wanted: BTreeSet<u8> = (0..40).filter(|&key| of(&source, key) != of(&target, key)).collect();
+            let same = source.iter().filter(|row| !wanted.contains(&row.0)).count() as u64;
+            let (source, target) = (streamed(&source), streamed(&target));
+            let (keys, found_same) = source.differing(&target).unwrap();
+            prop_assert_eq!(keys.len(), wanted.len());
+            prop_assert_eq!(keys.iter().map(|key| key[1]).collect::<BTreeSet<u8>>(), wanted);
+            prop_assert_eq!(found_same, same);
+        }
     }
 
     #[test]
