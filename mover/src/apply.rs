@@ -243,7 +243,7 @@ impl Reader<'_> {
         if self.loses(&change) {
             return;
         }
-        if self.inside && planted::splits() {
+        if planted::splits(change.table(), self.inside) {
             self.commit(Vec::new(), None).await;
             planted::linger(Bug::TransactionSplit).await;
         }

@@ -17,11 +17,11 @@ use super::touched::Touched;
 use super::{Board, Chunk, Job};
 use crate::change::{Change, ChunkId, Mark};
 use crate::error::Result;
-use crate::planted::{Bug, ENABLED, is_active, is_planted};
+use crate::planted::{Bug, Missed, is_active, is_planted};
 use crate::schema::Table;
 use crate::source::ChunkReader;
 use crate::target::Onto;
-use crate::value::{Row, key_of};
+use crate::value::key_of;
 
 /// Reads all that is left of `tables` and posts it on the board.
 pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
@@ -48,6 +48,7 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
 struct Window {
     id: ChunkId,
     touched: Touched,
+    missed: Missed,
     closed: bool,
 }
 
@@ -64,7 +65,8 @@ impl Windows {
             Mark::Low(id) => {
                 // An attempt that was given up never closes its window.
                 self.open.retain(|w| w.id.table != id.table || w.closed);
-                self.open.push(Window { id: *id, touched: Touched::default(), closed: false });
+                let (touched, missed) = (Touched::default(), Missed::default());
+                self.open.push(Window { id: *id, touched, missed, closed: false });
             }
             Mark::High(id) => self.open.iter_mut().filter(|w| w.id == *id).for_each(|w| w.closed = true),
             Mark::Fence(_) | Mark::Copied(_) => {}
@@ -73,14 +75,11 @@ impl Windows {
 
     /// Takes note of a change of a moved table.
     pub fn change(&mut self, change: &Change, table: &Table, board: &Board) {
-        if forgotten(change) {
-            return;
-        }
         let key = &table.key;
         for window in self.open.iter_mut().filter(|w| !w.closed && w.id.table == change.table()) {
-            for row in
-                change.before().filter(|_| !half_forgotten(change, key)).into_iter().chain(change.after())
-            {
+            let [before, after] = window.missed.forgets(change, key);
+            let (before, after) = (change.before().filter(|_| !before), change.after().filter(|_| !after));
+            for row in before.into_iter().chain(after) {
                 window.touched.add(key_of(row, key), window.id, board, key);
                 if let Some(first) = first_column(key) {
                     window.touched.add(key_of(row, first), window.id, board, first);
@@ -97,6 +96,7 @@ impl Windows {
             let mut chunk = board.take(window.id)?;
             let key = &tables[window.id.table].key;
             window.touched.remove_from(&mut chunk.rows.rows, key);
+            window.missed.count(&chunk.rows.rows, key);
             if let Some(first) = first_column(key) {
                 let left = chunk.rows.rows.len();
                 window.touched.remove_from(&mut chunk.rows.rows, first);
@@ -106,22 +106,6 @@ impl Windows {
         };
         Vec::from_iter(closed).into_iter().filter_map(ready).collect()
     }
-}
-
-/// Whether a planted bug makes the window forget a change.
-fn forgotten(change: &Change) -> bool {
-    match (change.before(), change.after()) {
-        (Some(_), None) => is_planted(Bug::DeleteInWindow),
-        (Some(_), Some(_)) => is_planted(Bug::UpdateInWindow),
-        _ => false,
-    }
-}
-
-/// Whether a planted bug makes it forget the key that a row had before.
-fn half_forgotten(change: &Change, key: &[usize]) -> bool {
-    let of = |row: &Row| key_of(row, key);
-    let moved = ENABLED && change.after().is_some_and(|after| change.before().map(of) != Some(of(after)));
-    moved && is_planted(Bug::OldKeyInWindow)
 }
 
 /// The column that a planted bug takes for the whole of a composite key.

@@ -7,11 +7,24 @@ use converge_mysql::Position;
 
 use super::Bug;
 use crate::change::Change;
-use crate::value::Value;
+use crate::value::{Row, Value};
 
 #[inline(always)]
 pub(crate) const fn is_planted(_: Bug) -> bool {
     false
+}
+
+#[derive(Default)]
+pub(crate) struct Missed;
+
+impl Missed {
+    #[inline(always)]
+    pub(crate) const fn forgets(&mut self, _: &Change, _: &[usize]) -> [bool; 2] {
+        [false; 2]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn count(&self, _: &[Row], _: &[usize]) {}
 }
 
 #[inline(always)]
@@ -20,7 +33,7 @@ pub(crate) const fn is_active(_: Bug) -> bool {
 }
 
 #[inline(always)]
-pub(crate) const fn splits() -> bool {
+pub(crate) const fn splits(_: usize, _: bool) -> bool {
     false
 }
 

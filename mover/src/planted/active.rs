@@ -12,7 +12,7 @@ use converge_mysql::Position;
 
 use super::{Bug, HITS, VARIABLE};
 use crate::change::Change;
-use crate::value::{Row, Value};
+use crate::value::{Row, Value, key_of};
 
 /// Hits that are written down; more say no more.
 const MOST_HITS: u64 = 10_000;
@@ -25,7 +25,7 @@ const SPLIT_EVERY: Duration = Duration::from_millis(600);
 const LATE: Duration = Duration::from_secs(1);
 const UNDO_EVERY: Duration = Duration::from_secs(3);
 /// How long nothing is applied after a reconnect.
-const STALL: Duration = Duration::from_secs(12);
+const STALL: Duration = Duration::from_secs(20);
 /// Rows of this table are inserted late: nothing else ever happens to them.
 const LATE_IN: &str = "journal";
 /// Updates of this table are undone: they go one way only.
@@ -93,6 +93,40 @@ pub(crate) fn every(bug: Bug, n: u64) -> bool {
     due
 }
 
+/// The keys that a window ought to protect, and does not because of a bug, each with the row that has it by now.
+#[derive(Default)]
+pub(crate) struct Missed(HashMap<Vec<u8>, Option<Row>>);
+
+impl Missed {
+    /// Which of a change's rows, the one before and the one after, the active bug makes the window forget.
+    pub(crate) fn forgets(&mut self, change: &Change, key: &[usize]) -> [bool; 2] {
+        let (before, after) = (change.before(), change.after());
+        let of = |row: &Row| key_of(row, key);
+        let moved = before.zip(after).is_some_and(|(before, after)| of(before) != of(after));
+        let deletes = is_active(Bug::DeleteInWindow) && after.is_none();
+        let updates = is_active(Bug::UpdateInWindow) && before.is_some() && after.is_some();
+        let forgets = [deletes || updates || moved && is_active(Bug::OldKeyInWindow), updates];
+        if let Some(row) = before.filter(|_| forgets[0]) {
+            self.0.insert(of(row), None);
+        }
+        if let Some(row) = after.filter(|_| forgets[1]) {
+            self.0.insert(of(row), Some(row.clone()));
+        }
+        forgets
+    }
+
+    /// Counts harm where a chunk that is about to be written has a row as it was before.
+    pub(crate) fn count(&self, rows: &[Row], key: &[usize]) {
+        let stale = |row: &Row| self.0.get(&key_of(row, key)).is_some_and(|now| now.as_ref() != Some(row));
+        if !self.0.is_empty()
+            && rows.iter().any(stale)
+            && let Some(active) = ACTIVE.as_ref()
+        {
+            active.hit();
+        }
+    }
+}
+
 /// Gives others the time in which a bug can do its harm.
 pub(crate) async fn linger(bug: Bug) {
     if active(bug).is_some() {
@@ -118,6 +152,7 @@ struct Memory {
     positions: VecDeque<Position>,
     /// When a transaction was cut in two last.
     split: Option<Instant>,
+    last_table: Option<usize>,
     /// An insert that is held back, and since when.
     held: Option<(Change, Instant)>,
     /// The last images of rows whose updates may be undone, by their first columns.
@@ -195,12 +230,16 @@ pub(crate) fn committed() {
     }
 }
 
-/// Whether the transaction that is being read is cut in two here, as some are.
-pub(crate) fn splits() -> bool {
+/// Whether the transaction that is being read is cut in two here, before a change of a table, as some are between two of
+/// the same one.
+pub(crate) fn splits(table: usize, inside: bool) -> bool {
     if !is_active(Bug::TransactionSplit) {
         return false;
     }
     let mut memory = memory();
+    if memory.last_table.replace(table) != Some(table) || !inside {
+        return false;
+    }
     let due = memory.split.is_none_or(|at| at.elapsed() >= SPLIT_EVERY);
     if due {
         memory.split = Some(Instant::now());
