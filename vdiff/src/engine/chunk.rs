@@ -27,7 +27,7 @@ const BUCKET_ROWS: u64 = 1_000;
 const MOST_BUCKETS: u64 = 100_000;
 
 /// Buckets into which a chunk is digested where differing rows are expected, so that few rows are read for each.
-const GROUPS: u64 = 256;
+const GROUPS: u64 = 1024;
 
 /// Where more than this share of a chunk's rows is in buckets that differ, ranges narrow it down better.
 const DENSE: u64 = 4;
