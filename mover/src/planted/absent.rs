@@ -15,7 +15,7 @@ pub(crate) const fn is_planted(_: Bug) -> bool {
 }
 
 #[derive(Default)]
-pub(crate) struct Missed;
+pub(crate) struct Missed(());
 
 impl Missed {
     #[inline(always)]
