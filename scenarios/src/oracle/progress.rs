@@ -41,6 +41,12 @@ impl Progress {
                 self.broken = None;
                 self.wait(fault.clone(), entry.at_us);
             }
+            // First the server is as it was, and then the mover is back: before that it may not even have noticed.
+            Event::Fault { fault, phase: Phase::Healed, .. } => {
+                if let Some(wait) = self.waits.iter_mut().rev().find(|wait| wait.after == *fault) {
+                    *wait = Wait::new(fault.clone(), entry.at_us);
+                }
+            }
             Event::Reading(reading) => {
                 let parsed = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
                 let (source, position) = (parsed(&reading.source), parsed(&reading.position));
@@ -72,7 +78,7 @@ impl Progress {
     }
 
     fn wait(&mut self, after: String, since: u64) {
-        self.waits.push(Wait { after, since, goal: None, reached: None });
+        self.waits.push(Wait::new(after, since));
     }
 
     /// Whether what was applied only ever grew.
@@ -120,6 +126,10 @@ impl Progress {
 }
 
 impl Wait {
+    fn new(after: String, since: u64) -> Self {
+        Self { after, since, goal: None, reached: None }
+    }
+
     fn see(&mut self, at: u64, source: Option<&Position>, applied: Option<&Position>) {
         if self.goal.is_none() {
             self.goal = source.cloned();
@@ -204,6 +214,10 @@ mod tests {
         let late = with(&[slow.clone(), slow.clone(), slow.clone(), slow, reading(9, 9)]);
         assert!(late.finding == Finding::Unknown && late.evidence[0].contains("kill_source"), "{late:?}");
         assert_eq!(with(&[reading(9, 8)]).finding, Finding::Unknown);
+        // Caught up before the mover noticed, and not since it is back.
+        let back = [reading(9, 9), fault(Phase::Healed), reading(12, 9)];
+        assert_eq!(with(&back).finding, Finding::Unknown);
+        assert_eq!(with(&[&back[..], &[reading(15, 12)]].concat()).finding, Finding::Pass);
         assert_eq!(after(vec![fault(Phase::Inject)]).finding, Finding::Unknown);
         assert_eq!(progress(vec![sample("copying", 5)]).liveness(BOUND).finding, Finding::Unknown);
     }
