@@ -91,6 +91,14 @@ async fn a_column_that_comes_in_the_middle_is_not_called_equal() {
         request.tables.push(TablePair::same("u"));
         let written = with_trouble(&request, run(&mut source, "CREATE TABLE other (id INT)")).await.unwrap();
         assert_eq!(written.verdict, Verdict::Equal, "{}", written.to_text());
+        let unlogged = async {
+            for sql in ["SET sql_log_bin = 0", "ALTER TABLE t ADD unlogged INT", "SET sql_log_bin = 1"] {
+                run(&mut target, sql).await;
+            }
+        };
+        let altered = with_trouble(&request, unlogged).await.unwrap();
+        assert_eq!(altered.tables[0].verdict, Verdict::NotProven, "{}", altered.to_text());
+        run(&mut target, "ALTER TABLE t DROP COLUMN unlogged").await;
         let alter = async {
             for sql in ["ALTER TABLE t ADD more INT", "ALTER TABLE u ADD more INT DEFAULT 1"] {
                 run(&mut target, sql).await;
