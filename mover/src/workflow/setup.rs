@@ -189,20 +189,22 @@ async fn lock(conn: &mut Conn, workflow: &str, own: &mut Option<u32>) -> Result<
             return Ok(());
         }
         if Instant::now() >= give_up {
-            break;
+            let query = format!("SELECT IS_USED_LOCK({name})");
+            let holder: Option<Option<u32>> =
+                within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
+            // It may have been let go just now.
+            if let Some(holder) = holder.flatten() {
+                return Err(match Some(holder) == *own {
+                    true => Error::LockLingers { workflow: workflow.into(), holder },
+                    false => Error::AlreadyRunning {
+                        workflow: workflow.into(),
+                        holder: format!("connection {holder} of the target"),
+                    },
+                });
+            }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let query = format!("SELECT IS_USED_LOCK({name})");
-    let holder: Option<Option<u32>> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
-    Err(match holder.flatten() {
-        Some(holder) if Some(holder) == *own => Error::LockLingers { workflow: workflow.into(), holder },
-        Some(holder) => Error::AlreadyRunning {
-            workflow: workflow.into(),
-            holder: format!("connection {holder} of the target"),
-        },
-        None => Error::AlreadyRunning { workflow: workflow.into(), holder: "it ended just now".into() },
-    })
 }
 
 fn check_same(options: &Options, workflow: &Workflow) -> Result<()> {
