@@ -32,8 +32,7 @@ const WORDS: [&str; 6] = ["no space left", "disk is full", "disk full", "errno: 
 pub async fn fill_disk(record: Record<'_>, server: &LocalServer) -> Result<String, Error> {
     let disk =
         server.disk().ok_or_else(|| record.did_not_bite("the server shares its disk with everybody else"))?;
-    let log = server.log_path();
-    let before = std::fs::metadata(log).map_err(Error::io("looking at", log))?.len();
+    let before = log_length(server)?;
     record.inject(format!("no space is left on the server's disk of {} MiB", disk.megabytes()));
     disk.fill()?;
     let began = Instant::now();
@@ -97,7 +96,7 @@ async fn writes_its_log(server: &LocalServer) -> Result<(), Error> {
 
 /// Starts a server that ended over a full disk, by the way that its error log names if it refuses the plain one. Says how.
 async fn start_again(server: &LocalServer) -> Result<&'static str, Error> {
-    let before = std::fs::metadata(server.log_path()).map_or(0, |log| log.len());
+    let before = log_length(server)?;
     let Err(error) = server.restart().await else {
         return Ok("was started again, because it had ended,");
     };
@@ -121,6 +120,11 @@ async fn ends(server: &LocalServer) -> bool {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     true
+}
+
+fn log_length(server: &LocalServer) -> Result<u64, Error> {
+    let log = server.log_path();
+    Ok(std::fs::metadata(log).map_err(Error::io("looking at", log))?.len())
 }
 
 fn written_since(server: &LocalServer, before: u64) -> Result<String, Error> {

@@ -186,6 +186,9 @@ impl<'a> Control<'a> {
 
     /// What planted bugs do to what is not the mover's own.
     async fn trespass(&mut self, state: State) {
+        if !planted::ENABLED {
+            return;
+        }
         let Setup { source, target, tables, workflow, .. } = &mut *self.setup;
         let row = tables.iter().find(|table| table.name == "ledger");
         if state == State::Replicating
