@@ -110,24 +110,15 @@ async fn switch(binary: &ServerBinary, arguments: &Arguments) -> Result<Run> {
     let mut conn = lab::connect(&target).await?;
     let mut mover = Mover::start(&source, &target, &tables.names())?;
     let address = target.address(SCHEMA);
-    wait("the copy", async || {
-        mover.check()?;
-        let Ok(mut control) = Control::open(&address, "bench").await else { return Ok(false) };
-        Ok(control.status().await.is_ok_and(|s| s.state == "replicating"))
-    })
-    .await?;
+    mover.copied(&target, LIMIT).await?;
     let begun = Instant::now();
-    let mut sessions = tables.write_until_fenced(&source, arguments.sessions).await?;
+    let writing = tables.write_until_fenced(&source, arguments.sessions, None).await?;
     tokio::time::sleep(Duration::from_secs(arguments.seconds)).await;
     let mut control = Control::open(&address, "bench").await?;
     let asked = Instant::now();
     let switched = control.switch_traffic(LIMIT).await?;
     let total_ms = asked.elapsed().as_secs_f64() * 1e3;
-    let mut committed = 0;
-    while let Some(session) = sessions.join_next().await {
-        committed += session??;
-    }
-    let rate = committed as f64 / begun.elapsed().as_secs_f64();
+    let rate = writing.fenced().await? as f64 / begun.elapsed().as_secs_f64();
     let usage = Usage::of(mover.id())?;
     let there = tables.checksums(&mut conn).await?;
     let fenced = fenced_checksums(&source, &switched).await?;
@@ -145,13 +136,4 @@ async fn fenced_checksums(source: &LocalServer, switched: &Switched) -> Result<V
         sums.push((rows.context("no count")?, sum.context("no checksum")?.1));
     }
     Ok(sums)
-}
-
-async fn wait(what: &str, mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let begun = Instant::now();
-    while !done().await? {
-        ensure!(begun.elapsed() < LIMIT, "{what} did not end in time");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }

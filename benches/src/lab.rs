@@ -4,9 +4,11 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions, discover};
+use converge_mover::control::Control;
 use converge_mover::workflow::{self, Options};
 use converge_mysql::{Connector, Flavor};
 use mysql_async::Conn;
@@ -98,6 +100,21 @@ impl Mover {
     pub fn check(&mut self) -> Result<()> {
         ensure!(self.0.try_wait()?.is_none(), "the mover ended");
         Ok(())
+    }
+
+    /// Waits until all rows are copied.
+    pub async fn copied(&mut self, target: &LocalServer, limit: Duration) -> Result<()> {
+        let (address, begun) = (target.address(SCHEMA), Instant::now());
+        loop {
+            self.check()?;
+            ensure!(begun.elapsed() < limit, "the copy did not end in time");
+            if let Ok(mut control) = Control::open(&address, "bench").await
+                && control.status().await.is_ok_and(|status| status.state == "replicating")
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 

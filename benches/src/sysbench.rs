@@ -1,6 +1,9 @@
 //! Tables and transactions of the shape that sysbench's `oltp_write_only` has, the same for the same seed.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use converge_chaos::server::LocalServer;
@@ -8,6 +11,8 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::lab;
 
@@ -32,6 +37,27 @@ pub struct Tables {
     pub rows: u64,
     /// Of all random choices.
     pub seed: u64,
+}
+
+/// Sessions that write.
+pub struct Writing {
+    sessions: JoinSet<Result<()>>,
+    committed: Arc<AtomicU64>,
+}
+
+impl Writing {
+    /// Transactions committed so far.
+    pub fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all have met the fence; transactions committed in all.
+    pub async fn fenced(mut self) -> Result<u64> {
+        while let Some(session) = self.sessions.join_next().await {
+            session??;
+        }
+        Ok(self.committed())
+    }
 }
 
 impl Tables {
@@ -71,7 +97,7 @@ impl Tables {
 
     /// Runs so many transactions of four row changes each, over several sessions.
     pub async fn write(&self, server: &LocalServer, transactions: u64, mix: Mix) -> Result<()> {
-        let mut sessions = tokio::task::JoinSet::new();
+        let mut sessions = JoinSet::new();
         for session in 0..SESSIONS {
             let (tables, conn) = (*self, lab::connect(server).await?);
             let share = transactions / SESSIONS + u64::from(session < transactions % SESSIONS);
@@ -92,34 +118,41 @@ impl Tables {
         Ok(())
     }
 
-    /// Runs transactions over so many sessions until the tables are fenced; each answers how many it committed.
+    /// Runs transactions over so many sessions until the tables are fenced or this is dropped: all as fast as they go,
+    /// or `per_second` of them together.
     pub async fn write_until_fenced(
         &self,
         server: &LocalServer,
         sessions: u64,
-    ) -> Result<tokio::task::JoinSet<Result<u64>>> {
+        per_second: Option<u64>,
+    ) -> Result<Writing> {
         const NO_SUCH_TABLE: u16 = 1146;
         const DEADLOCK: u16 = 1213;
-        let mut set = tokio::task::JoinSet::new();
+        let (mut set, committed) = (JoinSet::new(), Arc::new(AtomicU64::new(0)));
         for session in 0..sessions {
             let (tables, mut conn) = (*self, lab::connect(server).await?);
-            let mut random = self.random(self.count + session);
+            let (mut random, committed) = (self.random(self.count + session), committed.clone());
+            let mut pace = per_second.map(|rate| {
+                let mut pace = tokio::time::interval(Duration::from_secs(sessions) / rate.max(1) as u32);
+                pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                pace
+            });
             set.spawn(async move {
-                let mut committed = 0;
                 loop {
+                    if let Some(pace) = &mut pace {
+                        pace.tick().await;
+                    }
                     let sql = tables.transaction((session, sessions), Mix::Uniform, &mut random);
                     match run_all(&mut conn, sql).await {
-                        Ok(()) => committed += 1,
-                        Err(mysql_async::Error::Server(e)) if e.code == NO_SUCH_TABLE => {
-                            return Ok(committed);
-                        }
+                        Ok(()) => drop(committed.fetch_add(1, Ordering::Relaxed)),
+                        Err(mysql_async::Error::Server(e)) if e.code == NO_SUCH_TABLE => return Ok(()),
                         Err(mysql_async::Error::Server(e)) if e.code == DEADLOCK => {}
                         Err(e) => return Err(e.into()),
                     }
                 }
             });
         }
-        Ok(set)
+        Ok(Writing { sessions: set, committed })
     }
 
     fn transaction(&self, (session, sessions): (u64, u64), mix: Mix, random: &mut ChaCha8Rng) -> String {

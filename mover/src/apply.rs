@@ -6,6 +6,7 @@
 //! an idle target commits what is complete at once, a busy one what came in the meantime.
 
 mod bag;
+mod lanes;
 pub mod plan;
 mod writer;
 
@@ -15,6 +16,7 @@ use converge_mysql::Position;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::lanes::Lanes;
 use self::plan::{Facts, Mode, plan};
 use self::writer::{Commit, Order, Orders, queue};
 use crate::change::{Change, Mark, StreamEvent};
@@ -54,13 +56,15 @@ pub struct Followed {
     pub fence: Option<String>,
     /// Row changes committed by this run.
     pub changes: u64,
-    /// Whether a transaction is being committed: a large one keeps all others on the target waiting for as long.
-    pub committing: bool,
+    /// Transactions that are being committed: a large one keeps all others on the target waiting for as long.
+    pub committing: usize,
 }
 
 /// Applies one stream to one target.
 pub struct Follower<'a, T: Target> {
     target: T,
+    /// Connections for chunks.
+    lanes: Vec<T>,
     shared: &'a watch::Sender<Followed>,
     reader: Reader<'a>,
     writer: writer::Writer,
@@ -147,7 +151,13 @@ impl<'a, T: Target> Follower<'a, T> {
             inside: false,
             passing: None,
         };
-        Self { target, shared, reader, writer }
+        Self { target, lanes: Vec::new(), shared, reader, writer }
+    }
+
+    /// Writes chunks over connections of their own, where the strategy allows that.
+    pub fn beside(mut self, lanes: Vec<T>) -> Self {
+        self.lanes = lanes;
+        self
     }
 
     /// Passes over the statement at this position, which changes a moved table.
@@ -159,15 +169,16 @@ impl<'a, T: Target> Follower<'a, T> {
     /// Applies the stream until it fails or, if it goes no further than the copy's end, until that is committed: the
     /// position there. What was read before it fails goes in all the same.
     pub async fn follow(self, stream: impl ChangeStream, only_copying: bool) -> Result<Position> {
-        let Self { mut target, shared, mut reader, writer } = self;
+        let Self { mut target, lanes, shared, mut reader, writer } = self;
+        let lanes = Lanes::new(lanes, shared, writer.load.clone());
         let reading = async {
             let ended = reader.read(stream, only_copying).await;
-            reader.orders.done().await;
+            reader.orders.all_done().await;
             ended
         };
         tokio::select! {
             biased;
-            failed = writer.work(&mut target, shared) => failed.map(|never| match never {}),
+            failed = writer.work(&mut target, lanes, shared) => failed.map(|never| match never {}),
             ended = reading => ended,
         }
     }
@@ -304,7 +315,7 @@ impl Reader<'_> {
         }
         self.orders.give(Order::Run(steps)).await;
         if heavy {
-            self.orders.done().await;
+            self.orders.all_done().await;
         }
     }
 
@@ -313,7 +324,10 @@ impl Reader<'_> {
         for mark in std::mem::take(&mut self.marks) {
             match mark {
                 Mark::Low(id) | Mark::High(id) if id.run == self.run => self.gate.mark(&mark),
-                Mark::Copied(run) => self.end_passed = run == self.run,
+                Mark::Copied(run) if run == self.run => {
+                    self.end_passed = true;
+                    self.gate.mark(&mark);
+                }
                 Mark::Fence(token) => fence = Some(token),
                 _ => {}
             }
@@ -361,7 +375,6 @@ impl Reader<'_> {
             checkpoint.position = Some(older);
         }
         for chunk in &due {
-            checkpoint.copied.push((chunk.rows.table, chunk.progress.clone()));
             self.copied[chunk.rows.table] = chunk.progress.clone();
         }
         let caught_up = self.end_passed || self.strategy.mode(true) == Mode::Exact;
@@ -373,7 +386,7 @@ impl Reader<'_> {
         let changes = std::mem::take(&mut self.uncommitted) as u64;
         self.recorded = Instant::now();
         self.moved = false;
-        let commit = Commit { checkpoint, due, copied: self.copied.clone(), fence, changes };
+        let commit = Commit { checkpoint, due, fence, changes };
         self.orders.give(Order::Commit(Box::new(commit))).await;
     }
 

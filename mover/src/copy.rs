@@ -29,6 +29,9 @@ use crate::source::{ChunkReader, Fetched};
 use crate::target::{ChunkRows, CopyProgress, Target};
 use crate::value::{Row, Value};
 
+/// Chunks that are written at once, each over a connection of its own, where the strategy allows that.
+pub const LANES: usize = 2;
+
 /// Which strategy a workflow uses. Each is explained at the top of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
@@ -216,7 +219,7 @@ pub async fn beside_stream<T: Target>(
 }
 
 #[cfg(test)]
-mod for_tests {
+pub(crate) mod for_tests {
     use super::*;
     use crate::change::ChunkId;
     use crate::schema::{Column, Kind};

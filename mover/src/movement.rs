@@ -7,7 +7,7 @@ use converge_mysql::Position;
 use tokio::sync::watch;
 
 use crate::apply::{Followed, Follower};
-use crate::copy::{self, Board, Job, Pace, Strategy};
+use crate::copy::{self, Board, Job, LANES, Pace, Strategy};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::schema::Table;
 use crate::source::{Source, TIMEOUT};
@@ -91,9 +91,16 @@ impl<S: Source, T: Target, O: AsyncFn() -> Result<T>> Movement<'_, S, O> {
     ) -> Result<Position> {
         let Start { tables, strategy, run, .. } = *self.start;
         let target = (self.target)().await?;
+        let mut lanes = Vec::new();
+        if copying && strategy == Strategy::Watermark {
+            for _ in 0..LANES {
+                lanes.push((self.target)().await?);
+            }
+        }
         let stream = source.stream(position).await?;
         let follower =
             Follower::new(target, tables, board, strategy, copying, run, self.shared, position, copied)
+                .beside(lanes)
                 .passing(self.start.passing.clone());
         let moves_on = copying && self.copy_source.is_some();
         tokio::select! {

@@ -9,12 +9,16 @@
 mod absent;
 #[cfg(feature = "planted")]
 mod active;
+#[cfg(feature = "planted")]
+mod returned;
 mod values;
 
 #[cfg(not(feature = "planted"))]
 pub(crate) use absent::*;
 #[cfg(feature = "planted")]
 pub(crate) use active::*;
+#[cfg(feature = "planted")]
+pub(crate) use returned::Returned;
 pub(crate) use values::{Shape, bent, bent_null};
 
 /// Whether this build has any bugs: what is costly to find out for them is not asked otherwise.

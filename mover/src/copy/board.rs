@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::pace;
+use super::{LANES, pace};
 use crate::change::ChunkId;
 use crate::target::{ChunkRows, CopyProgress, Onto};
 use crate::value::{key_of, row_weight};
@@ -58,10 +58,10 @@ pub struct Board {
 }
 
 impl Board {
-    /// Chunks that may wait at the same time.
-    const PLACES: usize = 2;
+    /// Chunks that may wait or be written at the same time: one is read meanwhile.
+    const PLACES: usize = LANES + 1;
     /// No chunk is read while so many bytes wait. What waits can be more by one chunk of each reader.
-    const BYTES: usize = 24 << 20;
+    const BYTES: usize = 40 << 20;
 
     /// An empty board.
     pub fn new() -> Self {

@@ -24,7 +24,7 @@ use super::touched::Touched;
 use super::{Board, Chunk, Job};
 use crate::change::{Change, ChunkId, Mark};
 use crate::error::Result;
-use crate::planted::{Bug, ENABLED, is_planted};
+use crate::planted::{ENABLED, Returned};
 use crate::schema::Table;
 use crate::source::ChunkReader;
 use crate::target::Onto;
@@ -61,20 +61,24 @@ pub struct History {
     open: Vec<Since>,
     /// Chunks that were written before the stream came to their low mark.
     early: HashSet<ChunkId>,
+    returned: Returned,
 }
 
 impl History {
     /// Takes note of a mark of this run.
     pub fn mark(&mut self, mark: &Mark) {
-        if let Mark::Low(id) = mark
-            && !self.early.remove(id)
-        {
-            self.open.push(Since { id: *id, removed: Touched::default() });
+        match mark {
+            Mark::Low(id) if !self.early.remove(id) => {
+                self.open.push(Since { id: *id, removed: Touched::default() });
+            }
+            Mark::Copied(_) => self.returned.end(),
+            _ => {}
         }
     }
 
     /// Takes note of a change of a moved table.
     pub fn change(&mut self, change: &Change, table: &Table, board: &Board) {
+        self.returned.change(change, table);
         let Some(before) = change.before() else { return };
         for since in self.open.iter_mut().filter(|s| s.id.table == change.table()) {
             let key = key_of(before, &table.key);
@@ -90,20 +94,22 @@ impl History {
             match self.open.iter().position(|s| s.id == id) {
                 Some(at) => {
                     let Since { removed, .. } = self.open.swap_remove(at);
-                    let key = &tables[id.table].key;
-                    let read = ENABLED.then(|| chunk.rows.rows.clone());
-                    removed.remove_from(&mut chunk.rows.rows, key);
-                    if let Some(read) = read.filter(|read| read.len() > chunk.rows.rows.len())
-                        && is_planted(Bug::RemovedForgotten)
+                    let (table, rows) = (&tables[id.table], &mut chunk.rows.rows);
+                    let read = ENABLED.then(|| rows.clone());
+                    removed.remove_from(rows, &table.key);
+                    if let Some(read) = read.filter(|read| read.len() > rows.len())
+                        && self.returned.brings_back(id.table, table, &read, rows)
                     {
-                        chunk.rows.rows = read;
+                        *rows = read;
                     }
                 }
                 None => drop(self.early.insert(id)),
             }
             chunk
         };
-        board.take_all().into_iter().map(less).collect()
+        let due = board.take_all().into_iter().map(less).collect();
+        self.returned.count();
+        due
     }
 }
 

@@ -8,8 +8,11 @@
 //! state in the events. The algorithm is that of DBLog (Andreakis and Papapanagiotou, "DBLog: A Watermark Based
 //! Change-Data-Capture Framework", 2020).
 //!
-//! Cost: two small commits on the source per chunk; no locks, no long snapshot. Privileges on the source: SELECT,
-//! REPLICATION SLAVE, and INSERT and UPDATE on the mover's own table.
+//! A chunk that was cleaned in this way fits the target exactly where the stream stands, so that it can be written beside
+//! the stream, over a connection of its own (see `apply/lanes.rs`): two are on their way at once.
+//!
+//! Cost: two small commits on the source per chunk; no locks, no long snapshot; two more connections to the target while
+//! rows are copied. Privileges on the source: SELECT, REPLICATION SLAVE, and INSERT and UPDATE on the mover's own table.
 
 use tokio::time::Instant;
 

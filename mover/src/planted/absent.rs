@@ -7,6 +7,7 @@ use converge_mysql::Position;
 
 use super::Bug;
 use crate::change::Change;
+use crate::schema::Table;
 use crate::value::{Row, Value};
 
 #[inline(always)]
@@ -25,6 +26,25 @@ impl Missed {
 
     #[inline(always)]
     pub(crate) const fn count(&self, _: &[Row], _: &[usize]) {}
+}
+
+#[derive(Default)]
+pub(crate) struct Returned(());
+
+impl Returned {
+    #[inline(always)]
+    pub(crate) const fn change(&mut self, _: &Change, _: &Table) {}
+
+    #[inline(always)]
+    pub(crate) const fn brings_back(&mut self, _: usize, _: &Table, _: &[Row], _: &[Row]) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    pub(crate) const fn end(&mut self) {}
+
+    #[inline(always)]
+    pub(crate) const fn count(&mut self) {}
 }
 
 #[inline(always)]

@@ -16,7 +16,7 @@ use super::world::Shared;
 use super::{client, source};
 use crate::apply::Followed;
 use crate::apply::plan::Mode;
-use crate::copy::Pace;
+use crate::copy::{Pace, Strategy};
 use crate::error::Error;
 use crate::movement::{Movement, Start};
 use crate::schema::{Column, Kind, Table};
@@ -92,6 +92,9 @@ async fn live(plan: &Plan, tell: bool) -> (Ran, Vec<String>) {
         Box::pin(mover(world.clone(), plan, kill, end.clone())),
         Box::pin(operator(world.clone(), plan.switch_after, end.clone())),
     ];
+    if plan.strategy == Strategy::Replica {
+        tasks.push(Box::pin(async { world.replicate().await }));
+    }
     for (number, transactions) in plan.clients.iter().enumerate() {
         tasks.push(Box::pin(client::run(world.clone(), number, transactions.clone())));
     }
@@ -196,9 +199,11 @@ async fn session(world: &Shared, plan: &Plan, tables: &[Table]) -> Error {
     };
     world.tell(|| format!("mover: a session begins at transaction {}", source::applied(&start.position)));
     let (shared, followed) = watch::channel(Followed::default());
-    let from = SimSource { world: world.clone() };
+    let from = SimSource { world: world.clone(), replica: false };
+    let replica = SimSource { world: world.clone(), replica: true };
+    let copy_source = (plan.strategy == Strategy::Replica && start.copying).then_some(&replica);
     let target = async || SimTarget::connect(world).await;
-    let movement = Movement { start: &start, source: &from, copy_source: None, target, shared: &shared };
+    let movement = Movement { start: &start, source: &from, copy_source, target, shared: &shared };
     tokio::select! {
         biased;
         result = movement.run() => match result {

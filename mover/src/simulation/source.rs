@@ -4,9 +4,9 @@ use std::ops::Bound;
 
 use converge_mysql::{Error as ServerError, FilePosition, Position};
 
-use super::locks::Lock;
+use super::locks::{Lock, Locks};
 use super::plan::Moment;
-use super::world::{Shared, int, row};
+use super::world::{Shared, World, int, row};
 use crate::change::{Advance, Mark, StreamEvent};
 use crate::error::{Error, Result, Side};
 use crate::source::{ChangeStream, ChunkReader, Fetched, Source};
@@ -35,24 +35,38 @@ pub fn lost(side: Side) -> Error {
     Error::Server { side, error }
 }
 
-/// The source.
+/// The source, or a replica of it.
 pub struct SimSource {
     /// Its world.
     pub world: Shared,
+    /// Whether rows and log are the replica's.
+    pub replica: bool,
 }
 
-/// A connection of the mover to the source.
+/// A connection of the mover to the source, or to the replica; both are lost together.
 struct Line {
     world: Shared,
+    replica: bool,
     id: u64,
     line: u64,
 }
 
 impl Line {
-    fn open(world: &Shared) -> Self {
+    fn open(SimSource { world, replica }: &SimSource) -> Self {
         let id = world.id();
         let line = world.now().source.line;
-        Self { world: world.clone(), id, line }
+        Self { world: world.clone(), replica: *replica, id, line }
+    }
+
+    /// Who holds which rows there.
+    fn locks<'w>(&self, world: &'w mut World) -> &'w mut Locks {
+        if self.replica { &mut world.replica.locks } else { &mut world.source.locks }
+    }
+
+    /// Transactions that are in the log there.
+    fn logged(&self) -> usize {
+        let world = self.world.now();
+        if self.replica { world.replica.logged } else { world.source.log.len() }
     }
 
     /// Lets others come in first; then the connection is still there, or it is not.
@@ -71,7 +85,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.world.now().source.locks.release(self.id);
+        self.locks(&mut self.world.now()).release(self.id);
     }
 }
 
@@ -97,13 +111,13 @@ impl Source for SimSource {
     type Stream = SimStream;
 
     async fn reader(&self) -> Result<SimReader> {
-        let line = Line::open(&self.world);
+        let line = Line::open(self);
         line.turn().await?;
         Ok(SimReader { line, snapshot: None })
     }
 
     async fn snapshot(&self, _tables: &[usize]) -> Result<(SimReader, Position)> {
-        let line = Line::open(&self.world);
+        let line = Line::open(self);
         line.turn().await?;
         let committed = self.world.now().source.committed;
         self.world.tell(|| format!("copier: a snapshot at transaction {committed}"));
@@ -112,10 +126,10 @@ impl Source for SimSource {
     }
 
     async fn stream(&self, position: &Position) -> Result<SimStream> {
-        let line = Line::open(&self.world);
+        let line = Line::open(self);
         line.turn().await?;
         let at = applied(position);
-        if at < self.world.now().source.purged {
+        if !self.replica && at < self.world.now().source.purged {
             let message = "the simulation purged it".into();
             return Err(Error::BinlogPurged { position: position.to_string(), message });
         }
@@ -126,10 +140,11 @@ impl Source for SimSource {
 impl SimReader {
     /// The chunk behind `after`, and whether somebody else holds a row of its range.
     fn look(&self, table: usize, after: Option<&[Value]>, limit: usize) -> (Vec<Row>, bool) {
-        let world = self.line.world.now();
+        let mut world = self.line.world.now();
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(int(&key[0])));
         let seen = match self.snapshot {
             Some(at) => &world.source.states[at],
+            None if self.line.replica => &world.source.states[world.replica.visible],
             None => &world.source.visible,
         };
         let rows: Vec<Row> = seen[table]
@@ -141,7 +156,7 @@ impl SimReader {
         let within = |key: i64| {
             after.is_none_or(|after| key > int(&after[0])) && through.is_none_or(|through| key <= through)
         };
-        let held = world.source.locks.others_in(self.line.id, table, within);
+        let held = self.line.locks(&mut world).others_in(self.line.id, table, within);
         (rows, held)
     }
 
@@ -191,7 +206,8 @@ impl ChunkReader for SimReader {
             if held || now != rows {
                 continue;
             }
-            if self.line.world.now().source.locks.take(self.line.id, &locks) {
+            let taken = self.line.locks(&mut self.line.world.now()).take(self.line.id, &locks);
+            if taken {
                 self.told("reads and locks", table, &rows);
                 self.line.turn().await?;
                 return Ok(Fetched { ended: rows.len() < limit, rows });
@@ -217,7 +233,7 @@ impl ChunkReader for SimReader {
 
     async fn release(&mut self) -> Result<()> {
         self.line.turn().await?;
-        self.line.world.now().source.locks.release(self.line.id);
+        self.line.locks(&mut self.line.world.now()).release(self.line.id);
         Ok(())
     }
 }
@@ -225,7 +241,7 @@ impl ChunkReader for SimReader {
 impl SimStream {
     /// The next event, if the source has it.
     fn take(&mut self) -> Option<StreamEvent> {
-        if !self.delivered() {
+        if !self.delivered() || self.line.logged() <= self.at {
             return None;
         }
         let world = self.line.world.now();
@@ -269,7 +285,7 @@ impl ChangeStream for SimStream {
     async fn next(&mut self) -> Result<StreamEvent> {
         let there = || {
             let gone = self.line.check().is_err();
-            let there = self.line.world.now().source.log.len() > self.at;
+            let there = self.line.logged() > self.at;
             (gone || there && self.delivered()).then_some(())
         };
         self.line.world.steps.until(there).await;

@@ -1,5 +1,6 @@
 //! The simulated target: transactions with a checkpoint, alarms, and the rule that must hold at every commit.
 
+use super::locks::Lock;
 use super::source::applied;
 use super::world::{Rows, Shared, int};
 use crate::apply::plan::{Operation, Step};
@@ -7,13 +8,14 @@ use crate::error::{Error, Result, Side};
 use crate::target::{Checkpoint, ChunkRows, Onto, Target};
 use crate::value::Row;
 
-/// A connection of the mover to the target. One connection at a time has a transaction open; the others wait.
+/// A connection of the mover to the target. Several may have transactions open; a row that one of them touched is
+/// locked until its end.
 pub struct SimTarget {
     world: Shared,
     id: u64,
     line: u64,
-    /// The rows as the open transaction sees them.
-    open: Option<Vec<Rows>>,
+    /// The rows that the open transaction touched.
+    touched: Vec<(usize, i64)>,
 }
 
 impl SimTarget {
@@ -22,7 +24,7 @@ impl SimTarget {
         world.steps.turn().await;
         let id = world.id();
         let line = world.now().target.line;
-        Ok(Self { world: world.clone(), id, line, open: None })
+        Ok(Self { world: world.clone(), id, line, touched: Vec::new() })
     }
 
     async fn turn(&self) -> Result<()> {
@@ -33,24 +35,34 @@ impl SimTarget {
         }
     }
 
-    async fn begin(&mut self) -> Result<&mut Vec<Rows>> {
-        self.turn().await?;
-        if self.open.is_none() {
-            let free = || {
-                let mut world = self.world.now();
-                let target = &mut world.target;
-                let gone = target.line != self.line;
-                let mine = !gone && target.writer.is_none_or(|writer| writer == self.id);
-                if mine {
-                    target.writer = Some(self.id);
-                }
-                (gone || mine).then(|| target.rows.clone())
-            };
-            let rows = self.world.steps.until(free).await;
-            self.turn().await?;
-            self.open = Some(rows);
+    /// Does something to a row as soon as nobody else has it, or its unique value.
+    async fn touch(
+        &mut self,
+        table: usize,
+        row: &Row,
+        does: impl FnOnce(&mut Rows, bool) -> Result<()>,
+    ) -> Result<()> {
+        let (key, value) = (int(&row[0]), int(&row[1]));
+        let free = || {
+            let mut world = self.world.now();
+            let unique = world.unique;
+            let target = &mut world.target;
+            let held = holder(&target.live[table], row, unique);
+            let locks: Vec<Lock> = std::iter::once(Lock::Key(table, key))
+                .chain(held.map(|other| Lock::Key(table, other)))
+                .chain(unique.then_some(Lock::Unique(table, value)))
+                .collect();
+            let gone = target.line != self.line;
+            (gone || target.locks.take(self.id, &locks)).then_some(held)
+        };
+        let held = self.world.steps.until(free).await;
+        let mut world = self.world.now();
+        if world.target.line != self.line {
+            return Err(super::source::lost(Side::Target));
         }
-        self.open.as_mut().ok_or_else(|| super::source::lost(Side::Target))
+        self.touched.extend(std::iter::once(key).chain(held).map(|key| (table, key)));
+        let unique = world.unique;
+        does(&mut world.target.live[table], unique)
     }
 
     fn told(&self, line: impl FnOnce() -> String) {
@@ -61,9 +73,21 @@ impl SimTarget {
 impl Drop for SimTarget {
     fn drop(&mut self) {
         let mut world = self.world.now();
-        if world.target.writer == Some(self.id) {
-            world.target.writer = None;
+        let target = &mut world.target;
+        if target.line == self.line {
+            for (table, key) in self.touched.drain(..) {
+                let row = target.rows[table].get(&key).copied();
+                set(&mut target.live[table], key, row);
+            }
+            target.locks.release(self.id);
         }
+    }
+}
+
+fn set(rows: &mut Rows, key: i64, row: Option<(i64, i64)>) {
+    match row {
+        Some(row) => drop(rows.insert(key, row)),
+        None => drop(rows.remove(&key)),
     }
 }
 
@@ -147,10 +171,9 @@ impl Target for SimTarget {
     async fn run(&mut self, steps: Vec<Step>) -> Result<()> {
         for Step { table, operation, rows } in steps {
             self.told(|| format!("{operation:?} {} in table {table}", keys(&rows)));
-            let unique = self.world.now().unique;
-            let open = self.begin().await?;
+            self.turn().await?;
             for row in &rows {
-                carry_out(&mut open[table], operation, row, unique)?;
+                self.touch(table, row, |rows, unique| carry_out(rows, operation, row, unique)).await?;
             }
         }
         Ok(())
@@ -158,9 +181,12 @@ impl Target for SimTarget {
 
     async fn write_chunk(&mut self, chunk: ChunkRows, onto: Onto) -> Result<()> {
         self.told(|| format!("writes the chunk {} into table {}", keys(&chunk.rows), chunk.table));
-        let unique = self.world.now().unique;
-        let open = self.begin().await?;
-        chunk.rows.iter().try_for_each(|row| write(&mut open[chunk.table], row, onto, unique))
+        // The stream may come in between, wherever that has its way.
+        for row in &chunk.rows {
+            self.turn().await?;
+            self.touch(chunk.table, row, |rows, unique| write(rows, row, onto, unique)).await?;
+        }
+        Ok(())
     }
 
     async fn clear(&mut self, table: usize, rows: u64) -> Result<()> {
@@ -172,20 +198,23 @@ impl Target for SimTarget {
                 return Err(alarm(format!("{there} rows are to be cleared, {rows} were written")));
             }
             world.target.rows[table].clear();
+            world.target.live[table].clear();
         }
         self.told(|| format!("clears table {table}"));
         self.turn().await
     }
 
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        self.begin().await?;
         self.turn().await?;
-        let Some(rows) = self.open.take() else { return Err(super::source::lost(Side::Target)) };
+        self.turn().await?;
         {
             let mut world = self.world.now();
             let target = &mut world.target;
-            target.rows = rows;
-            target.writer = None;
+            for (table, key) in self.touched.drain(..) {
+                let row = target.live[table].get(&key).copied();
+                set(&mut target.rows[table], key, row);
+            }
+            target.locks.release(self.id);
             if let Some(position) = &checkpoint.position {
                 target.applied = applied(position);
             }

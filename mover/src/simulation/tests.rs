@@ -21,7 +21,9 @@ fn the_same_seed_gives_the_same_trace() {
 #[test]
 fn safe_strategies_survive() {
     for strategy in Strategy::SAFE {
-        let tally = search(strategy, 1, WORLDS, |_| {});
+        // Changes and chunks on their way at once meet in few worlds only.
+        let worlds = if strategy == Strategy::Watermark { 10 * WORLDS } else { WORLDS };
+        let tally = search(strategy, 1, worlds, |_| {});
         let failed = tally.failed.clone().map(|(plan, outcome)| {
             let small = shrink(&plan).unwrap_or((plan, outcome));
             (traced(&small.0).1.join("\n"), small)
@@ -32,7 +34,7 @@ fn safe_strategies_survive() {
             failed.as_ref().unwrap().1,
             failed.as_ref().unwrap().0
         );
-        assert!(tally.converged > WORLDS / 2, "{tally:?}");
+        assert!(tally.converged > worlds / 2, "{tally:?}");
     }
 }
 
@@ -71,7 +73,7 @@ fn each_kind_of_change_survives_each_order_of_copy_update_and_binlog() {
         for (kind, ops) in kinds() {
             for order in ORDERS {
                 let mut seen = 0;
-                for (chunk_rows, schedule) in (1..=3).flat_map(|n| (0..20).map(move |s| (n, s))) {
+                for (chunk_rows, schedule) in (1..=3).flat_map(|n| (0..60).map(move |s| (n, s))) {
                     let transaction = Transaction { table: 0, ops: ops.clone(), commit: true };
                     let plan = Plan {
                         strategy,

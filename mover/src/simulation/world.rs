@@ -4,7 +4,7 @@ use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::locks::Locks;
+use super::locks::{Lock, Locks};
 use super::plan::{FaultKind, Moment, Plan};
 use super::schedule::Steps;
 use crate::change::{Change, Mark};
@@ -49,6 +49,17 @@ pub struct SourceState {
     pub line: u64,
 }
 
+/// A server that replicates the source: its rows and its log are those of the source, later.
+#[derive(Default)]
+pub struct ReplicaState {
+    /// Transactions in its own log.
+    pub logged: usize,
+    /// How many of them a SELECT sees.
+    pub visible: usize,
+    /// Who holds which rows.
+    pub locks: Locks,
+}
+
 /// The server that rows are moved to.
 pub struct TargetState {
     /// Committed rows.
@@ -61,8 +72,10 @@ pub struct TargetState {
     pub state: State,
     /// The switch that was asked for and is not answered.
     pub request: Option<String>,
-    /// The connection that has a transaction open.
-    pub writer: Option<u64>,
+    /// Rows as they are in the open transactions.
+    pub live: Vec<Rows>,
+    /// Which of them hold what.
+    pub locks: Locks,
     /// Changes when connections are lost.
     pub line: u64,
 }
@@ -71,6 +84,8 @@ pub struct TargetState {
 pub struct World {
     /// The source.
     pub source: SourceState,
+    /// A replica of it.
+    pub replica: ReplicaState,
     /// The target.
     pub target: TargetState,
     /// Whether unique values are unique.
@@ -121,12 +136,14 @@ impl Shared {
             copied: vec![CopyProgress::default(); tables.len()],
             state: State::Copying,
             request: None,
-            writer: None,
+            live: vec![Rows::new(); tables.len()],
+            locks: Locks::default(),
             line: 0,
         };
         let story = tell.then(Vec::new);
         let world = World {
             source,
+            replica: ReplicaState::default(),
             target,
             unique: plan.unique,
             wished: plan.order,
@@ -212,6 +229,31 @@ impl Shared {
         }
     }
 
+    /// Applies the source's log on the replica, one transaction after the other, each some time after it was logged. What
+    /// it changes is locked from before it is in the replica's log until it is visible there.
+    pub async fn replicate(&self) {
+        let id = self.id();
+        loop {
+            let free = || {
+                let mut world = self.now();
+                let World { source, replica, .. } = &mut *world;
+                let locks = source.log.get(replica.logged)?.locks();
+                replica.locks.take(id, &locks).then_some(())
+            };
+            self.steps.until(free).await;
+            self.steps.turn().await;
+            self.now().replica.logged += 1;
+            self.steps.turn().await;
+            let shown = {
+                let mut world = self.now();
+                world.replica.locks.release(id);
+                world.replica.visible = world.replica.logged;
+                world.replica.visible
+            };
+            self.tell(|| format!("replica: shows transaction {shown}"));
+        }
+    }
+
     /// Breaks something of the servers.
     pub fn strike(&self, kind: FaultKind) {
         self.tell(|| format!("** {}", described(kind)));
@@ -219,10 +261,7 @@ impl Shared {
         match kind {
             FaultKind::SourceCrash => world.source.crash(),
             FaultKind::SourceLost => world.source.line += 1,
-            FaultKind::TargetLost => {
-                world.target.line += 1;
-                world.target.writer = None;
-            }
+            FaultKind::TargetLost => world.target.lose(),
             FaultKind::LogPurged => world.source.purged = world.source.log.len(),
             FaultKind::MoverKilled => {}
         }
@@ -236,6 +275,25 @@ fn described(kind: FaultKind) -> &'static str {
         FaultKind::TargetLost => "the target is lost: open transactions are rolled back",
         FaultKind::MoverKilled => "the mover is killed",
         FaultKind::LogPurged => "the source purges its log",
+    }
+}
+
+impl Logged {
+    /// The keys that it changes.
+    fn locks(&self) -> Vec<Lock> {
+        let rows = self.changes.iter().flat_map(|change| {
+            let rows = change.before().into_iter().chain(change.after());
+            rows.map(|row| Lock::Key(change.table(), int(&row[0])))
+        });
+        rows.collect()
+    }
+}
+
+impl TargetState {
+    fn lose(&mut self) {
+        self.line += 1;
+        self.locks.clear();
+        self.live.clone_from(&self.rows);
     }
 }
 

@@ -31,15 +31,18 @@ fn form(kind: &Kind) -> Form {
     }
 }
 
-/// The statement that reads rows from the client.
-pub fn statement(table: &Table) -> Vec<u8> {
+/// The statement that reads rows from the client. `zeros`: whether a column has a zero in one of them, where the server
+/// must be kept from counting on.
+pub fn statement(table: &Table, zeros: impl Fn(usize) -> bool) -> Vec<u8> {
     let (mut fields, mut sets) = (Vec::new(), Vec::new());
     let any_set = table.columns.iter().any(|c| !matches!(form(&c.kind), Form::Direct));
     for (i, column) in table.columns.iter().enumerate() {
         let name = quote::ident(&column.name);
         let set = match form(&column.kind) {
             // Beside a SET, MariaDB makes the next number of a zero for an AUTO_INCREMENT column that has none.
-            Form::Direct if any_set && may_count(&column.kind) => Some(format!("{name} = @converge{i}")),
+            Form::Direct if any_set && may_count(&column.kind) && zeros(i) => {
+                Some(format!("{name} = @converge{i}"))
+            }
             Form::Direct => None,
             Form::Number => Some(format!("{name} = CAST(@converge{i} AS UNSIGNED)")),
             Form::Utf8 => Some(format!("{name} = CONVERT(@converge{i} USING utf8mb4)")),
@@ -65,6 +68,17 @@ pub fn can_be_sent(row: &Row) -> bool {
 /// Whether such a column can be AUTO_INCREMENT.
 fn may_count(kind: &Kind) -> bool {
     matches!(kind, Kind::Int { .. } | Kind::Float | Kind::Double)
+}
+
+/// Whether a column has the number zero in one of the rows.
+pub fn has_zero(rows: &[Row], column: usize) -> bool {
+    rows.iter().any(|row| match row[column] {
+        Value::Int(v) => v == 0,
+        Value::UInt(v) => v == 0,
+        Value::Float(v) => v == 0.0,
+        Value::Double(v) => v == 0.0,
+        _ => false,
+    })
 }
 
 /// Truncation warnings that are in order: an ENUM's index 0 stands for an invalid member.
@@ -178,11 +192,18 @@ mod tests {
 
     #[test]
     fn members_and_documents_go_through_variables() {
-        let sql = String::from_utf8(statement(&table())).unwrap();
-        assert!(sql.ends_with(
-            "(@converge0, `b`, @converge2, @converge3, `y`) SET `a` = @converge0, `e` = CAST(@converge2 AS UNSIGNED), \
-             `j` = CONVERT(@converge3 USING utf8mb4)"
-        ));
+        let sql = |zeros: bool| String::from_utf8(statement(&table(), |_| zeros)).unwrap();
+        let (numbers, json) =
+            ("`e` = CAST(@converge2 AS UNSIGNED)", "`j` = CONVERT(@converge3 USING utf8mb4)");
+        let plain = sql(false);
+        let end = format!("(`a`, `b`, @converge2, @converge3, `y`) SET {numbers}, {json}");
+        assert!(plain.ends_with(&end), "{plain}");
+        let counted = sql(true);
+        let end =
+            format!("(@converge0, `b`, @converge2, @converge3, `y`) SET `a` = @converge0, {numbers}, {json}");
+        assert!(counted.ends_with(&end), "{counted}");
+        let rows = [row(b"", 1), vec![Value::Int(0); 5]];
+        assert!(has_zero(&rows, 0) && !has_zero(&rows[..1], 0) && !has_zero(&rows[..1], 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
-use converge_mysql::{Connector, Error as ServerError, ServerInfo, Version, quote, within};
+use converge_mysql::{Connector, Error as ServerError, Flavor, ServerInfo, Version, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -45,6 +45,8 @@ pub struct ServerTarget {
     largest_packet: usize,
     /// Whether the server takes `LOAD DATA LOCAL INFILE`.
     takes_files: bool,
+    /// Whether a LOAD DATA with a SET takes a zero for a number that is to be counted: MariaDB's does.
+    counts_from_zero: bool,
     /// For each table, whether its columns are of the same kinds as the source's: then the bytes are the same too.
     alike: Vec<bool>,
     /// The position being applied, for messages.
@@ -79,7 +81,9 @@ impl ServerTarget {
             );
         }
         let largest_packet = usize::try_from(largest).unwrap_or(usize::MAX);
-        let alias = ServerInfo::read(&mut conn).await.on_target()?.is_mysql_since(Version(8, 0, 19));
+        let info = ServerInfo::read(&mut conn).await.on_target()?;
+        let alias = info.is_mysql_since(Version(8, 0, 19));
+        let counts_from_zero = info.flavor == Flavor::MariaDb;
         let mut in_place = Vec::with_capacity(tables.len());
         for table in &tables {
             in_place.push(render::has_other_columns(table) && only_key_is_unique(&mut conn, table).await?);
@@ -104,6 +108,7 @@ impl ServerTarget {
             sent: 0,
             largest_packet,
             takes_files,
+            counts_from_zero,
             alike,
             at,
         })

@@ -250,7 +250,7 @@ async fn unless_committing<T>(
         let patience = patient(PATIENCE);
         match tokio::time::timeout(patience, &mut answer).await {
             Ok(answer) => return answer,
-            Err(_) if followed.borrow().committing => {}
+            Err(_) if followed.borrow().committing > 0 => {}
             Err(_) => {
                 let what = "recording progress".into();
                 return Err(converge_mysql::Error::TimedOut { what, after: patience }).on_target();
@@ -269,9 +269,9 @@ mod tests {
             tokio::time::sleep(PATIENCE * 5).await;
             Ok(7)
         };
-        let (sender, followed) = watch::channel(Followed { committing: true, ..Followed::default() });
+        let (sender, followed) = watch::channel(Followed { committing: 1, ..Followed::default() });
         assert_eq!(unless_committing(&followed, slow()).await.unwrap(), 7);
-        sender.send_modify(|f| f.committing = false);
+        sender.send_modify(|f| f.committing = 0);
         assert!(unless_committing(&followed, slow()).await.unwrap_err().is_transient());
     }
 }

@@ -28,6 +28,8 @@ pub struct Progress {
 struct Wait {
     after: String,
     since: u64,
+    /// Whether a reading was recorded since; that one may have begun before.
+    begun: bool,
     goal: Option<Position>,
     reached: Option<u64>,
 }
@@ -127,10 +129,13 @@ impl Progress {
 
 impl Wait {
     fn new(after: String, since: u64) -> Self {
-        Self { after, since, goal: None, reached: None }
+        Self { after, since, begun: false, goal: None, reached: None }
     }
 
     fn see(&mut self, at: u64, source: Option<&Position>, applied: Option<&Position>) {
+        if !std::mem::replace(&mut self.begun, true) {
+            return;
+        }
         if self.goal.is_none() {
             self.goal = source.cloned();
         }
@@ -203,19 +208,21 @@ mod tests {
 
     #[test]
     fn a_target_must_catch_up_after_every_fault_within_the_bound() {
-        let copied = || vec![sample("copying", 1), sample("replicating", 5), reading(5, 5)];
+        let copied = || vec![sample("copying", 1), sample("replicating", 5), reading(5, 4), reading(5, 5)];
         let after = |more: Vec<Event>| progress(copied().into_iter().chain(more).collect()).liveness(BOUND);
         assert_eq!(after(vec![]).finding, Finding::Pass);
         let broken = || vec![fault(Phase::Inject), fault(Phase::Healed)];
         let with = |more: &[Event]| after(broken().into_iter().chain(more.iter().cloned()).collect());
-        assert_eq!(with(&[reading(9, 8), reading(20, 9)]).finding, Finding::Pass);
+        assert_eq!(with(&[reading(7, 7), reading(9, 8), reading(20, 9)]).finding, Finding::Pass);
+        // The first reading may have looked at the source before the fault was healed.
+        assert_eq!(with(&[reading(7, 7), reading(9, 8)]).finding, Finding::Unknown);
         assert_eq!(with(&[reading(9, 8), sample("switched", 9)]).finding, Finding::Pass);
         let slow = reading(9, 8);
         let late = with(&[slow.clone(), slow.clone(), slow.clone(), slow, reading(9, 9)]);
         assert!(late.finding == Finding::Unknown && late.evidence[0].contains("kill_source"), "{late:?}");
         assert_eq!(with(&[reading(9, 8)]).finding, Finding::Unknown);
         // Caught up before the mover noticed, and not since it is back.
-        let back = [reading(9, 9), fault(Phase::Healed), reading(12, 9)];
+        let back = [reading(9, 9), reading(9, 9), fault(Phase::Healed), reading(9, 9), reading(12, 9)];
         assert_eq!(with(&back).finding, Finding::Unknown);
         assert_eq!(with(&[&back[..], &[reading(15, 12)]].concat()).finding, Finding::Pass);
         assert_eq!(after(vec![fault(Phase::Inject)]).finding, Finding::Unknown);

@@ -39,8 +39,8 @@ fn strategy(bug: Bug) -> &'static str {
 /// What goes by while all goes on needs time to be seen.
 fn settle_seconds(bug: Bug) -> f64 {
     match bug {
-        Bug::TransactionSplit => 12.0,
-        Bug::InsertLate | Bug::UpdateUndone | Bug::CheckpointBack => 8.0,
+        Bug::TransactionSplit | Bug::InsertLate => 12.0,
+        Bug::UpdateUndone | Bug::CheckpointBack => 8.0,
         Bug::SourceRowLost | Bug::StrayTable => 4.0,
         _ => 1.0,
     }

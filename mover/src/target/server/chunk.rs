@@ -47,7 +47,8 @@ impl ServerTarget {
         let table = &tables[table];
         let n = rows.len() as u64;
         let zeros = load::zero_members(table, &rows);
-        let statement = Statement::new(table, load::statement(table), Expect::Rows(n));
+        let sql = load::statement(table, |column| self.counts_from_zero && load::has_zero(&rows, column));
+        let statement = Statement::new(table, sql, Expect::Rows(n));
         self.sent += rows.iter().map(|row| row_weight(row) as u64).sum::<u64>();
         self.conn.set_infile_handler(pieces(table.clone(), rows));
         let sent = within(LOAD_TIMEOUT, "writing rows", async {
