@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::show::{grouped, line, visible};
-use super::{DifferingRow, Kind, Report, TableReport};
+use super::show::{first_difference, grouped, line, visible};
+use super::{DifferingRow, Kind, Report, TableReport, Values};
 
 /// Differing rows per table that text shows; the JSON and HTML forms have them all.
 const SHOWN_ROWS: usize = 20;
 
 /// Characters of a value that text shows.
 const SHOWN_CHARACTERS: usize = 60;
+
+/// Characters that are the same, shown before what differs in two long values.
+const CONTEXT: usize = 20;
 
 pub fn render(report: &Report) -> String {
     let mut out = String::new();
@@ -99,7 +102,7 @@ pub fn differences(out: &mut String, table: &TableReport, most: usize) {
         let _ = writeln!(out, "  {}  {kind}{copies}{sure}", key(row));
         for column in &row.columns {
             if let Some(values) = row.values.get(column) {
-                let (source, target) = (value(&values.source), value(&values.target));
+                let (source, target) = values_of(values);
                 let _ = writeln!(out, "      {}: {source} → {target}", line(column));
             }
         }
@@ -115,23 +118,30 @@ fn key(row: &DifferingRow) -> String {
         .key
         .iter()
         .map(|(name, value)| match value {
-            serde_json::Value::String(text) => format!("{}={}", line(name), shortened(text)),
+            serde_json::Value::String(text) => format!("{}={}", line(name), shortened(text, 0)),
             other => format!("{}={other}", line(name)),
         })
         .collect();
     parts.join(", ")
 }
 
-fn value(value: &Option<String>) -> String {
-    value.as_deref().map_or_else(|| "NULL".into(), shortened)
+/// Both values, from shortly before what tells them apart.
+fn values_of(values: &Values) -> (String, String) {
+    let from = match (&values.source, &values.target) {
+        (Some(source), Some(target)) => first_difference(source, target, CONTEXT),
+        _ => 0,
+    };
+    let value = |value: &Option<String>| value.as_deref().map_or("NULL".into(), |text| shortened(text, from));
+    (value(&values.source), value(&values.target))
 }
 
 /// In quotes, control characters made visible, cut to a readable length.
-fn shortened(text: &str) -> String {
-    let mut letters = text.chars();
-    let start: String = letters.by_ref().take(SHOWN_CHARACTERS).collect();
+fn shortened(text: &str, from: usize) -> String {
+    let mut letters = text.chars().skip(from);
+    let part: String = letters.by_ref().take(SHOWN_CHARACTERS).collect();
+    let before = if from > 0 { "…" } else { "" };
     let more = if letters.next().is_some() { "…" } else { "" };
-    format!("\"{}\"{more}", visible(&start))
+    format!("{before}\"{}\"{more}", visible(&part))
 }
 
 fn summary(out: &mut String, report: &Report) {
@@ -165,5 +175,20 @@ fn summary(out: &mut String, report: &Report) {
             )
             .collect();
         let _ = writeln!(out, "{}", cells.join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_are_shown_where_they_differ() {
+        let long = |end: &str| Some(format!("{}{end}", "a".repeat(150)));
+        let (source, target) = values_of(&Values { source: long("x"), target: long("") });
+        assert_eq!(source, format!("…\"{}x\"", "a".repeat(CONTEXT)));
+        assert_eq!(target, format!("…\"{}\"", "a".repeat(CONTEXT)));
+        let (source, target) = values_of(&Values { source: long("x"), target: None });
+        assert_eq!((source, target), (format!("\"{}\"…", "a".repeat(SHOWN_CHARACTERS)), "NULL".into()));
     }
 }
