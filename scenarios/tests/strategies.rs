@@ -13,6 +13,8 @@ mod privileges;
 mod replica;
 #[path = "support/replication.rs"]
 mod replication;
+#[path = "support/sql.rs"]
+mod sql;
 #[path = "support/servers.rs"]
 mod support;
 
@@ -26,6 +28,7 @@ use converge_mysql::Connector;
 use mover::Mover;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use sql::until;
 
 const SEED: u64 = 23;
 const ROWS: u64 = 9000;
@@ -174,20 +177,6 @@ async fn a_table_altered_around_its_snapshot_stops_the_copy() {
         mover.start();
         assert_eq!(mover.ended(), 2);
         assert!(mover.log().contains("`shop`.`a` was altered before"), "{}", mover.log());
-    }
-}
-
-/// Waits until a condition over SQL holds.
-async fn until(conn: &mut Conn, what: &str, query: &str) {
-    let give_up = Instant::now() + Duration::from_secs(30);
-    loop {
-        // What it asks of may not be there yet.
-        let holds: Result<Option<bool>, _> = conn.query_first(query).await;
-        if holds.is_ok_and(|holds| holds == Some(true)) {
-            return;
-        }
-        assert!(Instant::now() < give_up, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

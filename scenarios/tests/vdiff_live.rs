@@ -12,6 +12,8 @@ mod load;
 mod mover;
 #[path = "support/replication.rs"]
 mod replication;
+#[path = "support/sql.rs"]
+mod sql;
 #[path = "support/servers.rs"]
 mod support;
 #[path = "vdiff_live/witnesses.rs"]
@@ -25,6 +27,7 @@ use common::{connect, fresh, report, run, server};
 use converge_chaos::server::LocalServer;
 use converge_vdiff::{Options, Request, TablePair, Verdict};
 use mysql_async::prelude::Queryable;
+use sql::until;
 use tokio::task::JoinSet;
 
 const ROWS: u64 = 2_000;
@@ -67,15 +70,6 @@ impl Writers {
             task.unwrap();
         }
         self.written.load(Ordering::Relaxed)
-    }
-}
-
-/// Waits until a query gives 1.
-async fn until(conn: &mut mysql_async::Conn, what: &str, query: &str) {
-    let give_up = Instant::now() + Duration::from_secs(60);
-    while conn.query_first::<u8, _>(query).await.unwrap() != Some(1) {
-        assert!(Instant::now() < give_up, "waited for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

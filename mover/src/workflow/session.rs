@@ -16,7 +16,7 @@ use super::{Ended, Options, random_number};
 use crate::apply::Followed;
 use crate::apply::plan::Mode;
 use crate::copy::Strategy;
-use crate::error::{Error, OnSide, Result};
+use crate::error::{OnSide, Result};
 use crate::movement::{Movement, Start};
 use crate::planted::{self, Bug, is_planted};
 use crate::source::{ServerSource, TIMEOUT, marks};
@@ -157,13 +157,7 @@ impl<'a> Control<'a> {
         let mut record_at = Instant::now();
         loop {
             poll.tick().await;
-            let loaded = self.setup.store.load(&mut self.setup.target).await?;
-            let workflow = loaded.ok_or_else(|| Error::Workflow {
-                workflow: self.setup.store.name().into(),
-                what: "its state was removed from the target while it ran".into(),
-                help: "do not touch the database _converge; cancel a workflow with `converge move cancel`"
-                    .into(),
-            })?;
+            let workflow = self.setup.store.reload(&mut self.setup.target).await?;
             match workflow.state {
                 State::Complete => return Ok(Ended::Complete),
                 State::Cancelled => return Ok(Ended::Cancelled),

@@ -66,11 +66,17 @@ pub async fn prepare(options: &Options, run: u64, holder: &mut Option<u32>) -> R
         Some(workflow) => {
             check_same(options, &workflow)?;
             store.create(&mut target).await?;
+            // What the former runner was committing is over then, one way or the other, and only now can be read.
+            store.take_over(&mut target).await?;
+            store.reload(&mut target).await?
+        }
+        None => {
+            let workflow =
+                create(options, &store, &mut Servers::read(&mut source, &mut target).await?).await?;
+            store.take_over(&mut target).await?;
             workflow
         }
-        None => create(options, &store, &mut Servers::read(&mut source, &mut target).await?).await?,
     };
-    store.take_over(&mut target).await?;
     let mut resumed = store.remembered(&mut target).await?;
     if !workflow.state.is_final() {
         let mut historian = Historian {

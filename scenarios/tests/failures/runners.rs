@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use converge_chaos::server::ServerBinary;
+use converge_mysql::Position;
 use nix::sys::signal::Signal;
 
-use crate::sql::{assert_same, connect, execute, wait_same};
+use crate::sql::{assert_same, connect, execute, until, wait_same};
 use crate::support;
 use crate::world::{World, Writer};
 
@@ -60,6 +61,41 @@ async fn a_runner_that_was_replaced_never_commits_again() {
     for binary in support::servers() {
         eprintln!("runners on {}", binary.info);
         a_paused_runner(&binary).await;
+    }
+}
+
+/// A runner is killed while the target is about to commit what it applied: to the next one that is applied.
+async fn a_commit_on_its_way(binary: &ServerBinary) {
+    let world = World::new(binary).await;
+    let (mut s, mut t) = world.connections().await;
+    execute(&mut s, &["CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)"]).await;
+    let mut mover = world.mover("a");
+    mover.start();
+    mover.wait_for("replicating");
+    mover.kill();
+    execute(&mut s, &["INSERT INTO a VALUES (2)"]).await;
+    let at = Position::current(&mut s, &binary.info).await.unwrap();
+    let mut late = connect(&world.target).await;
+    let checkpoint = format!("UPDATE `_converge`.applied SET position = '{at}' WHERE workflow = 'w'");
+    execute(&mut late, &["BEGIN", "INSERT INTO a VALUES (2)", &checkpoint]).await;
+    mover.start();
+    let waits =
+        "SELECT COUNT(*) > 0 FROM information_schema.processlist WHERE info LIKE 'UPDATE%applied%run = %'";
+    until(&mut t, "the next runner", waits).await;
+    execute(&mut late, &["COMMIT", "DO 1"]).await;
+    execute(&mut s, &["INSERT INTO a VALUES (3)"]).await;
+    wait_same(&mut s, &mut t, "a").await;
+    assert!(mover.is_running(), "{}", mover.log());
+    assert!(!mover.log().contains("duplicate"), "{}", mover.log());
+    mover.switch();
+    assert_same(&mut s, "_a_fenced", &mut t, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_former_runner_was_committing_is_waited_for() {
+    for binary in support::servers() {
+        eprintln!("a commit on its way on {}", binary.info);
+        a_commit_on_its_way(&binary).await;
     }
 }
 

@@ -38,6 +38,21 @@ pub async fn assert_same(source: &mut Conn, name: &str, target: &mut Conn, other
     assert_eq!(a, b, "rows and checksum of {name} and {other}");
 }
 
+/// Waits until a condition over SQL holds.
+#[allow(dead_code)]
+pub async fn until(conn: &mut Conn, what: &str, query: &str) {
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        // What it asks of may not be there yet.
+        let holds: Result<Option<bool>, _> = conn.query_first(query).await;
+        if holds.is_ok_and(|holds| holds == Some(true)) {
+            return;
+        }
+        assert!(std::time::Instant::now() < give_up, "waited in vain for {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 /// Waits until the stream has brought the tables to the same rows. A server whose disk was full may rest for 60 s first.
 #[allow(dead_code)]
 pub async fn wait_same(source: &mut Conn, target: &mut Conn, table: &str) {
