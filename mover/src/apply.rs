@@ -170,6 +170,7 @@ impl<'a, T: Target> Follower<'a, T> {
     /// position there. What was read before it fails goes in all the same.
     pub async fn follow(self, stream: impl ChangeStream, only_copying: bool) -> Result<Position> {
         let Self { mut target, lanes, shared, mut reader, writer } = self;
+        target.stands_at(&reader.position);
         let lanes = Lanes::new(lanes, shared, writer.load.clone());
         let reading = async {
             let ended = reader.read(stream, only_copying).await;

@@ -78,6 +78,8 @@ pub trait Target {
     fn changes_in_place(&self, _table: usize) -> bool {
         false
     }
+    /// Where the stream stands, for messages.
+    fn stands_at(&mut self, _position: &Position) {}
     /// Carries out steps in order, in the open transaction.
     async fn run(&mut self, steps: Vec<Step>) -> Result<()>;
     /// Writes a chunk in the open transaction.

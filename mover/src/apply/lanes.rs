@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
+use converge_mysql::Position;
 use tokio::sync::{oneshot, watch};
 
 use super::Followed;
@@ -54,14 +55,15 @@ impl<'a, T: Target + 'a> Lanes<'a, T> {
         chunk.onto == Onto::Equal && !(self.free.is_empty() && self.flights.is_empty())
     }
 
-    /// Begins to write a chunk as soon as there is a connection for it.
-    pub(super) async fn begin(&mut self, chunk: Chunk) -> Result<()> {
-        let lane = loop {
+    /// Begins to write a chunk as soon as there is a connection for it. The stream's part is committed up to `position`.
+    pub(super) async fn begin(&mut self, chunk: Chunk, position: &Position) -> Result<()> {
+        let mut lane = loop {
             match self.free.pop() {
                 Some(lane) => break lane,
                 None => self.land().await?,
             }
         };
+        lane.stands_at(position);
         let (committed, last) = oneshot::channel();
         let before = self.last.replace(last);
         let (table, shared, counted) = (chunk.rows.table, self.shared, self.load.chunk());
@@ -193,6 +195,10 @@ mod tests {
         chunk
     }
 
+    fn position() -> Position {
+        "file:log.1:4".parse().unwrap()
+    }
+
     fn shared() -> watch::Sender<Followed> {
         let copied = vec![CopyProgress::default(); 3];
         watch::Sender::new(Followed { copied, ..Followed::default() })
@@ -205,7 +211,7 @@ mod tests {
         let mut lanes = Lanes::new(vec![lane(), lane()], &shared, Load::default());
         for chunk in [of(0, 9), of(1, 1), of(2, 1)] {
             assert!(lanes.take(&chunk));
-            lanes.begin(chunk).await.unwrap();
+            lanes.begin(chunk, &position()).await.unwrap();
         }
         lanes.clear_of(|_| true).await.unwrap();
         let expected = ["begins 0", "begins 1", "commits 0", "begins 2", "commits 1", "commits 2"];
@@ -220,7 +226,7 @@ mod tests {
     async fn only_changes_of_a_chunks_table_wait_for_it() {
         let (told, shared) = (Rc::<RefCell<Vec<String>>>::default(), shared());
         let mut lanes = Lanes::new(vec![Slow(told.clone())], &shared, Load::default());
-        lanes.begin(of(1, 5)).await.unwrap();
+        lanes.begin(of(1, 5), &position()).await.unwrap();
         lanes.clear_of(|table| table == 0).await.unwrap();
         assert_eq!(lanes.beside(async { 7 }).await.unwrap(), 7);
         assert_eq!(told.borrow().as_slice(), ["begins 1"]);
@@ -232,8 +238,8 @@ mod tests {
     async fn a_chunk_that_fails_ends_what_goes_on_beside_it() {
         let (told, shared) = (Rc::<RefCell<Vec<String>>>::default(), shared());
         let mut lanes = Lanes::new(vec![Slow(told.clone()), Slow(told.clone())], &shared, Load::default());
-        lanes.begin(of(0, 0)).await.unwrap();
-        lanes.begin(of(0, 1)).await.unwrap();
+        lanes.begin(of(0, 0), &position()).await.unwrap();
+        lanes.begin(of(0, 1), &position()).await.unwrap();
         let failed = lanes.beside(std::future::pending::<()>()).await.unwrap_err();
         assert!(failed.to_string().contains("no rows"), "{failed}");
         assert!(!told.borrow().iter().any(|told| told.starts_with("commits")), "{told:?}");

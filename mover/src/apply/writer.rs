@@ -152,8 +152,8 @@ async fn carry_out<'a, T: Target + 'a>(
     shared: &watch::Sender<Followed>,
 ) -> Result<()> {
     let Commit { mut checkpoint, due, fence, changes } = order;
-    // These say that all chunks are there.
-    let alone = fence.is_some() || checkpoint.enter.is_some();
+    // These say that all chunks are there; and a chunk apart goes in behind a position.
+    let alone = fence.is_some() || checkpoint.enter.is_some() || checkpoint.position.is_none();
     if alone {
         lanes.clear_of(|_| true).await?;
     }
@@ -172,6 +172,7 @@ async fn carry_out<'a, T: Target + 'a>(
         // Whoever waits for it may have ended.
         let _ = written.send(());
     }
+    let position = checkpoint.position.clone();
     shared.send_modify(|shared| {
         shared.position = checkpoint.position;
         shared.timestamp = checkpoint.timestamp;
@@ -183,8 +184,10 @@ async fn carry_out<'a, T: Target + 'a>(
             shared.fence = fence;
         }
     });
-    for chunk in apart {
-        lanes.begin(chunk).await?;
+    if let Some(position) = position {
+        for chunk in apart {
+            lanes.begin(chunk, &position).await?;
+        }
     }
     Ok(())
 }

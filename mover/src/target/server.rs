@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
-use converge_mysql::{Connector, Error as ServerError, Flavor, ServerInfo, Version, quote, within};
+use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, Version, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -317,6 +317,10 @@ impl Target for ServerTarget {
         self.in_place[table]
     }
 
+    fn stands_at(&mut self, position: &Position) {
+        self.at = position.to_string();
+    }
+
     async fn run(&mut self, steps: Vec<Step>) -> Result<()> {
         if steps.is_empty() {
             return Ok(());
@@ -390,7 +394,7 @@ impl Target for ServerTarget {
         within(bound, "committing", self.conn.query_drop("COMMIT")).await.on_target()?;
         (self.in_transaction, self.sent) = (false, 0);
         if let Some(position) = &checkpoint.position {
-            self.at = position.to_string();
+            self.stands_at(position);
         }
         Ok(())
     }
