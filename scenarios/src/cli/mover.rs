@@ -76,7 +76,8 @@ tables. On the target all of these on the tables and on _converge.*.
 
 Copy strategies (--copy-strategy). Each is right under any load:
   watermark       (default) two small marks per chunk are written to _converge.watermark on the source; no locks.
-                  A chunk waits for the stream to come to its mark.
+                  A chunk waits for the stream to come to its mark; two are written at once, over connections to the
+                  target beside the stream's.
   locking         each chunk is read with shared row locks, kept until the target has it: writers of these rows wait
                   for that. One mark in all, no privilege beyond the default's.
   delete_history  one mark per chunk; no locks, and a chunk never waits for the stream. Keys removed meanwhile are
