@@ -338,15 +338,6 @@ impl Store {
         }))
     }
 
-    /// The workflow, which must be there.
-    pub async fn reload(&self, conn: &mut Conn) -> Result<Workflow> {
-        self.load(conn).await?.ok_or_else(|| Error::Workflow {
-            workflow: self.workflow.clone(),
-            what: "its state was removed from the target while it ran".into(),
-            help: "do not touch the database _converge; cancel a workflow with `converge move cancel`".into(),
-        })
-    }
-
     async fn load_tables(&self, conn: &mut Conn) -> Result<Vec<TableState>> {
         type Row = (String, String, Option<String>, u64, u64, bool, bool);
         let rows: Vec<Row> = within(

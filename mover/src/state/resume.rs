@@ -8,8 +8,8 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde::de::DeserializeOwned;
 
-use super::{Store, TIMEOUT, table};
-use crate::error::{OnSide, Result};
+use super::{Store, TIMEOUT, Workflow, table};
+use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
 use crate::source::history::LogIdentity;
 use converge_mysql::{quote, within};
@@ -53,6 +53,15 @@ pub(super) fn creation() -> [String; 2] {
 }
 
 impl Store {
+    /// The workflow, which must be there.
+    pub async fn reload(&self, conn: &mut Conn) -> Result<Workflow> {
+        self.load(conn).await?.ok_or_else(|| Error::Workflow {
+            workflow: self.workflow.clone(),
+            what: "its state was removed from the target while it ran".into(),
+            help: "do not touch the database _converge; cancel a workflow with `converge move cancel`".into(),
+        })
+    }
+
     fn json<T: DeserializeOwned>(&self, text: &str) -> Result<T> {
         serde_json::from_str(text).map_err(|e| self.unreadable(&e.to_string()))
     }
