@@ -73,6 +73,8 @@ async fn live(binary: &ServerBinary, arguments: &Arguments) -> Result<Vec<String
     let (source, target) = tokio::try_join!(start("source"), start("target"))?;
     let tables = Tables { count: 4, rows: arguments.rows, seed: arguments.seed };
     tables.fill(&source).await?;
+    // The mover expects the target's database.
+    drop(lab::connect(&target).await?);
     let mut mover = Mover::start(&source, &target, &tables.names())?;
     mover.copied(&target, LIMIT).await?;
     let writing = tables.write_until_fenced(&source, arguments.sessions, arguments.rate).await?;
