@@ -25,7 +25,6 @@ struct Landed<T> {
     lane: T,
     table: usize,
     progress: CopyProgress,
-    written: Option<oneshot::Sender<()>>,
 }
 
 /// A chunk on its way to the target.
@@ -50,9 +49,11 @@ impl<'a, T: Target + 'a> Lanes<'a, T> {
         Self { free, flights: Vec::new(), last: None, shared, load }
     }
 
-    /// Whether a chunk goes this way: if it must find exactly what the stream has left.
+    /// Whether a chunk goes this way: if it must find exactly what the stream has left, and nobody waits for it.
     pub(super) fn take(&self, chunk: &Chunk) -> bool {
-        chunk.onto == Onto::Equal && !(self.free.is_empty() && self.flights.is_empty())
+        chunk.onto == Onto::Equal
+            && chunk.written.is_none()
+            && !(self.free.is_empty() && self.flights.is_empty())
     }
 
     /// Begins to write a chunk as soon as there is a connection for it. The stream's part is committed up to `position`.
@@ -121,13 +122,9 @@ impl<'a, T: Target + 'a> Lanes<'a, T> {
         })
         .await;
         drop(self.flights.swap_remove(at));
-        let Landed { lane, table, progress, written } = landed?;
+        let Landed { lane, table, progress } = landed?;
         self.free.push(lane);
         self.shared.send_modify(|shared| shared.copied[table] = progress);
-        if let Some(written) = written {
-            // Whoever waits for it may have ended.
-            let _ = written.send(());
-        }
         Ok(())
     }
 }
@@ -135,11 +132,11 @@ impl<'a, T: Target + 'a> Lanes<'a, T> {
 /// Writes a chunk, and commits it once the one `before` it is committed.
 async fn write<T: Target>(
     mut lane: T,
-    mut chunk: Chunk,
+    chunk: Chunk,
     before: Option<oneshot::Receiver<()>>,
     shared: &watch::Sender<Followed>,
 ) -> Result<Landed<T>> {
-    let (table, progress, written) = (chunk.rows.table, chunk.progress.clone(), chunk.written.take());
+    let (table, progress) = (chunk.rows.table, chunk.progress.clone());
     store(&mut lane, chunk).await?;
     if let Some(before) = before
         && before.await.is_err()
@@ -149,7 +146,7 @@ async fn write<T: Target>(
     }
     let copied = vec![(table, progress.clone())];
     commit(&mut lane, &Checkpoint { copied, ..Checkpoint::default() }, shared).await?;
-    Ok(Landed { lane, table, progress, written })
+    Ok(Landed { lane, table, progress })
 }
 
 #[cfg(test)]

@@ -45,10 +45,10 @@ pub async fn until(conn: &mut Conn, what: &str, query: &str) {
     loop {
         // What it asks of may not be there yet.
         let holds: Result<Option<bool>, _> = conn.query_first(query).await;
-        if holds.is_ok_and(|holds| holds == Some(true)) {
+        if matches!(holds, Ok(Some(true))) {
             return;
         }
-        assert!(std::time::Instant::now() < give_up, "waited in vain for {what}");
+        assert!(std::time::Instant::now() < give_up, "waited in vain for {what}: {holds:?}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
