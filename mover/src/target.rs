@@ -9,7 +9,7 @@ mod translate;
 use std::time::Duration;
 
 pub use render::{Expect, Statement};
-pub use server::{ServerTarget, creation};
+pub use server::{Opening, creation};
 pub use translate::{Dialect, translate};
 
 use converge_mysql::Position;

@@ -1,13 +1,13 @@
 //! A real MySQL or MariaDB server as the target.
 
 mod chunk;
+mod opening;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
-use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, Version, quote, within};
+use converge_mysql::{Error as ServerError, Position, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -16,13 +16,13 @@ use super::render::{self, Expect, Statement};
 use super::{Checkpoint, ChunkRows, Onto, TIMEOUT, Target};
 use crate::apply::plan::Step;
 use crate::error::{Error, OnSide, Result, Side};
-use crate::schema::Table;
 use crate::state::Store;
+
+use opening::Known;
+pub use opening::Opening;
 
 /// How long a table may take to be counted or emptied.
 const CLEAR_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Whether this process said that the target takes no files.
-static SLOW_WAY_TOLD: AtomicBool = AtomicBool::new(false);
 /// Statements sent in one packet.
 const MOST_STATEMENTS: usize = 100;
 /// Bytes of one packet, unless one statement alone is larger.
@@ -32,88 +32,15 @@ const MOST_BYTES: usize = 1 << 20;
 pub struct ServerTarget {
     conn: Conn,
     store: Store,
-    /// The tables under their names on the target, with the source's columns: values are in the source's terms.
-    tables: Arc<[Table]>,
-    /// For each table, whether its rows may be written over in place.
-    in_place: Vec<bool>,
-    /// Whether new rows can be given a name; the function VALUES() draws a warning where they can.
-    alias: bool,
+    known: Arc<Known>,
     in_transaction: bool,
     /// Bytes of statements in the open transaction.
     sent: u64,
-    /// The server's `max_allowed_packet`.
-    largest_packet: usize,
-    /// Whether the server takes `LOAD DATA LOCAL INFILE`.
-    takes_files: bool,
-    /// Whether a LOAD DATA with a SET takes a zero for a number that is to be counted: MariaDB's does.
-    counts_from_zero: bool,
-    /// For each table, whether its columns are of the same kinds as the source's: then the bytes are the same too.
-    alike: Vec<bool>,
     /// The position being applied, for messages.
     at: String,
 }
 
 impl ServerTarget {
-    /// Opens the writing connection.
-    pub async fn open(connector: &Connector, store: Store, tables: Vec<Table>) -> Result<Self> {
-        // Values arrive as literals that name their character set; the session itself must not convert anything.
-        // Without strict mode a value that does not fit is a warning, and each warning is an alarm.
-        let connector = connector
-            .clone()
-            .with_found_rows()
-            .with_setup("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
-            .with_setup(format!(
-                "SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = {}, sql_notes = 0",
-                lock_wait().as_secs().max(1)
-            ))
-            .with_setup("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            .with_setup("SET NAMES binary");
-        let mut conn = connector.connect().await.on_target()?;
-        store.enlist(&mut conn).await?;
-        let query = "SELECT @@max_allowed_packet, @@local_infile";
-        let limits: Option<(u64, bool)> =
-            within(TIMEOUT, "reading the server's limits", conn.query_first(query)).await.on_target()?;
-        let (largest, takes_files) = limits.unwrap_or((u64::MAX, false));
-        if !takes_files && !SLOW_WAY_TOLD.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "the target does not take files, so the copy writes by INSERT, which is slower; \
-                 to speed it up: SET GLOBAL local_infile = ON on the target, and run the workflow again"
-            );
-        }
-        let largest_packet = usize::try_from(largest).unwrap_or(usize::MAX);
-        let info = ServerInfo::read(&mut conn).await.on_target()?;
-        let alias = info.is_mysql_since(Version(8, 0, 19));
-        let counts_from_zero = info.flavor == Flavor::MariaDb;
-        let mut in_place = Vec::with_capacity(tables.len());
-        for table in &tables {
-            in_place.push(render::has_other_columns(table) && only_key_is_unique(&mut conn, table).await?);
-        }
-        let mut alike = Vec::with_capacity(tables.len());
-        for table in &tables {
-            let there = Table::read(&mut conn, Side::Target, &table.schema, &table.name).await?;
-            alike.push(there.is_some_and(|there| {
-                let kind = |name: &str| there.columns.iter().find(|c| c.name == name).map(|c| &c.kind);
-                table.columns.iter().all(|c| kind(&c.name) == Some(&c.kind))
-            }));
-        }
-        let at = String::new();
-        let tables = tables.into();
-        Ok(Self {
-            conn,
-            store,
-            tables,
-            in_place,
-            alias,
-            in_transaction: false,
-            sent: 0,
-            largest_packet,
-            takes_files,
-            counts_from_zero,
-            alike,
-            at,
-        })
-    }
-
     async fn begin(&mut self) -> Result<()> {
         if !self.in_transaction {
             within(TIMEOUT, "opening a transaction", self.conn.query_drop("START TRANSACTION"))
@@ -128,7 +55,7 @@ impl ServerTarget {
     async fn send(&mut self, mut statements: Vec<Statement>) -> Result<()> {
         let mut rest = statements.as_mut_slice();
         while !rest.is_empty() {
-            let (packet, n) = first_packet(rest, MOST_BYTES.min(self.largest_packet / 2));
+            let (packet, n) = first_packet(rest, MOST_BYTES.min(self.known.largest_packet / 2));
             let (now, later) = rest.split_at_mut(n);
             self.send_packet(packet, now).await?;
             rest = later;
@@ -168,7 +95,7 @@ impl ServerTarget {
     fn check_size(&self, packet: &[u8]) -> Result<()> {
         // The command's own byte, and the rounding of the variable.
         let needed = (packet.len() + 1).next_multiple_of(1024);
-        if needed <= self.largest_packet {
+        if needed <= self.known.largest_packet {
             return Ok(());
         }
         let shown: String = String::from_utf8_lossy(&packet[..packet.len().min(120)]).into_owned();
@@ -176,7 +103,7 @@ impl ServerTarget {
             side: Side::Target,
             what: format!("a statement ({shown}…)"),
             needed,
-            allowed: self.largest_packet,
+            allowed: self.known.largest_packet,
         })
     }
 
@@ -265,19 +192,6 @@ fn duplicates(info: &str) -> Option<u64> {
     (numbers.len() == 3).then(|| numbers[1])
 }
 
-/// Whether the target's table has no unique index but that of the key.
-async fn only_key_is_unique(conn: &mut Conn, table: &Table) -> Result<bool> {
-    let query = format!(
-        "SELECT COUNT(DISTINCT index_name) FROM information_schema.statistics \
-         WHERE table_schema = {} AND table_name = {} AND non_unique = 0",
-        quote::text(&table.schema),
-        quote::text(&table.name)
-    );
-    let found: Option<u64> =
-        within(TIMEOUT, "reading the target's indexes", conn.query_first(query)).await.on_target()?;
-    Ok(found == Some(1))
-}
-
 /// Runs a packet of several statements; stops at the first error, which is the last answer.
 async fn answers(
     conn: &mut Conn,
@@ -314,7 +228,7 @@ async fn answers(
 
 impl Target for ServerTarget {
     fn changes_in_place(&self, table: usize) -> bool {
-        self.in_place[table]
+        self.known.in_place[table]
     }
 
     fn stands_at(&mut self, position: &Position) {
@@ -326,7 +240,7 @@ impl Target for ServerTarget {
             return Ok(());
         }
         self.begin().await?;
-        let render = |step: Step| render::step(&self.tables[step.table], &step, self.alias);
+        let render = |step: Step| render::step(&self.known.tables[step.table], &step, self.known.alias);
         let statements = steps.into_iter().map(render).collect();
         self.send(statements).await
     }
@@ -339,7 +253,7 @@ impl Target for ServerTarget {
         if onto == Onto::Equal {
             self.remove_present(&chunk).await?;
         }
-        let as_file = self.takes_files && self.alike[chunk.table] && onto != Onto::Newer;
+        let as_file = self.known.takes_files && self.known.alike[chunk.table] && onto != Onto::Newer;
         let (file, rest): (Vec<_>, Vec<_>) =
             chunk.rows.into_iter().partition(|row| as_file && load::can_be_sent(row));
         if !file.is_empty() {
@@ -349,7 +263,7 @@ impl Target for ServerTarget {
     }
 
     async fn clear(&mut self, table: usize, rows: u64) -> Result<()> {
-        let name = self.tables[table].qualified();
+        let name = self.known.tables[table].qualified();
         let query = format!("SELECT COUNT(*) FROM {name}");
         let what = "counting the rows of an interrupted copy";
         let found: Option<u64> =

@@ -21,7 +21,7 @@ use crate::movement::{Movement, Start};
 use crate::planted::{self, Bug, is_planted};
 use crate::source::{ServerSource, TIMEOUT, marks};
 use crate::state::{State, TableState};
-use crate::target::ServerTarget;
+use crate::target::Opening;
 
 /// How often progress is recorded in the target.
 const RECORD: Duration = Duration::from_secs(1);
@@ -80,7 +80,8 @@ async fn work(
     };
     let (connector, store, tables) =
         (setup.target_connector.clone(), setup.store.clone(), setup.target_tables.clone());
-    let target = async || ServerTarget::open(&connector, store.clone(), tables.clone()).await;
+    let opening = Opening::new(&connector, store.clone(), tables.clone());
+    let target = async || opening.connect().await;
     let movement = Movement {
         start: &start,
         source: &source,

@@ -28,8 +28,8 @@ const CHUNK_STATEMENT_ROWS: usize = 1000;
 impl ServerTarget {
     /// A chunk by INSERT: where rows may be there that are newer, and where the server takes no file.
     pub(super) async fn insert_chunk(&mut self, table: usize, rows: &[Row], onto: Onto) -> Result<()> {
-        let tables = self.tables.clone();
-        let table = &tables[table];
+        let known = self.known.clone();
+        let table = &known.tables[table];
         // Statement by statement: the text of a whole chunk would be as large again as its rows.
         for part in parts(rows) {
             let statement = match onto {
@@ -43,11 +43,11 @@ impl ServerTarget {
 
     /// A chunk as a file.
     pub(super) async fn load_chunk(&mut self, table: usize, rows: Vec<Row>) -> Result<()> {
-        let tables = self.tables.clone();
-        let table = &tables[table];
+        let known = self.known.clone();
+        let table = &known.tables[table];
         let n = rows.len() as u64;
         let zeros = load::zero_members(table, &rows);
-        let sql = load::statement(table, |column| self.counts_from_zero && load::has_zero(&rows, column));
+        let sql = load::statement(table, |column| known.counts_from_zero && load::has_zero(&rows, column));
         let statement = Statement::new(table, sql, Expect::Rows(n));
         self.sent += rows.iter().map(|row| row_weight(row) as u64).sum::<u64>();
         self.conn.set_infile_handler(pieces(table.clone(), rows));
@@ -83,8 +83,8 @@ impl ServerTarget {
 
     /// Removes those of a chunk's rows that the stream wrote already: they are equal to the chunk's.
     pub(super) async fn remove_present(&mut self, chunk: &ChunkRows) -> Result<()> {
-        let tables = self.tables.clone();
-        let table = &tables[chunk.table];
+        let known = self.known.clone();
+        let table = &known.tables[chunk.table];
         let keys = table.keys_only();
         let query = range_query(&keys, chunk.after.as_deref(), chunk.through.as_deref());
         let found: Vec<mysql_async::Row> =
@@ -94,7 +94,7 @@ impl ServerTarget {
         if found.is_empty() || is_planted(Bug::ChunkOverPresent) {
             return Ok(());
         }
-        if !self.alike[chunk.table] {
+        if !known.alike[chunk.table] {
             // The target's own form of a key need not be the source's.
             let delete = |part| render::delete(table, part, Expect::Any);
             return self.send(parts(&chunk.rows).map(delete).collect()).await;
