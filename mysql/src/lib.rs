@@ -9,6 +9,7 @@ pub mod connect;
 pub mod error;
 pub mod flavor;
 pub mod gtid;
+pub mod names;
 pub mod position;
 pub mod quote;
 pub mod tls;

@@ -210,6 +210,37 @@ async fn a_renamed_column_comes_along_though_it_was_not_compared() {
     }
 }
 
+/// Commas, dots and the like in names are not those between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_with_signs_in_them_are_named_in_backquotes() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let tables = [
+            "CREATE TABLE `t,1` (id INT PRIMARY KEY, `v.w` INT, `x=y` INT)",
+            "CREATE TABLE `u=1` (id INT PRIMARY KEY)",
+            "INSERT INTO `t,1` VALUES (1, 1, 1)",
+            "INSERT INTO `u=1` VALUES (1)",
+        ];
+        let [_source, mut target] = both(&one, &tables).await;
+        run(&mut target, "RENAME TABLE `u=1` TO `u``2`").await;
+        run(&mut target, "UPDATE `t,1` SET `v.w` = 2, `x=y` = 2").await;
+        let names = "`t,1`,`u=1`=`u``2`";
+        let found = vdiff(&one, 1, &["--tables", names]);
+        let of = |table: usize| &found["tables"][table];
+        assert_eq!((&of(0)["table"], &of(0)["verdict"]), (&json!("t,1"), &json!("different")), "{found}");
+        assert_eq!((&of(1)["target_table"], &of(1)["verdict"]), (&json!("u`2"), &json!("equal")), "{found}");
+        assert!(found["command"].as_str().unwrap().contains(&format!("--tables '{names}'")), "{found}");
+        vdiff(&one, 0, &["--tables", names, "--ignore-columns", "`t,1`.`v.w`,`x=y`"]);
+        let found = vdiff(&one, 1, &["--tables", names, "--columns", "`t,1`.`v.w`"]);
+        assert_eq!(found["tables"][0]["rows"][0]["columns"], json!(["v.w"]), "{found}");
+        let all = vdiff(&one, 1, &["--all-tables", "--exclude", "`t,1`"]);
+        let command = all["command"].as_str().unwrap();
+        assert!(command.ends_with("--all-tables --exclude '`t,1`'"), "{command}");
+        let error = vdiff(&one, 2, &["--tables", "`t,1"]);
+        assert!(error.as_str().unwrap().contains("names no table"), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_is_for_the_same_rows_and_columns_only() {
     for binary in support::servers() {

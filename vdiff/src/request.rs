@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use converge_mysql::Address;
+use converge_mysql::{Address, names};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -54,14 +54,26 @@ impl TablePair {
 impl FromStr for TablePair {
     type Err = Error;
 
-    /// `name`, or `source_name=target_name`.
+    /// `name`, or `source_name=target_name`; a name that has `,` or `=` in it, in backquotes.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (source, target) = text.split_once('=').unwrap_or((text, text));
-        let (source, target) = (source.trim(), target.trim());
-        if source.is_empty() || target.is_empty() || target.contains('=') {
-            return Err(Error::BadRequest(format!("{text:?} names no table")));
+        let names: Option<Vec<String>> =
+            names::split(text.trim(), '=').into_iter().map(names::plain).collect();
+        match names.as_deref() {
+            Some([name]) => Ok(Self::same(name)),
+            Some([source, target]) => Ok(Self { source: source.clone(), target: target.clone() }),
+            _ => Err(Error::BadRequest(format!("{text:?} names no table"))),
         }
-        Ok(Self { source: source.into(), target: target.into() })
+    }
+}
+
+impl fmt::Display for TablePair {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&names::spelled(&self.source))?;
+        if self.source != self.target {
+            write!(f, "={}", names::spelled(&self.target))?;
+        }
+        Ok(())
     }
 }
 

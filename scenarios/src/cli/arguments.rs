@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use converge_chaos::server::{ServerBinary, discover, select};
+use converge_mysql::names;
 use converge_scenarios::saved::SavedRun;
 use converge_vdiff::TablePair;
 
@@ -24,9 +25,35 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * factor).map_err(|e| e.to_string())
 }
 
-/// One table, under the same name on both sides or as `source=target`.
-pub fn table_pair(text: &str) -> Result<(String, String), String> {
-    text.parse::<TablePair>().map(|pair| (pair.source, pair.target)).map_err(|e| e.to_string())
+/// What one argument lists.
+#[derive(Debug, Clone)]
+pub struct Listed<T>(pub Vec<T>);
+
+/// All that the arguments of an option list.
+pub fn all<T: Clone>(lists: &[Listed<T>]) -> Vec<T> {
+    lists.iter().flat_map(|list| list.0.iter().cloned()).collect()
+}
+
+/// Tables, by comma: under the same name on both sides, or as `source=target`.
+pub fn tables(text: &str) -> Result<Listed<TablePair>, String> {
+    let pairs: Result<_, _> = names::split(text, ',').into_iter().map(str::parse).collect();
+    pairs.map(Listed).map_err(|e: converge_vdiff::Error| e.to_string())
+}
+
+/// Tables of one side, by comma.
+pub fn table_names(text: &str) -> Result<Listed<String>, String> {
+    let plain = |name: &str| names::plain(name).ok_or_else(|| format!("{name:?} names no table"));
+    names::split(text, ',').into_iter().map(plain).collect::<Result<_, _>>().map(Listed)
+}
+
+/// Entries, by comma, with the backquotes that they have.
+pub fn entries(text: &str) -> Result<Listed<String>, String> {
+    Ok(Listed(names::split(text, ',').into_iter().map(str::to_owned).collect()))
+}
+
+/// The same as pairs of names.
+pub fn pairs(lists: &[Listed<TablePair>]) -> Vec<(String, String)> {
+    all(lists).into_iter().map(|pair| (pair.source, pair.target)).collect()
 }
 
 /// The server that `--server` names, or the first one found.
@@ -88,8 +115,14 @@ mod tests {
 
     #[test]
     fn tables_may_change_their_name() {
-        assert_eq!(table_pair("a"), Ok(("a".into(), "a".into())));
-        assert_eq!(table_pair("a=b"), Ok(("a".into(), "b".into())));
-        assert!(table_pair("a=").is_err());
+        let read = |text: &str| tables(text).map(|list| pairs(&[list]));
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(read("a, b=c"), Ok(vec![pair("a", "a"), pair("b", "c")]));
+        assert_eq!(read("`a,b`=`c=``d`"), Ok(vec![pair("a,b", "c=`d")]));
+        for bad in ["a=", "", "a,", "=b", "a=b=c", "`a"] {
+            assert!(tables(bad).is_err(), "{bad}");
+        }
+        assert!(table_names("a,`b,c`").is_ok_and(|list| list.0 == ["a", "b,c"]));
+        assert!(table_names("a,,b").is_err());
     }
 }

@@ -3,8 +3,9 @@
 use clap::Args;
 use converge_mover::copy::Strategy;
 use converge_mover::preflight::{self, Accepted, Finding, Report, Request, Weight};
+use converge_vdiff::TablePair;
 
-use super::arguments::table_pair;
+use super::arguments::{Listed, pairs, tables};
 use super::{Failure, Format, Outcome};
 
 /// Columns of the text form.
@@ -31,8 +32,8 @@ pub struct Arguments {
     #[arg(long, value_name = "URL")]
     target: String,
     /// Tables to move; source=target where the name changes
-    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = table_pair, required = true)]
-    tables: Vec<(String, String)>,
+    #[arg(long, value_name = "A,B", value_parser = tables, required = true)]
+    tables: Vec<Listed<TablePair>>,
     /// How rows are to be copied: some ways need more privileges; see `move run --help`
     #[arg(long, value_name = "STRATEGY", default_value_t)]
     copy_strategy: Strategy,
@@ -52,7 +53,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let request = Request {
         source: arguments.source.parse()?,
         target: arguments.target.parse()?,
-        tables: arguments.tables,
+        tables: pairs(&arguments.tables),
         strategy: arguments.copy_strategy,
         accepted: Accepted { unlogged_cascades: arguments.i_know, no_key: arguments.allow_no_key },
     };

@@ -10,8 +10,9 @@ use converge_mover::preflight::Accepted;
 use converge_mover::source::fenced_name;
 use converge_mover::workflow::{Ended, Options};
 use converge_mysql::Address;
+use converge_vdiff::TablePair;
 
-use super::arguments::{duration, table_pair};
+use super::arguments::{Listed, duration, pairs, tables};
 use super::{Failure, Format, Outcome, check, interrupted};
 
 #[derive(Debug, Args)]
@@ -101,9 +102,9 @@ struct Run {
     /// The source: mysql://user:password@host:port/database
     #[arg(long, value_name = "URL")]
     source: String,
-    /// Tables to move; source=target where the name changes
-    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = table_pair)]
-    tables: Vec<(String, String)>,
+    /// Tables to move; source=target where the name changes; a name with one of ,=` in it in backquotes
+    #[arg(long, value_name = "A,B", value_parser = tables)]
+    tables: Vec<Listed<TablePair>>,
     /// How chunks are protected from concurrent changes; see below
     #[arg(long, value_name = "STRATEGY", default_value_t)]
     copy_strategy: Strategy,
@@ -185,7 +186,7 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         workflow: run.named.workflow,
         source: run.source.parse()?,
         target: run.named.target.parse()?,
-        tables: run.tables,
+        tables: pairs(&run.tables),
         strategy: run.copy_strategy,
         copy_from: run.copy_from.map(|url| url.parse()).transpose()?,
         allow_no_key: run.allow_no_key,

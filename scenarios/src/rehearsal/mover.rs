@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use converge_mover::control::{Control, Status};
-use converge_mysql::Address;
+use converge_mysql::{Address, names};
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::RehearsalError;
@@ -57,10 +57,9 @@ impl Mover {
     /// Describes the process.
     pub fn new(program: &Path, route: Route, tables: &[String], copy: &Copy, log: PathBuf) -> Self {
         let target_url = route.target.to_url();
+        let tables = tables.iter().map(|name| names::spelled(name)).collect::<Vec<_>>().join(",");
         let mut arguments: Vec<String> =
-            ["move", "run", WORKFLOW, "--target", &target_url, "--tables", &tables.join(",")]
-                .map(str::to_owned)
-                .into();
+            ["move", "run", WORKFLOW, "--target", &target_url, "--tables", &tables].map(str::to_owned).into();
         arguments.extend(["--copy-strategy".into(), copy.strategy.clone()]);
         arguments.extend(["--chunk-rows".into(), copy.chunk_rows.to_string()]);
         if copy.rows_per_second > 0 {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use converge_mysql::names;
+
 use crate::request::Options;
 
 /// The request, as seen from one table.
@@ -14,11 +16,21 @@ pub struct Part<'a> {
     matched: BTreeSet<String>,
 }
 
-/// Whether an entry, `column` or `table.column`, means a column.
+/// Whether an entry, `column` or `table.column`, means a column. Each name may stand in backquotes.
 fn means(entry: &str, table: &str, column: &str) -> bool {
     let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
     let of_table = entry.strip_prefix(table).and_then(|rest| rest.strip_prefix('.'));
-    same(entry, column) || of_table.is_some_and(|rest| same(rest, column))
+    let named = named(entry).is_some_and(|(of, name)| of.is_none_or(|of| of == table) && same(&name, column));
+    named || same(entry, column) || of_table.is_some_and(|rest| same(rest, column))
+}
+
+/// The table, if there is one, and the column that an entry names if its dots are those outside of backquotes.
+fn named(entry: &str) -> Option<(Option<String>, String)> {
+    match names::split(entry, '.')[..] {
+        [column] => Some((None, names::plain(column)?)),
+        [table, column] => Some((Some(names::plain(table)?), names::plain(column)?)),
+        _ => None,
+    }
 }
 
 impl<'a> Part<'a> {
@@ -26,7 +38,8 @@ impl<'a> Part<'a> {
     pub fn new(table: &'a str, columns: &[String], options: &'a Options) -> Self {
         let is_about = |entry: &String| {
             let of_table = entry.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
-            !entry.contains('.') || of_table || columns.iter().any(|column| means(entry, table, column))
+            let named = named(entry).is_some_and(|(of, _)| of.is_none_or(|of| of == table));
+            named || of_table || columns.iter().any(|column| means(entry, table, column))
         };
         let restricted = options.columns.iter().any(is_about);
         let mut matched = BTreeSet::new();
@@ -59,10 +72,10 @@ impl<'a> Part<'a> {
     pub fn on_target(&mut self, column: &str, exists: impl Fn(&str) -> bool) -> String {
         for (entry, source, target) in renames(self.options) {
             if means(source, self.table, column) {
-                if exists(target) {
+                if exists(&target) {
                     self.matched.insert(entry.to_owned());
                 }
-                return target.to_owned();
+                return target;
             }
         }
         column.to_owned()
@@ -81,10 +94,10 @@ impl<'a> Part<'a> {
 }
 
 /// Entries of the form `[table.]source=target`, with both of their parts.
-fn renames(options: &Options) -> impl Iterator<Item = (&str, &str, &str)> {
-    options.rename_columns.iter().filter_map(|entry| {
-        let (source, target) = entry.split_once('=')?;
-        Some((entry.as_str(), source.trim(), target.trim()))
+fn renames(options: &Options) -> impl Iterator<Item = (&str, &str, String)> {
+    options.rename_columns.iter().filter_map(|entry| match names::split(entry, '=')[..] {
+        [source, target] => Some((entry.as_str(), source, names::plain(target)?)),
+        _ => None,
     })
 }
 
@@ -140,6 +153,16 @@ mod tests {
         let options = options(&["t.a"], &[], &[]);
         assert!(Part::new("u", &["a".into()], &options).selects("a"));
         assert!(!Part::new("t", &["b".into()], &options).selects("b"));
+    }
+
+    #[test]
+    fn names_with_signs_in_them_stand_in_backquotes() {
+        let options = options(&["`t,1`.`a.b`", "`c=d`"], &[], &["`t,1`.`c=d`=`e,f`"]);
+        let mut part = Part::new("t,1", &["a.b".into(), "c=d".into(), "g".into()], &options);
+        assert!(part.selects("a.b") && part.selects("C=D") && !part.selects("g"));
+        assert_eq!(part.on_target("c=d", |name| name == "e,f"), "e,f");
+        assert_eq!(unmatched(&options, &part.matched()), None);
+        assert!(!Part::new("t", &["a.b".into()], &options).selects("a.b"));
     }
 
     #[test]

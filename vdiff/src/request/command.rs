@@ -1,11 +1,13 @@
 //! The command line that a request stands for, so that whoever reads a report can run it again. Never with a password.
 
-use super::{Engine, Options, ProofSource, Request, TablePair};
+use converge_mysql::names;
+
+use super::{Engine, Options, ProofSource, Request};
 
 impl Request {
     /// The command to run again, without passwords. Options that are at their defaults are left out.
     pub fn command(&self) -> String {
-        let tables: Vec<String> = self.tables.iter().map(pair).collect();
+        let tables: Vec<String> = self.tables.iter().map(ToString::to_string).collect();
         let mut words = vec!["converge vdiff".to_owned()];
         words.extend(self.source.iter().map(|shard| option("source", &shard.without_password())));
         words.extend(self.target.iter().map(|shard| option("target", &shard.without_password())));
@@ -28,6 +30,7 @@ impl Options {
         }
         if let Some(exclude) = &self.all_tables {
             words.push("--all-tables".into());
+            let exclude: Vec<String> = exclude.iter().map(|name| names::spelled(name)).collect();
             words.extend((!exclude.is_empty()).then(|| option("exclude", &exclude.join(","))));
         }
         if self.engine != Engine::Auto {
@@ -63,10 +66,6 @@ impl Options {
         }
         words
     }
-}
-
-fn pair(pair: &TablePair) -> String {
-    if pair.source == pair.target { pair.source.clone() } else { format!("{}={}", pair.source, pair.target) }
 }
 
 /// One option, its value quoted for a shell.

@@ -7,7 +7,7 @@ use converge_vdiff::{
     Engine, Filter, MaxLoad, Options, ProofSource, Request, Sample, TablePair, remembered_seed,
 };
 
-use crate::cli::arguments::duration;
+use crate::cli::arguments::{Listed, all, duration, entries, table_names, tables};
 use crate::cli::{Failure, Format};
 
 const EXAMPLE: &str = "\
@@ -60,15 +60,16 @@ struct What {
     /// Where they should be, in the same form; each of both may be given several times, for the shards of one table
     #[arg(long, value_name = "URL", required = true)]
     target: Vec<String>,
-    /// Tables in both databases, by comma; SRC=DST where the names differ. With --workflow, all of its tables if left out
-    #[arg(long, value_name = "TABLES", value_delimiter = ',', required_unless_present_any = ["workflow", "all_tables"])]
-    tables: Vec<TablePair>,
+    /// Tables in both databases, by comma; SRC=DST where the names differ; a name with one of ,=` in it in backquotes.
+    /// With --workflow, all of its tables if left out
+    #[arg(long, value_name = "TABLES", value_parser = tables, required_unless_present_any = ["workflow", "all_tables"])]
+    tables: Vec<Listed<TablePair>>,
     /// All tables of the two databases; one that only one of them has is a difference
     #[arg(long, conflicts_with_all = ["tables", "workflow"])]
     all_tables: bool,
     /// Tables that --all-tables leaves out, by comma
-    #[arg(long, value_name = "TABLES", value_delimiter = ',', requires = "all_tables", conflicts_with_all = ["tables", "workflow"])]
-    exclude: Vec<String>,
+    #[arg(long, value_name = "TABLES", value_parser = table_names, requires = "all_tables", conflicts_with_all = ["tables", "workflow"])]
+    exclude: Vec<Listed<String>>,
 }
 
 /// What of them is compared.
@@ -86,14 +87,14 @@ struct Part {
     #[arg(long, value_name = "N", requires = "sample")]
     seed: Option<u64>,
     /// Only these columns, and the key
-    #[arg(long, value_name = "[TABLE.]COLUMN,…", value_delimiter = ',')]
-    columns: Vec<String>,
+    #[arg(long, value_name = "[TABLE.]COLUMN,…", value_parser = entries)]
+    columns: Vec<Listed<String>>,
     /// All columns but these
-    #[arg(long, value_name = "[TABLE.]COLUMN,…", value_delimiter = ',')]
-    ignore_columns: Vec<String>,
+    #[arg(long, value_name = "[TABLE.]COLUMN,…", value_parser = entries)]
+    ignore_columns: Vec<Listed<String>>,
     /// Columns that have another name on the target
-    #[arg(long, value_name = "[TABLE.]SRC=DST,…", value_delimiter = ',')]
-    rename_columns: Vec<String>,
+    #[arg(long, value_name = "[TABLE.]SRC=DST,…", value_parser = entries)]
+    rename_columns: Vec<Listed<String>>,
 }
 
 /// By whom, and how much of the servers it may take.
@@ -213,7 +214,7 @@ impl Part {
 impl Arguments {
     /// The tables on the source, as named.
     pub fn tables(&self) -> Vec<String> {
-        self.what.tables.iter().map(|pair| pair.source.clone()).collect()
+        all(&self.what.tables).into_iter().map(|pair| pair.source).collect()
     }
 
     /// The request that they stand for.
@@ -226,13 +227,13 @@ impl Arguments {
         };
         let options = Options {
             proof: proved_by,
-            all_tables: what.all_tables.then(|| what.exclude.clone()),
+            all_tables: what.all_tables.then(|| all(&what.exclude)),
             engine: pace.engine.into(),
             filters: part.filters.clone(),
             sample: part.sample(pace.state.as_deref())?,
-            columns: part.columns.clone(),
-            ignore_columns: part.ignore_columns.clone(),
-            rename_columns: part.rename_columns.clone(),
+            columns: all(&part.columns),
+            ignore_columns: all(&part.ignore_columns),
+            rename_columns: all(&part.rename_columns),
             max_rows_reported: answer.max_rows_reported,
             parallel: pace.parallel.into(),
             first_chunk_rows: pace.chunk_rows,
@@ -246,6 +247,6 @@ impl Arguments {
         };
         let shards = |urls: &[String]| urls.iter().map(|url| url.parse()).collect::<Result<Vec<_>, _>>();
         let (source, target) = (shards(&what.source)?, shards(&what.target)?);
-        Ok(Request { source, target, tables: what.tables.clone(), options })
+        Ok(Request { source, target, tables: all(&what.tables), options })
     }
 }
