@@ -2,6 +2,7 @@
 //!
 //! An oracle that lacks what it needs says `unknown`; none of them assumes.
 
+pub mod commits;
 mod invariants;
 mod progress;
 pub mod silence;

@@ -28,6 +28,7 @@ use self::readings::Readings;
 use self::watch::{CopySpan, Watcher};
 use self::world::{Seeded, World};
 use crate::mutant::Mutant;
+use crate::oracle::commits::Commits;
 use crate::oracle::{self, Statements, Suspect, Tally, whole};
 use crate::saved;
 use crate::scenario::Scenario;
@@ -183,6 +184,7 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
         },
         suspects: Vec::new(),
         counted: None,
+        commits: None,
     };
     let limit = Duration::from_secs_f64(options.scenario.limit_seconds);
     match tokio::time::timeout(limit, run.carry_out()).await {
@@ -241,6 +243,8 @@ struct Run<'a> {
     suspects: Vec<Suspect>,
     /// What the load counted, once it ended.
     counted: Option<Totals>,
+    /// The checkpoints in the target's log, or why they cannot be read; where nobody else writes to the target.
+    commits: Option<Result<Commits, String>>,
 }
 
 /// What runs beside the mover, and where the target's log ended before the move.
@@ -354,7 +358,7 @@ impl Run<'_> {
         let (proven, moved) = (self.position.is_some(), &self.seeded.tables);
         let names = self.names();
         self.oracles.extend(oracle::invariants(path, &readings, names, moved, proven));
-        self.oracles.push(progress.checkpoint());
+        self.oracles.push(progress.checkpoint(self.commits.as_ref()));
         self.oracles.push(progress.liveness(Duration::from_secs_f64(least.catch_up_seconds)));
         let tally = statements.finish();
         self.oracles.extend(self.counted.as_ref().map(|counted| whole::history(&tally, counted)));

@@ -7,6 +7,8 @@ use converge_chaos::history::{Entry, Event, Phase};
 use converge_mysql::Position;
 
 use super::MOST_EVIDENCE;
+use super::commits::Commits;
+use super::silence::torn;
 use crate::verdict::{Finding, Oracle};
 
 /// What the mover said of itself, collected entry by entry.
@@ -83,18 +85,30 @@ impl Progress {
         self.waits.push(Wait::new(after, since));
     }
 
-    /// Whether what was applied only ever grew.
-    pub fn checkpoint(&self) -> Oracle {
-        let finding = match (self.went_back.is_empty(), self.looks) {
-            (false, _) => Finding::Fail,
-            (true, 0) => Finding::Unknown,
-            _ => Finding::Pass,
+    /// Whether what was applied only ever grew, by the looks at it and by the target's log, if that is there to be read.
+    pub fn checkpoint(&self, log: Option<&Result<Commits, String>>) -> Oracle {
+        let commits = log.and_then(|log| log.as_ref().ok());
+        let went_back: Vec<&String> =
+            self.went_back.iter().chain(commits.iter().flat_map(|log| &log.went_back)).collect();
+        let logged = match log {
+            None => String::new(),
+            Some(Ok(commits)) => {
+                format!(" and {} commits in the target's log{}", commits.seen, torn(&commits.torn))
+            }
+            Some(Err(why)) => format!("; the target's log cannot be read: {why}"),
         };
-        let detail = match finding {
-            Finding::Fail => format!("the applied position went back {} times", self.went_back.len()),
-            _ => format!("the applied position never went back in {} looks at it", self.looks),
+        let shown =
+            self.looks > 0 && log.is_none_or(|log| log.as_ref().is_ok_and(|commits| commits.seen > 0));
+        let (finding, detail) = match (went_back.is_empty(), shown) {
+            (false, _) => {
+                (Finding::Fail, format!("the applied position went back {} times", went_back.len()))
+            }
+            (true, shown) => (
+                if shown { Finding::Pass } else { Finding::Unknown },
+                format!("the applied position never went back in {} looks at it{logged}", self.looks),
+            ),
         };
-        let evidence = self.went_back.iter().take(MOST_EVIDENCE).cloned().collect();
+        let evidence = went_back.into_iter().take(MOST_EVIDENCE).cloned().collect();
         Oracle::new("checkpoint", finding, detail).with_evidence(evidence)
     }
 
@@ -199,11 +213,24 @@ mod tests {
     #[test]
     fn a_position_that_goes_back_is_named() {
         let steady = progress(vec![sample("copying", 5), sample("copying", 5), sample("copying", 6)]);
-        assert_eq!(steady.checkpoint().finding, Finding::Pass);
-        let back = progress(vec![sample("copying", 5), sample("copying", 4)]).checkpoint();
+        assert_eq!(steady.checkpoint(None).finding, Finding::Pass);
+        let back = progress(vec![sample("copying", 5), sample("copying", 4)]).checkpoint(None);
         assert_eq!(back.finding, Finding::Fail);
         assert!(back.evidence[0].contains("log.1:5") && back.evidence[0].contains("log.1:4"), "{back:?}");
-        assert_eq!(progress(vec![]).checkpoint().finding, Finding::Unknown);
+        assert_eq!(progress(vec![]).checkpoint(None).finding, Finding::Unknown);
+    }
+
+    #[test]
+    fn the_targets_log_shows_what_no_look_has_seen() {
+        let steady = progress(vec![sample("copying", 5), sample("copying", 6)]);
+        let with = |log: Result<Commits, String>| steady.checkpoint(Some(&log));
+        let whole = || Commits { seen: 7, ..Commits::default() };
+        assert_eq!(with(Ok(whole())).finding, Finding::Pass);
+        let back = with(Ok(Commits { went_back: vec!["at log.1:9".into()], ..whole() }));
+        assert_eq!((back.finding, back.evidence.len()), (Finding::Fail, 1));
+        // What was not read proves nothing.
+        assert_eq!(with(Ok(Commits::default())).finding, Finding::Unknown);
+        assert_eq!(with(Err("gone".into())).finding, Finding::Unknown);
     }
 
     #[test]

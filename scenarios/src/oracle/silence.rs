@@ -16,7 +16,7 @@ pub const NAME: &str = "silence";
 /// The error of `SHOW BINLOG EVENTS` where a log cannot be read on, after the events before.
 const TORN: u16 = 1220;
 /// Where a mover keeps its state.
-const STATE: &str = "_converge";
+pub(super) const STATE: &str = "_converge";
 /// Databases that belong to the server.
 const SYSTEM: &str = "'mysql', 'sys', 'information_schema', 'performance_schema'";
 
@@ -131,10 +131,7 @@ impl Traces {
             }
             (true, true) => {
                 let count = moved.len();
-                let torn = match self.torn.as_slice() {
-                    [] => String::new(),
-                    torn => format!("; {} ends where the server died", torn.join(", ")),
-                };
+                let torn = torn(&self.torn);
                 let detail = format!(
                     "on the target only {count} moved tables and {STATE} were changed, and nothing after the last change{torn}"
                 );
@@ -147,6 +144,14 @@ impl Traces {
             }
         };
         Oracle::new(NAME, finding, detail).with_evidence(wrong.into_iter().take(MOST_EVIDENCE).collect())
+    }
+}
+
+/// A remark on logs that end in the middle of an event.
+pub(super) fn torn(logs: &[String]) -> String {
+    match logs {
+        [] => String::new(),
+        torn => format!("; {} ends where the server died", torn.join(", ")),
     }
 }
 

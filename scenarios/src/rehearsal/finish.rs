@@ -7,13 +7,13 @@ use converge_mover::control::Status;
 use converge_mover::source::fenced_name;
 use converge_vdiff::{Filter, Options as VdiffOptions, Request, TablePair};
 
-use super::mover::Mover;
+use super::mover::{Mover, WORKFLOW};
 use super::watch::{TICK, Watcher};
 use super::world::World;
 use super::{RehearsalError, Run, Running};
 use crate::mutant::Mutant;
 use crate::oracle;
-use crate::oracle::silence;
+use crate::oracle::{commits, silence};
 use crate::saved::HISTORY;
 use crate::verdict::{Finding, Oracle};
 
@@ -58,6 +58,9 @@ impl Run<'_> {
         }
         let target = world.target_address();
         let drained = silence::mark(&target).await;
+        if self.options.servers.are_private() {
+            self.commits = Some(commits::read(&target, WORKFLOW).await.map_err(|e| e.to_string()));
+        }
         self.step("comparing");
         self.compare(world, fenced).await;
         // The ledger is read back from the file, which must be whole.

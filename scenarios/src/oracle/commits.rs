@@ -1,0 +1,175 @@
+//! The checkpoints in the target's binary log: each of the mover's commits writes one, so that one that goes back between
+//! two looks at it is seen as well.
+//!
+//! Compared within one file of the log: a server that died may have undone what it had logged last. Nothing here shares
+//! code with the mover that is judged, nor with VDiff.
+
+use std::time::Duration;
+
+use converge_mysql::{Address, Connector, Error as ServerError, Position};
+use futures_util::StreamExt;
+use mysql_async::prelude::Queryable;
+use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Row, Value};
+use mysql_common::binlog::events::{EventData, RowsEventData};
+use mysql_common::binlog::row::BinlogRow;
+use mysql_common::binlog::value::BinlogValue;
+
+use super::silence::STATE;
+
+const TABLE: &str = "applied";
+/// As whom the log is asked for; nothing else reads that of a rehearsal's target.
+const SERVER_ID: u32 = 0xC0_4E_12_6E;
+/// The error of a log that cannot be read on.
+const TORN: u16 = 1236;
+/// How long the server may take for an event.
+const PATIENCE: Duration = Duration::from_secs(60);
+const WHAT: &str = "reading the checkpoints in the target's binary log";
+
+/// What the log shows.
+#[derive(Debug, Default)]
+pub struct Commits {
+    /// Checkpoints in it.
+    pub seen: u64,
+    /// Those that are behind the one before, in words.
+    pub went_back: Vec<String>,
+    /// Logs that end in the middle of an event, because the server died while it wrote it.
+    pub torn: Vec<String>,
+    pub(super) last: Option<Position>,
+}
+
+/// Reads all of a target's log, for the checkpoints of one workflow.
+pub async fn read(target: &Address, workflow: &str) -> Result<Commits, ServerError> {
+    let connector = Connector::new(target.clone());
+    let mut conn = connector.connect().await?;
+    let fail = |e| ServerError::driver(WHAT, e);
+    let logs: Vec<Row> = conn.query("SHOW BINARY LOGS").await.map_err(fail)?;
+    let wanted = Wanted::read(&mut conn, workflow).await.map_err(fail)?;
+    converge_mysql::connect::close(conn).await;
+    let names: Vec<String> = logs.iter().filter_map(|log| log.get(0)).collect();
+    let mut commits = Commits::default();
+    for (i, name) in names.iter().enumerate() {
+        let conn = connector.connect().await?;
+        match commits.log(conn, name, &wanted).await {
+            // What a server tore off when it died, it has not applied. The last log it writes to.
+            Err(mysql_async::Error::Server(e)) if e.code == TORN && i + 1 < names.len() => {
+                commits.torn.push(name.clone());
+            }
+            read => read.map_err(fail)?,
+        }
+    }
+    Ok(commits)
+}
+
+/// The workflow, and where in the table's rows, from 1, the columns with its name and its position are.
+struct Wanted<'a> {
+    workflow: &'a str,
+    name: usize,
+    position: usize,
+}
+
+impl<'a> Wanted<'a> {
+    async fn read(conn: &mut Conn, workflow: &'a str) -> Result<Self, mysql_async::Error> {
+        let query = "SELECT ordinal_position FROM information_schema.columns \
+                     WHERE table_schema = ? AND table_name = ? AND column_name = ?";
+        let mut place = async |column: &str| {
+            let found: Option<usize> = conn.exec_first(query, (STATE, TABLE, column)).await?;
+            // A target without the table has no checkpoints in its log either.
+            Ok::<_, mysql_async::Error>(found.unwrap_or(0))
+        };
+        Ok(Self { workflow, name: place("workflow").await?, position: place("position").await? })
+    }
+}
+
+/// A column's text, under its name or, as most servers log it, its number.
+fn text(row: &BinlogRow, name: &str, place: usize) -> Option<String> {
+    let numbered = format!("@{}", place.checked_sub(1)?);
+    let at = row.columns_ref().iter().position(|c| c.name_str() == name || c.name_str() == numbered)?;
+    match row.as_ref(at)? {
+        BinlogValue::Value(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    }
+}
+
+impl Commits {
+    async fn log(&mut self, conn: Conn, name: &str, wanted: &Wanted<'_>) -> Result<(), mysql_async::Error> {
+        let request = BinlogStreamRequest::new(SERVER_ID)
+            .with_filename(name.as_bytes())
+            .with_pos(4u64)
+            .with_non_blocking();
+        let mut stream = conn.get_binlog_stream(request).await?;
+        self.last = None;
+        loop {
+            let event = match tokio::time::timeout(PATIENCE, stream.next()).await {
+                Ok(Some(event)) => event?,
+                Ok(None) => break,
+                Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+            };
+            match event.read_data()? {
+                // A server names the file before it sends it, MariaDB with more behind the name.
+                Some(EventData::RotateEvent(next)) if !next.name().starts_with(name) => break,
+                Some(EventData::RowsEvent(rows)) => {
+                    let place = format!("{name}:{}", event.header().log_pos());
+                    for position in positions(&stream, &rows, wanted)? {
+                        self.see(&place, &position);
+                    }
+                }
+                _ => {}
+            }
+        }
+        stream.close().await
+    }
+
+    fn see(&mut self, place: &str, text: &str) {
+        let Ok(now) = text.parse::<Position>() else {
+            self.went_back.push(format!("the checkpoint that ends at {place} is no position: {text}"));
+            return;
+        };
+        self.seen += 1;
+        if let Some(last) = self.last.as_ref().filter(|last| now.covers(last) != Some(true)) {
+            self.went_back.push(format!("at {place} of the target's log, {last} was written over by {now}"));
+        }
+        self.last = Some(now);
+    }
+}
+
+/// The positions that an event of the log writes, in order.
+fn positions(
+    stream: &BinlogStream,
+    rows: &RowsEventData<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<String>, mysql_async::Error> {
+    let Some(table) = stream.get_tme(rows.table_id()) else { return Ok(Vec::new()) };
+    if table.database_name() != STATE || table.table_name() != TABLE {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for row in rows.rows(table) {
+        let (before, after) = row?;
+        let Some(after) = after else { continue };
+        let of = [Some(&after), before.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|row| text(row, "workflow", wanted.name));
+        let ours = of.as_deref() == Some(wanted.workflow);
+        found.extend(text(&after, "position", wanted.position).filter(|_| ours));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_over_a_newer_one_is_named() {
+        let mut commits = Commits::default();
+        for (place, position) in [(1, 10), (2, 30), (3, 30), (4, 20), (5, 40)] {
+            commits.see(&format!("log.1:{place}"), &format!("file:bin.1:{position}"));
+        }
+        assert_eq!(commits.seen, 5);
+        assert_eq!(commits.went_back.len(), 1, "{commits:?}");
+        assert!(commits.went_back[0].contains("log.1:4") && commits.went_back[0].contains("bin.1:30"));
+        commits.see("log.1:6", "nowhere");
+        assert_eq!((commits.seen, commits.went_back.len()), (5, 2));
+    }
+}
