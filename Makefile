@@ -32,6 +32,7 @@ docker-test: setup
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features converge-scenarios/docker -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features converge-scenarios/docker,converge-scenarios/planted -- -D warnings
 
 bench: setup
 	$(CARGO) bench -p converge-benches
