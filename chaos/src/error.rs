@@ -22,7 +22,8 @@ pub enum Error {
     /// No server binary fits what was asked for.
     #[error("no {wanted} server binary found{}", listed(.found))]
     #[diagnostic(help(
-        "install one (Debian, Ubuntu: apt-get install mariadb-server), or name binaries: CONVERGE_SERVERS=/path/mysqld,/path/mariadbd"
+        "install one (Debian, Ubuntu: apt-get install mariadb-server; MySQL from its vendor where the distribution has none), or \
+         name binaries: CONVERGE_SERVERS=/path/mysqld,/path/mariadbd"
     ))]
     NoServerBinary {
         /// What was asked for: `mysql`, `mariadb`, or empty for any.
