@@ -67,7 +67,9 @@ impl Returned {
     /// Counts harm where a row is still there once the copy has ended: from then on every change must fit.
     pub(crate) fn count(&mut self) {
         if self.ended {
-            self.back.drain(..).for_each(|_| drop(is_planted(Bug::RemovedForgotten)));
+            for _ in self.back.drain(..) {
+                let _counted = is_planted(Bug::RemovedForgotten);
+            }
         }
     }
 }
