@@ -1,0 +1,87 @@
+//! Oracles that read the target's log go on behind one that ends in the middle of an event, as a server leaves it that
+//! died while it wrote.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
+#[path = "support/servers.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
+use converge_mysql::{Connector, Flavor};
+use converge_scenarios::oracle::commits;
+use converge_scenarios::oracle::silence::{self, Marks};
+use converge_scenarios::verdict::Finding;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+async fn execute(server: &LocalServer, statements: &[&str]) -> Conn {
+    let mut conn = Connector::new(server.address("")).connect().await.unwrap();
+    for sql in statements {
+        conn.query_drop(*sql).await.unwrap_or_else(|e| panic!("{e}: {sql}"));
+    }
+    conn
+}
+
+fn checkpoint(position: u64) -> String {
+    format!("UPDATE _converge.applied SET position = 'file:bin.1:{position}', commits = commits + 1")
+}
+
+/// The log that the server writes to.
+async fn current_log(conn: &mut Conn) -> PathBuf {
+    let basename: String = conn.query_first("SELECT @@log_bin_basename").await.unwrap().unwrap();
+    let logs: Vec<mysql_async::Row> = conn.query("SHOW BINARY LOGS").await.unwrap();
+    let last: String = logs.last().unwrap().get(0).unwrap();
+    Path::new(&basename).with_file_name(last)
+}
+
+async fn torn(binary: &ServerBinary) {
+    let server = LocalServer::start(binary, ServerOptions::named("target")).await.unwrap();
+    let began = silence::mark(&server.address("")).await.unwrap();
+    let made = [
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.t (id INT PRIMARY KEY)",
+        "INSERT INTO shop.t VALUES (1)",
+        "CREATE DATABASE _converge",
+        "CREATE TABLE _converge.applied (workflow VARCHAR(64) PRIMARY KEY, position LONGTEXT NOT NULL, commits INT)",
+        "INSERT INTO _converge.applied VALUES ('w', 'file:bin.1:5', 0), ('other', 'file:bin.9:1', 0)",
+        &checkpoint(10),
+        &checkpoint(20),
+    ];
+    let mut conn = execute(&server, &made).await;
+    let log = current_log(&mut conn).await;
+    drop(conn);
+    server.kill().await.unwrap();
+    // The end of the last commit is lost.
+    let file = std::fs::OpenOptions::new().write(true).open(&log).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 7).unwrap();
+    server.restart().await.unwrap();
+    // What the log lost the tables may still have: not compared with what comes in the next log.
+    execute(&server, &[&checkpoint(15), &checkpoint(30), "INSERT INTO shop.t VALUES (2)"]).await;
+    let target = server.address("shop");
+    let read = commits::read(&target, "w").await.unwrap();
+    assert!(read.went_back.is_empty(), "{read:?}");
+    // MySQL removes the whole transaction that it cannot read, MariaDB leaves what there is.
+    let (seen, cut) = match binary.info.flavor {
+        Flavor::MySql => (4, 0),
+        Flavor::MariaDb => (5, 1),
+    };
+    assert_eq!((read.seen, read.torn.len()), (seen, cut), "{read:?}");
+    let marks = Marks { began, drained: silence::mark(&target).await.unwrap() };
+    let oracle = silence::judge(&target, &marks, &["t".into()]).await;
+    assert_eq!(oracle.finding, Finding::Pass, "{oracle:?}");
+    assert_eq!(oracle.detail.contains("ends where the server died"), cut == 1, "{oracle:?}");
+    // In one log it counts.
+    execute(&server, &[&checkpoint(29)]).await;
+    let back = commits::read(&target, "w").await.unwrap();
+    assert!(back.went_back.len() == 1 && back.went_back[0].contains("bin.1:30"), "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_log_of_the_target_hides_nothing_behind_it() {
+    for binary in support::servers() {
+        eprintln!("on {}", binary.info);
+        torn(&binary).await;
+    }
+}
