@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use converge_chaos::history::{Event, Reading, read};
 use converge_chaos::server::ServerBinary;
 use converge_mysql::{Address, Connector};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ load = { rows = 3000, statements_per_second = 500.0 }
 ";
 
 /// What is done to the target: nothing that a change on the source explains.
-const PLANTED: [&str; 12] = [
+const PLANTED: [&str; 7] = [
     "SELECT position INTO @older FROM _converge.applied",
     "UPDATE account SET balance = balance + 7 WHERE id = 5",
     "UPDATE counter SET c = c + 100000",
@@ -36,7 +37,10 @@ const PLANTED: [&str; 12] = [
     "DELETE FROM ledger ORDER BY id LIMIT 1",
     "UPDATE customer SET update_cnt = update_cnt + 1 WHERE id = 1500",
     "CREATE TABLE stranger AS SELECT 1 AS x",
-    // A checkpoint that goes back and forth before anybody can look at it.
+];
+
+/// A checkpoint that goes back and forth before anybody can look at it.
+const BACK_AND_FORTH: [&str; 5] = [
     "START TRANSACTION",
     "SELECT position INTO @now FROM _converge.applied FOR UPDATE",
     "UPDATE _converge.applied SET position = @older",
@@ -79,6 +83,12 @@ fn oracle<'a>(verdict: &'a Value, name: &str) -> &'a Value {
     verdict["oracles"].as_array().unwrap().iter().find(|o| o["name"] == name).unwrap()
 }
 
+async fn execute(conn: &mut Conn, statements: &[&str]) {
+    for statement in statements {
+        conn.query_drop(*statement).await.unwrap_or_else(|e| panic!("{e}: {statement}"));
+    }
+}
+
 async fn plants(binary: &ServerBinary) {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path().to_owned();
@@ -86,9 +96,13 @@ async fn plants(binary: &ServerBinary) {
         let port = tokio::task::spawn_blocking(move || until_copied(&here)).await.unwrap();
         let target: Address = format!("mysql://root@127.0.0.1:{port}/commerce").parse().unwrap();
         let mut conn = Connector::new(target).connect().await.unwrap();
-        for statement in PLANTED {
-            conn.query_drop(statement).await.unwrap_or_else(|e| panic!("{e}: {statement}"));
+        execute(&mut conn, &PLANTED).await;
+        let give_up = Instant::now() + Duration::from_secs(60);
+        let older = "SELECT position = @older FROM _converge.applied";
+        while conn.query_first::<bool, _>(older).await.unwrap().unwrap() {
+            assert!(Instant::now() < give_up, "nothing more was applied");
         }
+        execute(&mut conn, &BACK_AND_FORTH).await;
     };
     let (binary, here) = (binary.clone(), directory.path().to_owned());
     let running = tokio::task::spawn_blocking(move || rehearsal::rehearse_in(&binary, SCENARIO, 6, &here));
