@@ -20,6 +20,10 @@ pub use wire::cell;
 /// One row as the text protocol gives it: bytes, or `None` for NULL.
 pub type Cells = Vec<Option<Vec<u8>>>;
 
+/// Bytes of a chunk's digests that MySQL is to keep in memory. What is more goes through InnoDB, which takes longer, and
+/// counts it among the rows that were written.
+const DIGESTS: u64 = 128 << 20;
+
 /// A pinned connection to one side.
 pub struct Session {
     conn: Conn,
@@ -77,7 +81,9 @@ impl Session {
         match self.info.flavor {
             Flavor::MySql => format!(
                 "{common}, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = ON, \
-                 information_schema_stats_expiry = 0, max_execution_time = {}",
+                 information_schema_stats_expiry = 0, \
+                 tmp_table_size = CAST(GREATEST(@@tmp_table_size, {DIGESTS}) AS UNSIGNED), \
+                 max_execution_time = {}",
                 limit.as_millis()
             ),
             Flavor::MariaDb => format!(
