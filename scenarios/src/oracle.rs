@@ -4,6 +4,7 @@
 
 pub mod commits;
 mod invariants;
+pub mod logs;
 mod progress;
 pub mod silence;
 mod statements;

@@ -67,7 +67,7 @@ async fn torn(binary: &ServerBinary) {
         Flavor::MySql => (4, 0),
         Flavor::MariaDb => (5, 1),
     };
-    assert_eq!((read.seen, read.torn.len()), (seen, cut), "{read:?}");
+    assert_eq!((read.seen, read.torn.0.len()), (seen, cut), "{read:?}");
     let marks = Marks { began, drained: silence::mark(&target).await.unwrap() };
     let oracle = silence::judge(&target, &marks, &["t".into()]).await;
     assert_eq!(oracle.finding, Finding::Pass, "{oracle:?}");

@@ -51,7 +51,7 @@ pub fn entries(text: &str) -> Result<Listed<String>, String> {
     Ok(Listed(names::split(text, ',').into_iter().map(str::to_owned).collect()))
 }
 
-/// The same as pairs of names.
+/// Tables, as pairs of their names on the source and on the target.
 pub fn pairs(lists: &[Listed<TablePair>]) -> Vec<(String, String)> {
     all(lists).into_iter().map(|pair| (pair.source, pair.target)).collect()
 }

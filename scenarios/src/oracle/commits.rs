@@ -6,14 +6,15 @@
 
 use std::time::Duration;
 
-use converge_mysql::{Address, Connector, Error as ServerError, Position};
+use converge_mysql::{Address, Connector, Error as ServerError, Position, within};
 use futures_util::StreamExt;
 use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Row, Value};
+use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Value};
 use mysql_common::binlog::events::{EventData, RowsEventData};
 use mysql_common::binlog::row::BinlogRow;
 use mysql_common::binlog::value::BinlogValue;
 
+use super::logs::{self, Torn};
 use super::silence::STATE;
 
 const TABLE: &str = "applied";
@@ -21,7 +22,7 @@ const TABLE: &str = "applied";
 const SERVER_ID: u32 = 0xC0_4E_12_6E;
 /// The error of a log that cannot be read on.
 const TORN: u16 = 1236;
-/// How long the server may take for an event.
+/// How long the server may take for an answer or an event.
 const PATIENCE: Duration = Duration::from_secs(60);
 const WHAT: &str = "reading the checkpoints in the target's binary log";
 
@@ -32,8 +33,8 @@ pub struct Commits {
     pub seen: u64,
     /// Those that are behind the one before, in words.
     pub went_back: Vec<String>,
-    /// Logs that end in the middle of an event, because the server died while it wrote it.
-    pub torn: Vec<String>,
+    /// Logs that the server left unfinished.
+    pub torn: Torn,
     pub(super) last: Option<Position>,
 }
 
@@ -41,21 +42,13 @@ pub struct Commits {
 pub async fn read(target: &Address, workflow: &str) -> Result<Commits, ServerError> {
     let connector = Connector::new(target.clone());
     let mut conn = connector.connect().await?;
-    let fail = |e| ServerError::driver(WHAT, e);
-    let logs: Vec<Row> = conn.query("SHOW BINARY LOGS").await.map_err(fail)?;
-    let wanted = Wanted::read(&mut conn, workflow).await.map_err(fail)?;
+    let names = within(PATIENCE, WHAT, logs::names(&mut conn)).await?;
+    let wanted = within(PATIENCE, WHAT, Wanted::read(&mut conn, workflow)).await?;
     converge_mysql::connect::close(conn).await;
-    let names: Vec<String> = logs.iter().filter_map(|log| log.get(0)).collect();
     let mut commits = Commits::default();
     for (i, name) in names.iter().enumerate() {
-        let conn = connector.connect().await?;
-        match commits.log(conn, name, &wanted).await {
-            // What a server tore off when it died, it has not applied. The last log it writes to.
-            Err(mysql_async::Error::Server(e)) if e.code == TORN && i + 1 < names.len() => {
-                commits.torn.push(name.clone());
-            }
-            read => read.map_err(fail)?,
-        }
+        let read = commits.log(connector.connect().await?, name, &wanted).await;
+        commits.torn.note(read, TORN, name, i + 1 == names.len())?;
     }
     Ok(commits)
 }
@@ -91,32 +84,28 @@ fn text(row: &BinlogRow, name: &str, place: usize) -> Option<String> {
 }
 
 impl Commits {
-    async fn log(&mut self, conn: Conn, name: &str, wanted: &Wanted<'_>) -> Result<(), mysql_async::Error> {
+    async fn log(&mut self, conn: Conn, name: &str, wanted: &Wanted<'_>) -> Result<(), ServerError> {
+        let fail = |e| ServerError::driver(WHAT, e);
         let request = BinlogStreamRequest::new(SERVER_ID)
             .with_filename(name.as_bytes())
             .with_pos(4u64)
             .with_non_blocking();
-        let mut stream = conn.get_binlog_stream(request).await?;
+        let mut stream = within(PATIENCE, WHAT, conn.get_binlog_stream(request)).await?;
         self.last = None;
-        loop {
-            let event = match tokio::time::timeout(PATIENCE, stream.next()).await {
-                Ok(Some(event)) => event?,
-                Ok(None) => break,
-                Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
-            };
-            match event.read_data()? {
+        while let Some(event) = within(PATIENCE, WHAT, async { stream.next().await.transpose() }).await? {
+            match event.read_data().map_err(|e| fail(e.into()))? {
                 // A server names the file before it sends it, MariaDB with more behind the name.
                 Some(EventData::RotateEvent(next)) if !next.name().starts_with(name) => break,
                 Some(EventData::RowsEvent(rows)) => {
                     let place = format!("{name}:{}", event.header().log_pos());
-                    for position in positions(&stream, &rows, wanted)? {
+                    for position in positions(&stream, &rows, wanted).map_err(fail)? {
                         self.see(&place, &position);
                     }
                 }
                 _ => {}
             }
         }
-        stream.close().await
+        within(PATIENCE, WHAT, stream.close()).await
     }
 
     fn see(&mut self, place: &str, text: &str) {

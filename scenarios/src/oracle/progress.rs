@@ -8,7 +8,6 @@ use converge_mysql::Position;
 
 use super::MOST_EVIDENCE;
 use super::commits::Commits;
-use super::silence::torn;
 use crate::verdict::{Finding, Oracle};
 
 /// What the mover said of itself, collected entry by entry.
@@ -93,7 +92,7 @@ impl Progress {
         let logged = match log {
             None => String::new(),
             Some(Ok(commits)) => {
-                format!(" and {} commits in the target's log{}", commits.seen, torn(&commits.torn))
+                format!(" and {} commits in the target's log{}", commits.seen, commits.torn.remark())
             }
             Some(Err(why)) => format!("; the target's log cannot be read: {why}"),
         };

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use converge_mysql::{Address, Connector, Error as ServerError, FilePosition, Position, ServerInfo, quote};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
 
 use super::MOST_EVIDENCE;
+use super::logs::{self, Torn};
 use crate::verdict::{Finding, Oracle};
 
 /// The oracle's name.
@@ -57,8 +58,7 @@ struct Traces {
     tables: Vec<String>,
     /// The oldest log that is still there.
     first: String,
-    /// Logs that end in the middle of an event, because the server died while it wrote it.
-    torn: Vec<String>,
+    torn: Torn,
 }
 
 impl Traces {
@@ -66,17 +66,11 @@ impl Traces {
         const WHAT: &str = "reading the target's binary log";
         let fail = |e| ServerError::driver(WHAT, e);
         let mut conn = Connector::new(target.clone()).connect().await?;
-        let logs: Vec<Row> = conn.query("SHOW BINARY LOGS").await.map_err(fail)?;
         let mut traces = Self::default();
-        let names: Vec<String> = logs.iter().filter_map(|log| log.get(0)).collect();
+        let names = logs::names(&mut conn).await.map_err(fail)?;
         for (i, name) in names.iter().enumerate() {
-            match traces.log(&mut conn, name).await {
-                // What a server tore off when it died, it has neither applied nor sent to anybody. The last log it writes to.
-                Err(mysql_async::Error::Server(e)) if e.code == TORN && i + 1 < names.len() => {
-                    traces.torn.push(name.clone());
-                }
-                read => read.map_err(fail)?,
-            }
+            let read = traces.log(&mut conn, name).await.map_err(fail);
+            traces.torn.note(read, TORN, name, i + 1 == names.len())?;
         }
         traces.first = names.into_iter().next().unwrap_or_default();
         let tables = format!(
@@ -131,7 +125,7 @@ impl Traces {
             }
             (true, true) => {
                 let count = moved.len();
-                let torn = torn(&self.torn);
+                let torn = self.torn.remark();
                 let detail = format!(
                     "on the target only {count} moved tables and {STATE} were changed, and nothing after the last change{torn}"
                 );
@@ -144,14 +138,6 @@ impl Traces {
             }
         };
         Oracle::new(NAME, finding, detail).with_evidence(wrong.into_iter().take(MOST_EVIDENCE).collect())
-    }
-}
-
-/// A remark on logs that end in the middle of an event.
-pub(super) fn torn(logs: &[String]) -> String {
-    match logs {
-        [] => String::new(),
-        torn => format!("; {} ends where the server died", torn.join(", ")),
     }
 }
 
@@ -170,7 +156,7 @@ mod tests {
             changed: changed.iter().map(|t| ((*t).to_owned(), (1, "log.1:4".to_owned()))).collect(),
             tables: tables.iter().map(|t| (*t).to_owned()).collect(),
             first: "log.1".into(),
-            torn: Vec::new(),
+            torn: Torn::default(),
         }
     }
 
