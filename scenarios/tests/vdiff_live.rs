@@ -40,11 +40,12 @@ struct Writers {
 }
 
 impl Writers {
-    async fn start(server: &LocalServer, sessions: u64) -> Self {
+    async fn start(server: &LocalServer, sessions: u64, logged: bool) -> Self {
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
         for session in 0..sessions {
             let mut conn = connect(server, "vs").await;
+            run(&mut conn, &format!("SET sql_log_bin = {}", u8::from(logged))).await;
             let (stop, written) = (stop.clone(), written.clone());
             tasks.spawn(async move {
                 let mut n = session;
@@ -93,7 +94,7 @@ async fn differences_of_timing_are_never_reported() {
     for binary in support::servers() {
         let one = server(&binary).await;
         fill(&one, "vs", &["hot"]).await;
-        let writers = Writers::start(&one, 4).await;
+        let writers = Writers::start(&one, 4, true).await;
         let request = Request {
             source: vec![one.address("vs")],
             // The same server by another name.
@@ -132,7 +133,7 @@ async fn differences_of_timing_are_never_reported() {
     }
 }
 
-/// A real difference is not proven while the server is written to, and is once it stands still.
+/// A real difference is not proven while the server is written to, logged or not, and is once it stands still.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_difference_is_proven_only_at_rest() {
     for binary in support::servers() {
@@ -141,22 +142,26 @@ async fn a_difference_is_proven_only_at_rest() {
         fill(&one, "vt", &["cold"]).await;
         let mut target = connect(&one, "vt").await;
         run(&mut target, "UPDATE cold SET v = 'V77' WHERE id = 77").await;
-        let writers = Writers::start(&one, 1).await;
         let request = Request {
             source: vec![one.address("vs")],
             target: vec![one.address("vt")],
             tables: vec![TablePair::same("cold")],
             options: options(Duration::from_millis(700)),
         };
-        let moving = report(&request).await;
-        let table = &moving.tables[0];
-        assert_eq!(
-            (moving.verdict, table.unconfirmed_rows, table.mismatched_rows),
-            (Verdict::NotProven, 1, 0)
-        );
-        assert!(!table.rows[0].confirmed && table.rows[0].key["id"] == 77, "{table:?}");
-        assert!(table.reasons[0].contains("written to"), "{table:?}");
-        writers.stop().await;
+        for logged in [true, false] {
+            let writers = Writers::start(&one, 1, logged).await;
+            let moving = report(&request).await;
+            let table = &moving.tables[0];
+            assert_eq!(
+                (moving.verdict, table.unconfirmed_rows, table.mismatched_rows),
+                (Verdict::NotProven, 1, 0),
+                "{}, logged: {logged}",
+                binary.info
+            );
+            assert!(!table.rows[0].confirmed && table.rows[0].key["id"] == 77, "{table:?}");
+            assert!(table.reasons[0].contains("written to"), "{table:?}");
+            writers.stop().await;
+        }
         let still = report(&request).await;
         let table = &still.tables[0];
         assert_eq!(
