@@ -129,16 +129,16 @@ impl<'a> Walk<'a> {
     }
 
     /// Moves on over rows that were read.
-    fn advance(&mut self, Fetched { mut rows, mut ended }: Fetched) -> (ChunkRows, CopyProgress) {
+    fn advance(&mut self, Fetched { mut rows, bytes, mut ended }: Fetched) -> (ChunkRows, CopyProgress) {
         ended |= !ended && self.progress.rows_copied > 400 && is_planted(Bug::CopyEndsEarly);
         let after = self.progress.last_key.clone();
         let last: Option<Vec<Value>> = rows.last().map(|row| self.key_values(row));
         let n = rows.len();
         let through = if ended { None } else { last.clone() };
         self.lose(&mut rows, ended);
-        let chunk = ChunkRows { table: self.index, after, through, rows };
+        let chunk = ChunkRows { table: self.index, after, through, rows, bytes };
         if last.is_some() {
-            self.row_bytes = chunk.weight() / n + 1;
+            self.row_bytes = bytes / n + 1;
             self.progress.last_key = last;
         }
         self.progress.rows_copied += n as u64;
@@ -224,6 +224,7 @@ pub(crate) mod for_tests {
     use crate::change::ChunkId;
     use crate::schema::{Column, Kind};
     use crate::target::Onto;
+    use crate::value::rows_weight;
 
     /// Two integers, the first of them the key.
     pub fn table() -> Table {
@@ -236,7 +237,8 @@ pub(crate) mod for_tests {
     }
 
     pub fn chunk(rows: Vec<Row>) -> Chunk {
-        let rows = ChunkRows { table: 0, after: None, through: None, rows };
+        let bytes = rows_weight(&rows);
+        let rows = ChunkRows { table: 0, after: None, through: None, rows, bytes };
         let progress = CopyProgress::default();
         Chunk { rows, progress, onto: Onto::Equal, written: None, place: None }
     }

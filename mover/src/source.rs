@@ -67,6 +67,8 @@ pub trait Source {
 pub struct Fetched {
     /// The rows, in the order of the key.
     pub rows: Vec<Row>,
+    /// Bytes of memory that they take, roughly. Counted once: each look at a chunk's rows is one at memory all over.
+    pub bytes: usize,
     /// Whether the table has no more rows behind them.
     pub ended: bool,
 }

@@ -33,6 +33,8 @@ pub struct ChunkRows {
     pub through: Option<Vec<Value>>,
     /// The rows.
     pub rows: Vec<Row>,
+    /// Bytes of memory that they took when they were read, roughly.
+    pub bytes: usize,
 }
 
 /// What a chunk may find in its place.

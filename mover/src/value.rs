@@ -161,6 +161,11 @@ pub fn row_weight(row: &[Value]) -> usize {
     row.iter().map(Value::weight).sum()
 }
 
+/// Bytes of memory of some rows, roughly.
+pub fn rows_weight(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row_weight(row)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

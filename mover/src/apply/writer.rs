@@ -194,7 +194,7 @@ async fn carry_out<'a, T: Target + 'a>(
 
 /// Writes a chunk in the open transaction, and gives its place back.
 pub async fn store(target: &mut impl Target, chunk: Chunk) -> Result<()> {
-    let (bytes, started) = (chunk.rows.weight(), Instant::now());
+    let (bytes, started) = (chunk.rows.bytes, Instant::now());
     target.write_chunk(chunk.rows, chunk.onto).await?;
     if let Some(place) = chunk.place {
         place.written(bytes, started.elapsed());

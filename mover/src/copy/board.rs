@@ -9,7 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use super::{LANES, pace};
 use crate::change::ChunkId;
 use crate::target::{ChunkRows, CopyProgress, Onto};
-use crate::value::{key_of, row_weight};
+use crate::value::key_of;
 
 /// A chunk that was read and waits to be written.
 pub struct Chunk {
@@ -84,7 +84,7 @@ impl Board {
 
     pub(super) fn post(&self, id: ChunkId, mut chunk: Chunk) {
         if let Some(place) = &mut chunk.place {
-            place.bytes = chunk.rows.weight();
+            place.bytes = chunk.rows.bytes;
             self.held.send_modify(|held| *held += place.bytes);
         }
         self.chunks().insert(id, chunk);
@@ -132,13 +132,6 @@ impl Board {
 impl Default for Board {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl ChunkRows {
-    /// Bytes of memory, roughly.
-    pub fn weight(&self) -> usize {
-        self.rows.iter().map(|row| row_weight(row)).sum()
     }
 }
 

@@ -45,7 +45,7 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
             let started = Instant::now();
             let (rows, progress) = locked(&mut walk, &mut reader).await?;
             linger(Bug::LockingWithoutLock).await;
-            let (n, bytes) = (rows.rows.len(), rows.weight());
+            let (n, bytes) = (rows.rows.len(), rows.bytes);
             let handed_over = Instant::now();
             let (written, committed) = oneshot::channel();
             job.board

@@ -34,7 +34,7 @@ impl Pace {
 }
 
 /// Bytes of the first chunk.
-pub const FIRST: usize = 1 << 20;
+pub const FIRST: usize = 4 << 20;
 /// Bytes of a chunk at the least and at the most.
 const BOUNDS: (usize, usize) = (64 << 10, 16 << 20);
 /// How long the target should take for a chunk.
@@ -43,8 +43,8 @@ const CHUNK_TIME: Duration = Duration::from_millis(500);
 /// Bytes of the next chunk after one of `written` bytes, aimed at `size`, took the target `elapsed`.
 pub fn next_size(size: usize, written: usize, elapsed: Duration) -> usize {
     let wanted = written as f64 * CHUNK_TIME.as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
-    // A chunk that was small for other reasons says little: one step does not go far.
-    (wanted as usize).clamp(size / 4, size * 2).clamp(BOUNDS.0, BOUNDS.1)
+    // A chunk that was small for other reasons says little: one step does not go all the way.
+    (wanted as usize).clamp(size / 4, size * 4).clamp(BOUNDS.0, BOUNDS.1)
 }
 
 #[cfg(test)]

@@ -85,16 +85,17 @@ impl<T: Target, F: Fn(&[CopyProgress])> Writer<'_, T, F> {
         reader
             .scan(table, walk.limit(), async |rows| {
                 progress.rows_copied += rows.len() as u64;
-                let chunk = ChunkRows { table, after: None, through: None, rows };
+                let bytes = crate::value::rows_weight(&rows);
+                let chunk = ChunkRows { table, after: None, through: None, rows, bytes };
                 self.write(chunk, progress.clone()).await
             })
             .await?;
-        let end = ChunkRows { table, after: None, through: None, rows: Vec::new() };
+        let end = ChunkRows { table, after: None, through: None, rows: Vec::new(), bytes: 0 };
         self.write(end, CopyProgress { done: true, ..progress }).await
     }
 
     async fn write(&mut self, rows: ChunkRows, progress: CopyProgress) -> Result<()> {
-        let (table, n, bytes, started) = (rows.table, rows.rows.len(), rows.weight(), Instant::now());
+        let (table, n, bytes, started) = (rows.table, rows.rows.len(), rows.bytes, Instant::now());
         self.target.write_chunk(rows, Onto::Nothing).await?;
         self.job.board.wrote(bytes, started.elapsed());
         self.copied[table] = progress.clone();

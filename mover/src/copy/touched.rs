@@ -44,7 +44,9 @@ impl Touched {
 
     /// Takes the rows away that were touched.
     pub fn remove_from(&self, rows: &mut Vec<Row>, columns: &[usize]) {
-        rows.retain(|row| !self.keys.contains(&key_of(row, columns)));
+        if !self.keys.is_empty() {
+            rows.retain(|row| !self.keys.contains(&key_of(row, columns)));
+        }
     }
 }
 

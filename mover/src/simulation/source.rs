@@ -10,7 +10,7 @@ use super::world::{Shared, World, int, row};
 use crate::change::{Advance, Mark, StreamEvent};
 use crate::error::{Error, Result, Side};
 use crate::source::{ChangeStream, ChunkReader, Fetched, Source};
-use crate::value::{Row, Value};
+use crate::value::{Row, Value, rows_weight};
 
 /// Steps that a locking read waits.
 const PATIENCE: u32 = 6;
@@ -189,7 +189,7 @@ impl ChunkReader for SimReader {
         let (rows, _) = self.look(table, after, limit);
         self.told("reads from", table, &rows);
         self.line.turn().await?;
-        Ok(Fetched { ended: rows.len() < limit, rows })
+        Ok(Fetched { ended: rows.len() < limit, bytes: rows_weight(&rows), rows })
     }
 
     async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched> {
@@ -210,7 +210,7 @@ impl ChunkReader for SimReader {
             if taken {
                 self.told("reads and locks", table, &rows);
                 self.line.turn().await?;
-                return Ok(Fetched { ended: rows.len() < limit, rows });
+                return Ok(Fetched { ended: rows.len() < limit, bytes: rows_weight(&rows), rows });
             }
         }
         let error = ServerError::Server { what: "locking".into(), code: 1205, message: "as planned".into() };

@@ -62,12 +62,11 @@ fn selected(column: &Column) -> String {
 /// a column whose value has an unexpected form.
 pub fn row(table: &Table, row: ServerRow) -> Result<(Row, Vec<usize>), String> {
     let mut values = row.unwrap().into_iter();
-    let row = table
-        .columns
-        .iter()
-        .zip(&mut values)
-        .map(|(column, v)| value(column, v))
-        .collect::<Result<_, _>>()?;
+    // Collected into a result, it would grow step by step.
+    let mut row = Row::with_capacity(table.columns.len());
+    for (column, answer) in table.columns.iter().zip(&mut values) {
+        row.push(value(column, answer)?);
+    }
     let typed =
         json_types::columns(table).zip(values).filter(|(_, flag)| matches!(flag, ServerValue::Int(1)));
     Ok((row, typed.map(|(column, _)| column).collect()))

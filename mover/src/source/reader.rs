@@ -61,7 +61,9 @@ impl ServerReader {
 
     async fn fetch(&mut self, table: usize, query: Vec<u8>, limit: usize) -> Result<Fetched> {
         self.conn()?;
-        let Some(mut conn) = self.conn.take() else { return Ok(Fetched { rows: Vec::new(), ended: false }) };
+        let Some(mut conn) = self.conn.take() else {
+            return Ok(Fetched { rows: Vec::new(), bytes: 0, ended: false });
+        };
         let (connector, tables) = (self.connector.clone(), self.tables.clone());
         let mut task = Task(tokio::spawn(async move {
             let fetched = fetch(&mut conn, &connector, &tables[table], query, limit).await;
@@ -115,7 +117,7 @@ async fn fetch(
         let next: Option<ServerRow> =
             within(TIMEOUT, &what, result.next()).await.on_source().map_err(snapshot::altered)?;
         let Some(row) = next else {
-            return Ok((Fetched { ended: rows.len() < limit, rows }, typed));
+            return Ok((Fetched { ended: rows.len() < limit, bytes, rows }, typed));
         };
         let (row, columns) = chunk_row(table, row)?;
         typed.extend(columns.into_iter().map(|column| (rows.len(), column)));
@@ -129,7 +131,7 @@ async fn fetch(
     let rest = within(TIMEOUT, &what, result.drop_result()).await;
     match rest {
         Err(e) if e.server_code() != Some(INTERRUPTED) => Err(e).on_source(),
-        _ => Ok((Fetched { rows, ended: false }, typed)),
+        _ => Ok((Fetched { rows, bytes, ended: false }, typed)),
     }
 }
 

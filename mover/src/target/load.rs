@@ -60,9 +60,14 @@ pub fn statement(table: &Table, zeros: impl Fn(usize) -> bool) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Whether a row can be sent in this way: not if one of its values is an SQL expression.
-pub fn can_be_sent(row: &Row) -> bool {
-    !row.iter().any(|value| matches!(value, Value::JsonSql(_)))
+/// The rows that can be sent in this way, and those that cannot: where a value is an SQL expression.
+pub fn can_be_sent(table: &Table, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
+    let is_document = |&i: &usize| matches!(table.columns[i].kind, Kind::Json | Kind::JsonText);
+    let documents: Vec<usize> = (0..table.columns.len()).filter(is_document).collect();
+    if documents.is_empty() {
+        return (rows, Vec::new());
+    }
+    rows.into_iter().partition(|row| !documents.iter().any(|&i| matches!(row[i], Value::JsonSql(_))))
 }
 
 /// Whether such a column can be AUTO_INCREMENT.
@@ -188,6 +193,15 @@ mod tests {
                 .to_string()
         );
         assert_eq!(zero_members(&table(), &[row(b"", 0), row(b"", 2), row(b"", 0)]), 2);
+    }
+
+    #[test]
+    fn rows_with_an_expression_are_sent_otherwise() {
+        let mut expression = row(b"x", 1);
+        expression[3] = Value::JsonSql(b"JSON_ARRAY()".to_vec());
+        let rows = vec![row(b"a", 1), expression.clone(), row(b"b", 1)];
+        let (file, rest) = can_be_sent(&table(), rows);
+        assert_eq!((file, rest), (vec![row(b"a", 1), row(b"b", 1)], vec![expression]));
     }
 
     #[test]

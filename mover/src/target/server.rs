@@ -254,9 +254,12 @@ impl Target for ServerTarget {
             self.remove_present(&chunk).await?;
         }
         let as_file = self.known.takes_files && self.known.alike[chunk.table] && onto != Onto::Newer;
-        let (file, rest): (Vec<_>, Vec<_>) =
-            chunk.rows.into_iter().partition(|row| as_file && load::can_be_sent(row));
+        let (file, rest) = match as_file {
+            true => load::can_be_sent(&self.known.tables[chunk.table], chunk.rows),
+            false => (Vec::new(), chunk.rows),
+        };
         if !file.is_empty() {
+            self.sent += chunk.bytes as u64;
             self.load_chunk(chunk.table, file).await?;
         }
         self.insert_chunk(chunk.table, &rest, onto).await

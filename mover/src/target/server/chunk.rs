@@ -49,7 +49,6 @@ impl ServerTarget {
         let zeros = load::zero_members(table, &rows);
         let sql = load::statement(table, |column| known.counts_from_zero && load::has_zero(&rows, column));
         let statement = Statement::new(table, sql, Expect::Rows(n));
-        self.sent += rows.iter().map(|row| row_weight(row) as u64).sum::<u64>();
         self.conn.set_infile_handler(pieces(table.clone(), rows));
         let sent = within(LOAD_TIMEOUT, "writing rows", async {
             let result = self.conn.query_iter(statement.sql.as_slice()).await?;
