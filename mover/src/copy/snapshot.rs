@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::source::ChunkReader;
 use crate::state::State;
 use crate::target::{Checkpoint, ChunkRows, CopyProgress, Onto, Target};
+use crate::value::rows_weight;
 
 /// Copies the tables of `job`'s [`alone`](Job::alone) from the snapshot of `reader` at `position`, and returns how far
 /// all tables are copied then;
@@ -85,7 +86,7 @@ impl<T: Target, F: Fn(&[CopyProgress])> Writer<'_, T, F> {
         reader
             .scan(table, walk.limit(), async |rows| {
                 progress.rows_copied += rows.len() as u64;
-                let bytes = crate::value::rows_weight(&rows);
+                let bytes = rows_weight(&rows);
                 let chunk = ChunkRows { table, after: None, through: None, rows, bytes };
                 self.write(chunk, progress.clone()).await
             })
