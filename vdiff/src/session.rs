@@ -107,13 +107,13 @@ impl Session {
         &mut self,
         what: &str,
         sql: &str,
-        mut take: impl FnMut(&Row) + Send,
+        take: impl FnMut(Row) + Send,
     ) -> Result<(), Error> {
         tracing::trace!(side = %self.side, sql);
         let conn = &mut self.conn;
         let read = async {
             let mut result = conn.query_iter(sql).await?;
-            result.for_each(|row| take(&row)).await
+            result.for_each(take).await
         };
         within(self.timeout, what, read).await.map_err(|inner| self.failed(inner))
     }
@@ -143,7 +143,7 @@ impl Session {
             let mut packet = Vec::new();
             return self
                 .each(what, sql, |row| {
-                    wire::encode(&mut packet, (0..row.len()).map(|at| raw(row, at)));
+                    wire::encode(&mut packet, (0..row.len()).map(|at| raw_cell(&row, at)));
                     take(&packet);
                 })
                 .await;
@@ -188,7 +188,7 @@ impl Session {
 const WIRE_BOUND: Duration = Duration::from_secs(10);
 
 /// A cell's bytes; `None` for NULL.
-fn raw(row: &Row, at: usize) -> Option<&[u8]> {
+pub fn raw_cell(row: &Row, at: usize) -> Option<&[u8]> {
     match row.as_ref(at) {
         Some(Value::Bytes(bytes)) => Some(bytes),
         _ => None,

@@ -7,7 +7,8 @@
 
 use std::collections::HashMap;
 
-use mysql_async::{Row, Value};
+use mysql_async::Row;
+use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::tally::Answer;
@@ -15,7 +16,7 @@ use crate::canonical_json::canonical;
 use crate::digest::{Framing, push_piece};
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::session::{Session, cell};
+use crate::session::{Session, cell, raw_cell};
 
 /// The most bytes of keys that are kept of one side of a chunk.
 const KEPT_KEYS: usize = 4 << 20;
@@ -183,37 +184,71 @@ pub fn key_image(plan: &Plan, mut cells: &[u8]) -> Option<Vec<u8>> {
     Some(image)
 }
 
-/// Digests the rows of a statement that asks for images (`Plan::images`) and for what is left to the client.
+/// Rows that are digested at once.
+const BATCH_ROWS: usize = 2_000;
+
+/// Bytes of rows that wait to be digested, at the most, and one row.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Digests the rows of a statement that asks for images (`Plan::images`) and for what is left to the client: that is
+/// parsing, which takes longer than reading, so that all cores share it.
 pub async fn images(session: &mut Session, sql: &str) -> Result<Streamed, Error> {
     const WHAT: &str = "reading a chunk's rows";
-    let (mut answer, mut image) = (Answer::default(), Vec::new());
-    session.each(WHAT, sql, |row| add(&mut answer, &mut image, row)).await?;
-    Ok(Streamed { answer, overflow: true, ..Streamed::default() })
+    let mut batch = Batch::default();
+    session.each(WHAT, sql, |row| batch.push(row)).await?;
+    batch.digest();
+    Ok(Streamed { answer: batch.answer, overflow: true, ..Streamed::default() })
 }
 
-/// Adds one row: its image, and after it what the server leaves to the client.
-fn add(answer: &mut Answer, image: &mut Vec<u8>, row: &Row) {
-    let bytes = |at: usize| match row.as_ref(at) {
-        Some(Value::Bytes(bytes)) => Some(bytes.as_slice()),
-        _ => None,
-    };
-    let Some(own) = bytes(0) else {
+/// Rows that wait to be digested, and the digest of those before them.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Row>,
+    bytes: usize,
+    answer: Answer,
+}
+
+impl Batch {
+    fn push(&mut self, row: Row) {
+        self.bytes += (0..row.len()).filter_map(|at| bytes(&row, at)).map(<[u8]>::len).sum::<usize>();
+        self.rows.push(row);
+        if self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            self.digest();
+        }
+    }
+
+    fn digest(&mut self) {
+        let sum = |mut sum: Answer, part: Answer| {
+            sum.merge(&part);
+            sum
+        };
+        let found = self.rows.par_drain(..).map(|row| digested(&row)).reduce(Answer::default, sum);
+        self.answer.merge(&found);
+        self.bytes = 0;
+    }
+}
+
+/// The digest of one row: of its image, and after it what the server leaves to the client.
+fn digested(row: &Row) -> Answer {
+    let mut answer = Answer::default();
+    let Some(own) = raw_cell(row, 0) else {
         // The server could not build it: counted, never digested.
         answer.digest.rows += 1;
         answer.undigested += 1;
-        return;
+        return answer;
     };
     if row.len() == 1 {
         answer.digest.add_xxh3(xxh3_128(own));
-        return;
+        return answer;
     }
-    image.clear();
+    let mut image = Vec::new();
     // With its length, so that no client's column can pass for a part of it.
-    push_piece(image, Framing::Sized, Some(own));
+    push_piece(&mut image, Framing::Sized, Some(own));
     for at in 1..row.len() {
-        push_piece(image, Framing::Sized, bytes(at).map(canonical).as_deref());
+        push_piece(&mut image, Framing::Sized, raw_cell(row, at).map(canonical).as_deref());
     }
-    answer.digest.add_xxh3(xxh3_128(image));
+    answer.digest.add_xxh3(xxh3_128(&image));
+    answer
 }
 
 #[cfg(test)]

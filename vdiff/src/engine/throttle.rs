@@ -184,7 +184,7 @@ async fn lags(session: &mut Session) -> Result<Vec<Option<u64>>, Error> {
         Flavor::MySql => "SHOW SLAVE STATUS",
     };
     let mut lags = Vec::new();
-    let read = |row: &Row| {
+    let read = |row: Row| {
         let named = |name: &str| row.columns_ref().iter().position(|c| c.name_str() == name);
         let at = named("Seconds_Behind_Source").or(named("Seconds_Behind_Master"));
         let cell: Option<Option<Vec<u8>>> = at.and_then(|at| row.get(at));
