@@ -17,7 +17,7 @@ pub mod watermark;
 use std::fmt;
 use std::str::FromStr;
 
-pub use board::{Board, Chunk};
+pub use board::{Board, Chunk, Held};
 pub use gate::Gate;
 pub use pace::Pace;
 
@@ -240,7 +240,7 @@ pub(crate) mod for_tests {
         let bytes = rows_weight(&rows);
         let rows = ChunkRows { table: 0, after: None, through: None, rows, bytes };
         let progress = CopyProgress::default();
-        Chunk { rows, progress, onto: Onto::Equal, written: None, place: None }
+        Chunk { rows, progress, onto: Onto::Equal, held: None, place: None }
     }
 
     pub fn id(number: u64) -> ChunkId {

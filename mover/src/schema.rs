@@ -112,9 +112,15 @@ impl Table {
         self.key.iter().map(|&i| &self.columns[i])
     }
 
-    /// Whether rows of both are laid out alike.
+    /// Whether rows of both are laid out alike on the source. What becomes of a document on the target is no part of it.
     pub fn same_form(&self, other: &Self) -> bool {
-        (&self.columns, &self.ordinals, &self.key) == (&other.columns, &other.ordinals, &other.key)
+        let same = |(a, b): (&Column, &Column)| {
+            let documents = [&a.kind, &b.kind].iter().all(|k| matches!(k, Kind::Json | Kind::JsonText));
+            (&a.name, &a.sql_type) == (&b.name, &b.sql_type) && (documents || a.kind == b.kind)
+        };
+        (&self.ordinals, &self.key) == (&other.ordinals, &other.key)
+            && self.columns.len() == other.columns.len()
+            && self.columns.iter().zip(&other.columns).all(same)
     }
 
     /// The same table with no columns but its key's.
@@ -161,9 +167,9 @@ fn reading(what: &str, schema: &str, table: &str) -> impl Fn(mysql_async::Error)
 }
 
 async fn read_estimates(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Option<(u64, u64)>> {
-    let found: Option<(String, Option<u64>, Option<u64>)> = conn
+    let found: Option<(String, Option<u64>, Option<u64>, String, String)> = conn
         .query_first(format!(
-            "SELECT table_type, table_rows, avg_row_length FROM information_schema.tables \
+            "SELECT table_type, table_rows, avg_row_length, table_schema, table_name FROM information_schema.tables \
              WHERE table_schema = {} AND table_name = {}",
             quote::text(schema),
             quote::text(name)
@@ -173,7 +179,20 @@ async fn read_estimates(conn: &mut Conn, side: Side, schema: &str, name: &str) -
         .on(side)?;
     match found {
         None => Ok(None),
-        Some((kind, rows, bytes)) if kind == "BASE TABLE" => {
+        // The log has the server's spelling of names, and nothing else would be found in it.
+        Some((_, _, _, own_schema, own_name))
+            if side == Side::Source && (own_schema.as_str(), own_name.as_str()) != (schema, name) =>
+        {
+            Err(Error::refused(
+                format!(
+                    "the source calls {} {} (its lower_case_table_names is not 0)",
+                    quote::qualified(schema, name),
+                    quote::qualified(&own_schema, &own_name)
+                ),
+                format!("name the database {own_schema} in --source and the table {own_name} in --tables"),
+            ))
+        }
+        Some((kind, rows, bytes, ..)) if kind == "BASE TABLE" => {
             Ok(Some((rows.unwrap_or(0), bytes.unwrap_or(0))))
         }
         Some((kind, ..)) => Err(Error::refused(

@@ -92,6 +92,8 @@ pub trait ChunkReader {
         limit: usize,
         pass_on: impl AsyncFnMut(Vec<Row>) -> Result<()>,
     ) -> Result<()>;
+    /// Proves that the locked rows are still locked: an error if they may not be.
+    async fn holds(&mut self) -> Result<()>;
     /// Lets all locked rows go.
     async fn release(&mut self) -> Result<()>;
 }

@@ -66,9 +66,13 @@ impl From<(String, Error)> for Error {
     }
 }
 
-/// What every session runs first, so that nothing depends on a server's locale, and no statement stays in a
-/// transaction, or ends one in another way, because of a server's defaults.
-pub const SETUP: &str = "SET NAMES utf8mb4, time_zone = '+00:00', autocommit = 1, completion_type = 0";
+/// What every session runs first, so that nothing depends on a server's locale, no statement stays in a transaction, or
+/// ends one in another way, and none sees less than is there, or what is not committed, because of a server's defaults.
+/// The comments are code to the one product and nothing to the other: neither knows the other's names.
+pub const SETUP: &str = "SET NAMES utf8mb4, time_zone = '+00:00', autocommit = 1, completion_type = 0, \
+    sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0 \
+    /*!50720 , transaction_isolation = 'REPEATABLE-READ', max_execution_time = 0 */ \
+    /*M!100600 , tx_isolation = 'REPEATABLE-READ', max_statement_time = 0 */";
 
 /// Makes connections to one address, each with the same session settings.
 #[derive(Debug, Clone)]

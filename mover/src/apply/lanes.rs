@@ -52,7 +52,7 @@ impl<'a, T: Target + 'a> Lanes<'a, T> {
     /// Whether a chunk goes this way: if it must find exactly what the stream has left, and nobody waits for it.
     pub(super) fn take(&self, chunk: &Chunk) -> bool {
         chunk.onto == Onto::Equal
-            && chunk.written.is_none()
+            && chunk.held.is_none()
             && !(self.free.is_empty() && self.flights.is_empty())
     }
 

@@ -158,11 +158,16 @@ async fn carry_out<'a, T: Target + 'a>(
         lanes.clear_of(|_| true).await?;
     }
     let (apart, along): (Vec<_>, Vec<_>) = due.into_iter().partition(|chunk| !alone && lanes.take(chunk));
-    let mut waiting = Vec::new();
+    let mut held = Vec::new();
     for mut chunk in along {
         checkpoint.copied.push((chunk.rows.table, chunk.progress.clone()));
-        waiting.extend(chunk.written.take());
+        held.extend(chunk.held.take());
         lanes.beside(store(target, chunk)).await??;
+    }
+    // The position is settled: whoever holds rows locked must have held them up to now.
+    let mut waiting = Vec::new();
+    for held in held {
+        waiting.push(lanes.beside(held.proven()).await?);
     }
     lanes.beside(commit(target, &checkpoint, shared)).await??;
     if checkpoint.enter.is_some() {

@@ -19,10 +19,43 @@ pub struct Chunk {
     pub progress: CopyProgress,
     /// What it may find in its place.
     pub onto: Onto,
-    /// Is told once the chunk is committed, where somebody waits for that.
-    pub written: Option<oneshot::Sender<()>>,
+    /// Who holds the chunk's rows locked until it is committed, where somebody does.
+    pub held: Option<Held>,
     /// Frees the chunk's place when dropped.
     pub(crate) place: Option<Place>,
+}
+
+/// The follower's side of a chunk whose rows are held locked for it.
+pub struct Held {
+    asked: oneshot::Sender<oneshot::Sender<()>>,
+    written: oneshot::Sender<()>,
+}
+
+/// The copier's side of it.
+pub(super) struct Holder {
+    /// Comes when the follower has settled where the stream stands, and before it commits the chunk there.
+    pub asked: oneshot::Receiver<oneshot::Sender<()>>,
+    /// Comes when the chunk is committed.
+    pub written: oneshot::Receiver<()>,
+}
+
+impl Held {
+    /// Both sides.
+    pub(super) fn pair() -> (Self, Holder) {
+        let ((asked, is_asked), (written, is_written)) = (oneshot::channel(), oneshot::channel());
+        (Self { asked, written }, Holder { asked: is_asked, written: is_written })
+    }
+
+    /// Waits until the copier has proven that the rows are still locked. If they are not, its error ends the session,
+    /// and this never returns.
+    pub async fn proven(self) -> oneshot::Sender<()> {
+        let (answer, proven) = oneshot::channel();
+        let asked = self.asked.send(answer);
+        if asked.is_err() || proven.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.written
+    }
 }
 
 /// A place on the board, and how many bytes it holds.

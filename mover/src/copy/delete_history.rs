@@ -42,7 +42,7 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
             reader.mark(&Mark::Low(id)).await?;
             let (rows, progress) = walk.next(&mut reader).await?;
             let n = rows.rows.len();
-            job.board.post(id, Chunk { rows, progress, onto: Onto::Newer, written: None, place });
+            job.board.post(id, Chunk { rows, progress, onto: Onto::Newer, held: None, place });
             tokio::time::sleep_until(started + job.pace.time_for(n)).await;
         }
     }

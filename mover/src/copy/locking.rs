@@ -9,6 +9,10 @@
 //! come too. Rows that are not in the chunk need no lock: whoever adds one, the stream brings it. READ COMMITTED is
 //! therefore enough, and better: it takes no locks on gaps, so that inserts go on.
 //!
+//! That the locks were held all the while has to be proven: a connection that broke lets the rows go, and a change that
+//! follows can reach the stream before the chunk does. So the follower settles P, asks, and commits the chunk only after
+//! the locking connection has answered once more: no change of its rows stands up to P then.
+//!
 //! While the copy goes on, rows of the target may be ahead of the applied position, and changes are written over what
 //! is there. A last mark, written once every chunk is on the target, is where all rows have caught up: from there on
 //! every change must fit exactly, as with the watermark.
@@ -20,9 +24,9 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::board::{Held, Holder};
 use super::{Chunk, Job, Walk};
 use crate::change::{ChunkId, Mark};
 use crate::error::Result;
@@ -47,19 +51,30 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
             linger(Bug::LockingWithoutLock).await;
             let (n, bytes) = (rows.rows.len(), rows.bytes);
             let handed_over = Instant::now();
-            let (written, committed) = oneshot::channel();
-            job.board
-                .post(id, Chunk { rows, progress, onto: Onto::Newer, written: Some(written), place: None });
-            if committed.await.is_err() {
-                // The follower is gone, and its error ends the session; the locks go with this connection.
-                std::future::pending::<()>().await;
-            }
+            let (held, holder) = Held::pair();
+            job.board.post(id, Chunk { rows, progress, onto: Onto::Newer, held: Some(held), place: None });
+            hold(&mut reader, holder).await?;
             reader.release().await?;
             job.board.wrote(bytes, handed_over.elapsed());
             tokio::time::sleep_until(started + job.pace.time_for(n)).await;
         }
     }
     reader.mark(&Mark::Copied(job.run)).await
+}
+
+/// Keeps the chunk's rows locked until it is committed, and proves that they were. A source that let them go, because
+/// the connection broke or was idle for too long, would have let others change rows that the stream has passed already.
+async fn hold(reader: &mut impl ChunkReader, holder: Holder) -> Result<()> {
+    if let Ok(proven) = holder.asked.await {
+        reader.holds().await?;
+        // The follower may be gone.
+        let _ = proven.send(());
+        if holder.written.await.is_ok() {
+            return Ok(());
+        }
+    }
+    // The follower is gone, and its error ends the session; the locks go with this connection.
+    std::future::pending().await
 }
 
 /// Reads and locks the next chunk, in smaller and smaller pieces while others hold its rows.

@@ -39,7 +39,7 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
             let (rows, progress) = walk.next(&mut reader).await?;
             let n = rows.rows.len();
             // Posted before the high mark is written, so that the stream never finds a mark without its chunk.
-            job.board.post(id, Chunk { rows, progress, onto: Onto::Equal, written: None, place });
+            job.board.post(id, Chunk { rows, progress, onto: Onto::Equal, held: None, place });
             reader.mark(&Mark::High(id)).await?;
             tokio::time::sleep_until(started + job.pace.time_for(n)).await;
         }

@@ -67,6 +67,8 @@ pub enum FaultKind {
     SourceCrash,
     /// The mover's connections to the source are lost.
     SourceLost,
+    /// The copier's connection to the source is lost, and no other one.
+    ReaderLost,
     /// The target crashes, or the mover's connections to it are lost: an open transaction is gone.
     TargetLost,
     /// The mover is killed and started again.
@@ -183,7 +185,8 @@ fn op(random: &mut ChaCha8Rng) -> Op {
 fn fault(random: &mut ChaCha8Rng) -> Fault {
     let kind = match random.random_range(0..20) {
         0..5 => FaultKind::SourceCrash,
-        5..9 => FaultKind::SourceLost,
+        5..7 => FaultKind::SourceLost,
+        7..9 => FaultKind::ReaderLost,
         9..14 => FaultKind::TargetLost,
         14..19 => FaultKind::MoverKilled,
         _ => FaultKind::LogPurged,

@@ -49,13 +49,24 @@ struct Line {
     replica: bool,
     id: u64,
     line: u64,
+    /// Counts the losses of the copier's connection alone; a stream has none.
+    reader: Option<u64>,
 }
 
 impl Line {
     fn open(SimSource { world, replica }: &SimSource) -> Self {
         let id = world.id();
         let line = world.now().source.line;
-        Self { world: world.clone(), replica: *replica, id, line }
+        Self { world: world.clone(), replica: *replica, id, line, reader: None }
+    }
+
+    fn of_reader(source: &SimSource) -> Self {
+        let mut line = Self::open(source);
+        let mut world = source.world.now();
+        world.source.readers.push(line.id);
+        line.reader = Some(world.source.reader_line);
+        drop(world);
+        line
     }
 
     /// Who holds which rows there.
@@ -76,7 +87,9 @@ impl Line {
     }
 
     fn check(&self) -> Result<()> {
-        match self.world.now().source.line == self.line {
+        let source = &self.world.now().source;
+        let lost_alone = self.reader.is_some_and(|line| line != source.reader_line);
+        match source.line == self.line && !lost_alone {
             true => Ok(()),
             false => Err(lost(Side::Source)),
         }
@@ -111,7 +124,7 @@ impl Source for SimSource {
     type Stream = SimStream;
 
     async fn reader(&self) -> Result<SimReader> {
-        let line = Line::open(self);
+        let line = Line::of_reader(self);
         line.turn().await?;
         Ok(SimReader { line, snapshot: None })
     }
@@ -229,6 +242,10 @@ impl ChunkReader for SimReader {
             pass_on(part.to_vec()).await?;
         }
         Ok(())
+    }
+
+    async fn holds(&mut self) -> Result<()> {
+        self.line.turn().await
     }
 
     async fn release(&mut self) -> Result<()> {

@@ -47,6 +47,10 @@ pub struct SourceState {
     pub life: u64,
     /// Changes when the mover's connections are lost.
     pub line: u64,
+    /// Changes when only those of copiers are lost.
+    pub reader_line: u64,
+    /// Copiers' connections, here or to the replica: whose locks go when they are lost.
+    pub readers: Vec<u64>,
 }
 
 /// A server that replicates the source: its rows and its log are those of the source, later.
@@ -129,6 +133,8 @@ impl Shared {
             fenced: false,
             life: 0,
             line: 0,
+            reader_line: 0,
+            readers: Vec::new(),
         };
         let target = TargetState {
             rows: vec![Rows::new(); tables.len()],
@@ -260,7 +266,14 @@ impl Shared {
         let mut world = self.now();
         match kind {
             FaultKind::SourceCrash => world.source.crash(),
-            FaultKind::SourceLost => world.source.line += 1,
+            FaultKind::SourceLost => {
+                world.source.line += 1;
+                world.let_readers_go();
+            }
+            FaultKind::ReaderLost => {
+                world.source.reader_line += 1;
+                world.let_readers_go();
+            }
             FaultKind::TargetLost => world.target.lose(),
             FaultKind::LogPurged => world.source.purged = world.source.log.len(),
             FaultKind::MoverKilled => {}
@@ -272,6 +285,7 @@ fn described(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::SourceCrash => "the source crashes and recovers",
         FaultKind::SourceLost => "the mover loses its connections to the source",
+        FaultKind::ReaderLost => "the copier loses its connection to the source",
         FaultKind::TargetLost => "the target is lost: open transactions are rolled back",
         FaultKind::MoverKilled => "the mover is killed",
         FaultKind::LogPurged => "the source purges its log",
@@ -286,6 +300,16 @@ impl Logged {
             rows.map(|row| Lock::Key(change.table(), int(&row[0])))
         });
         rows.collect()
+    }
+}
+
+impl World {
+    /// A server lets the locks of a connection go as soon as that is lost, whether or not its owner knows.
+    fn let_readers_go(&mut self) {
+        for id in std::mem::take(&mut self.source.readers) {
+            self.source.locks.release(id);
+            self.replica.locks.release(id);
+        }
     }
 }
 

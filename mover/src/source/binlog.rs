@@ -18,11 +18,11 @@ use tokio::task::JoinHandle;
 use super::bytes::Bytes;
 use super::compressed;
 use super::decode::Plan;
-use super::event::{RowsHeader, Unreadable, file_name, kind, query_parts, uuid_text};
+use super::event::{Query, RowsHeader, Unreadable, file_name, kind, uuid_text};
 use super::marks;
 use super::place::Place;
 use super::refused::{self, lost};
-use super::statement::{self, Meaning};
+use super::statement::{self, Logged, Meaning};
 use crate::change::{Advance, Change, Mark, StreamEvent};
 use crate::error::{OnSide, Result};
 use crate::planted::{self, Bug};
@@ -210,10 +210,11 @@ impl Reader {
                 self.compressed_rows(kind - 169, true, event.data())?;
             }
             kind::XID => self.commit(header.timestamp()),
-            kind::QUERY => self.query(&query_parts(event.data())?, header.timestamp())?,
+            kind::QUERY => self.query(&Query::read(event)?, header.timestamp())?,
             kind::MARIADB_QUERY_COMPRESSED => {
-                let (schema, text) = query_parts(event.data())?;
-                self.query(&(schema, compressed::inflate(text.as_slice())?), header.timestamp())?;
+                let mut query = Query::read(event)?;
+                query.text = compressed::inflate(&query.text)?;
+                self.query(&query, header.timestamp())?;
             }
             kind::GTID | kind::GTID_TAGGED => self.gtid(event)?,
             kind::ANONYMOUS_GTID => self.place.begin(None)?,
@@ -337,12 +338,8 @@ impl Reader {
         }
     }
 
-    fn query(
-        &mut self,
-        (schema, text): &(String, Vec<u8>),
-        timestamp: u32,
-    ) -> std::result::Result<(), Unreadable> {
-        let text = String::from_utf8_lossy(text);
+    fn query(&mut self, query: &Query, timestamp: u32) -> std::result::Result<(), Unreadable> {
+        let text = String::from_utf8_lossy(&query.text);
         let names = self.tables.iter().map(|t| t.name.as_str());
         let rolled_back = |what: &str| {
             Unreadable::too_little(
@@ -352,7 +349,8 @@ impl Reader {
                 "change moved tables and tables without transactions (MyISAM, Aria, MEMORY) in different transactions",
             )
         };
-        match statement::meaning(&text, schema, &self.schema, names) {
+        let logged = Logged { text: &text, default: &query.schema, changed: query.changed.as_deref() };
+        match statement::meaning(&logged, &self.schema, names) {
             Meaning::Begin => self.place.open(),
             Meaning::Nothing => {}
             Meaning::Commit => self.commit(timestamp),

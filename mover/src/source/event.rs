@@ -1,6 +1,8 @@
 //! The parts of binary log events that the mover reads by itself: numbers of event types, headers, names, offsets.
 //! Pure; no event is judged here.
 
+use mysql_common::binlog::events::{Event, QueryEvent, StatusVarVal};
+
 use super::bytes::{Bytes, Truncated};
 use super::decode::BadRow;
 use crate::error::Error;
@@ -115,17 +117,43 @@ impl RowsHeader {
     }
 }
 
-/// Default database and raw statement of a QUERY event.
-pub fn query_parts(data: &[u8]) -> Result<(String, Vec<u8>), Unreadable> {
-    let mut bytes = Bytes::new(data);
-    bytes.take(8)?; // thread and duration
-    let schema_length = usize::from(bytes.u8()?);
-    bytes.take(2)?; // error code
-    let status_length = usize::from(bytes.u16()?);
-    bytes.take(status_length)?;
-    let schema = String::from_utf8_lossy(bytes.take(schema_length)?).into_owned();
-    bytes.take(1)?;
-    Ok((schema, bytes.rest().to_vec()))
+/// What a QUERY event says.
+pub struct Query {
+    /// The default database.
+    pub schema: String,
+    /// The statement, in the client's character set, as far as its event is not compressed.
+    pub text: Vec<u8>,
+    /// The databases whose tables it changed, if the server says so: MySQL does.
+    pub changed: Option<Vec<String>>,
+}
+
+impl Query {
+    /// Reads the event.
+    pub fn read(event: &Event) -> Result<Self, Unreadable> {
+        let data = event.data();
+        let mut bytes = Bytes::new(data);
+        bytes.take(8)?; // thread and duration
+        let schema_length = usize::from(bytes.u8()?);
+        bytes.take(2)?; // error code
+        let status_length = usize::from(bytes.u16()?);
+        bytes.take(status_length)?;
+        let schema = String::from_utf8_lossy(bytes.take(schema_length)?).into_owned();
+        bytes.take(1)?;
+        Ok(Self { schema, text: bytes.rest().to_vec(), changed: changed(event) })
+    }
+}
+
+/// The names in a QUERY event's status variables. An event of more databases than these can list, and one that cannot
+/// be read, say nothing.
+fn changed(event: &Event) -> Option<Vec<String>> {
+    let query = event.read_event::<QueryEvent<'_>>().ok()?;
+    query.status_vars().iter().find_map(|variable| match variable.get_value() {
+        Ok(StatusVarVal::UpdatedDbNames(names)) if !names.is_empty() => {
+            let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_matches('\0').to_owned();
+            Some(names.iter().map(|raw| name(raw.as_bytes())).collect())
+        }
+        _ => None,
+    })
 }
 
 /// A server UUID in its usual form.

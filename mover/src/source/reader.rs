@@ -213,6 +213,11 @@ impl ChunkReader for ServerReader {
         if rows.is_empty() { Ok(()) } else { pass_on(rows).await }
     }
 
+    async fn holds(&mut self) -> Result<()> {
+        // A transaction, and its locks with it, lives as long as its connection.
+        self.execute("asking whether a chunk's rows are still locked", "DO 0").await
+    }
+
     async fn release(&mut self) -> Result<()> {
         let what = "letting a chunk's locks go";
         self.execute(what, "ROLLBACK").await?;

@@ -16,7 +16,8 @@ const MOST: u32 = 64;
 
 impl Store {
     fn writer(&self, number: u32) -> String {
-        quote::text(&format!("converge.{}.{number}", self.workflow))
+        // Not to be mistaken for the lock of another workflow, whose name may end in a number.
+        quote::text(&format!("converge/{number}/{}", self.workflow))
     }
 
     /// Makes this connection one of those that a later runner ends.

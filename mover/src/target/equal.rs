@@ -17,7 +17,8 @@ pub fn delete(table: &Table, rows: &[Row]) -> Statement {
         push_same(&mut sql, column, value);
     }
     sql.extend_from_slice(format!(" LIMIT {}", rows.len()).as_bytes());
-    Statement::new(table, sql, Expect::Rows(rows.len() as u64))
+    // Sent alone, so that each may take as long as a whole table takes.
+    Statement { alone: true, scans: true, ..Statement::new(table, sql, Expect::Rows(rows.len() as u64)) }
 }
 
 fn push_same(sql: &mut Vec<u8>, column: &Column, value: &Value) {

@@ -30,6 +30,8 @@ pub struct Statement {
     pub enum_zero: bool,
     /// Whether it may draw harmless warnings, so that it has to be sent alone for them to be read.
     pub alone: bool,
+    /// Whether the server reads the whole table for it.
+    pub scans: bool,
 }
 
 impl Statement {
@@ -37,7 +39,7 @@ impl Statement {
     pub fn new(table: &Table, sql: Vec<u8>, expect: Expect) -> Self {
         let alone =
             table.columns.iter().any(|c| matches!(&c.kind, Kind::Char { charset, .. } if charset == "ucs2"));
-        Self { sql, expect, enum_zero: false, alone }
+        Self { sql, expect, enum_zero: false, alone, scans: false }
     }
 
     fn with_values_of(mut self, table: &Table, rows: &[Row]) -> Self {
@@ -71,6 +73,13 @@ fn other_columns(table: &Table) -> impl Iterator<Item = usize> {
     (0..table.columns.len()).filter(|i| !table.key.contains(i))
 }
 
+/// Columns that are set where a row is written over. One of the key has its value already, but may be one that the
+/// server sets to the present time with each update that does not name it.
+fn set_columns(table: &Table) -> impl Iterator<Item = usize> {
+    let may_be_set = |kind: &Kind| matches!(kind, Kind::DateTime(_) | Kind::Timestamp(_));
+    (0..table.columns.len()).filter(move |i| !table.key.contains(i) || may_be_set(&table.columns[*i].kind))
+}
+
 /// Whether rows of this table have anything to write over.
 pub fn has_other_columns(table: &Table) -> bool {
     other_columns(table).next().is_some()
@@ -80,7 +89,7 @@ pub fn has_other_columns(table: &Table) -> bool {
 fn write_over(table: &Table, rows: &[Row], alias: bool, expect: Expect) -> Statement {
     const NEW: &str = "`_converge_new`";
     let mut statement = insert(table, "INSERT", rows, expect);
-    let set: Vec<String> = other_columns(table)
+    let set: Vec<String> = set_columns(table)
         .map(|i| quote::ident(&table.columns[i].name))
         .map(|name| if alias { format!("{name}={NEW}.{name}") } else { format!("{name}=VALUES({name})") })
         .collect();
@@ -93,7 +102,7 @@ fn write_over(table: &Table, rows: &[Row], alias: bool, expect: Expect) -> State
 /// Changes one row, which must be there.
 fn update(table: &Table, row: &Row) -> Statement {
     let mut sql = format!("UPDATE {} SET ", table.qualified()).into_bytes();
-    for (i, k) in other_columns(table).enumerate() {
+    for (i, k) in set_columns(table).enumerate() {
         sql.extend_from_slice(if i > 0 { b"," } else { b"" });
         sql.extend_from_slice(format!("{}=", quote::ident(&table.columns[k].name)).as_bytes());
         row[k].push_literal(&table.columns[k], &mut sql);
@@ -233,6 +242,18 @@ mod tests {
         assert_eq!(written(rows(), false), (Expect::Found(2), format!("{values} {function}")));
         let one = "UPDATE `s`.`t` SET `t`='2020-01-01 00:00:00' WHERE (`a`,`b`) IN ((1,_utf8mb4'x'))";
         assert_eq!(written(vec![row(1, "x")], true), (Expect::Rows(1), one.into()));
+    }
+
+    #[test]
+    fn a_time_in_the_key_is_kept_from_the_servers_clock() {
+        let table = Table { key: vec![0, 2], ..table() };
+        let sql = |rows: Vec<Row>| {
+            let operation = Operation::Update { must_exist: true };
+            text(step(&table, &Step { table: 0, operation, rows }, false))
+        };
+        let one = sql(vec![row(1, "x")]);
+        assert!(one.contains("SET `b`=_utf8mb4'x',`t`='2020-01-01 00:00:00' WHERE"), "{one}");
+        assert!(sql(vec![row(1, "x"), row(2, "y")]).ends_with("UPDATE `b`=VALUES(`b`),`t`=VALUES(`t`)"));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub use opening::Opening;
 
 /// How long a table may take to be counted or emptied.
 const CLEAR_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long a row may be looked for in a whole table.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Statements sent in one packet.
 const MOST_STATEMENTS: usize = 100;
 /// Bytes of one packet, unless one statement alone is larger.
@@ -66,7 +68,8 @@ impl ServerTarget {
     async fn send_packet(&mut self, packet: Vec<u8>, statements: &[Statement]) -> Result<()> {
         self.check_size(&packet)?;
         self.sent += packet.len() as u64;
-        let answers = within(TIMEOUT, "writing rows", answers(&mut self.conn, packet, statements.len()))
+        let bound = if statements.iter().any(|s| s.scans) { SCAN_TIMEOUT } else { TIMEOUT };
+        let answers = within(bound, "writing rows", answers(&mut self.conn, packet, statements.len()))
             .await
             .on_target()?;
         for (i, statement) in statements.iter().enumerate() {
@@ -330,8 +333,13 @@ mod tests {
 
     #[test]
     fn a_large_statement_is_moved_but_for_its_beginning() {
-        let statement =
-            |n: usize| Statement { sql: vec![b'x'; n], expect: Expect::Any, enum_zero: false, alone: false };
+        let statement = |n: usize| Statement {
+            sql: vec![b'x'; n],
+            expect: Expect::Any,
+            enum_zero: false,
+            alone: false,
+            scans: false,
+        };
         let mut statements = [statement(10), statement(10), statement(5000)];
         assert_eq!(first_packet(&mut statements, 100), (b"xxxxxxxxxx;xxxxxxxxxx".to_vec(), 2));
         assert_eq!(first_packet(&mut statements[2..], 100), (vec![b'x'; 5000], 1));

@@ -167,7 +167,8 @@ async fn define(
             definition::check_target(target, &tables, &now, &names).await?;
             let stream = stream(&now).stream(&workflow.position).await?;
             let until = Position::current(source, source_info).await.on_source()?;
-            definition::check_alone(stream, &at.position, &workflow.position, &until).await?;
+            let checking = definition::check_alone(stream, &at.position, &workflow.position, &until);
+            keeping_awake(target, checking).await?;
             store.clear_statement(target, &now).await?;
             Ok((now, Some(at.position)))
         }
@@ -210,6 +211,19 @@ async fn lock(conn: &mut Conn, workflow: &str, own: &mut Option<u32>) -> Result<
             }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Does something that may take long, and says a word over the connection that holds the workflow's lock now and then:
+/// the server would take it for dead.
+async fn keeping_awake<T>(conn: &mut Conn, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    let mut turn = tokio::time::interval(patient(LOCK_LEASE) / 4);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = turn.tick() => within(TIMEOUT, "keeping the workflow's lock", conn.ping()).await.on_target()?,
+        }
     }
 }
 

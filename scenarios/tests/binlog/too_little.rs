@@ -27,6 +27,22 @@ const CASES: &[Case] = &[
     // The log shows neither the view's nor the trigger's table.
     case(&["SET SESSION binlog_format = STATEMENT", "UPDATE seen SET x = x + 1"], FORMAT),
     case(&["SET SESSION binlog_format = STATEMENT", "INSERT INTO triggering VALUES (1)"], FORMAT),
+    // From another database its name does not occur at all.
+    case(&["SET SESSION binlog_format = STATEMENT", "USE elsewhere", "UPDATE seen SET x = x + 1"], FORMAT),
+    case(
+        &["SET SESSION binlog_format = STATEMENT", "USE elsewhere", "INSERT INTO triggering VALUES (1)"],
+        FORMAT,
+    ),
+    Case {
+        only: Some(Flavor::MariaDb),
+        session: &["SET SESSION binlog_format = STATEMENT", "ANALYZE UPDATE c SET x = 3"],
+        said: FORMAT,
+    },
+    Case {
+        only: Some(Flavor::MariaDb),
+        session: &["SET STATEMENT binlog_format = 'STATEMENT' FOR UPDATE c SET x = 4"],
+        said: FORMAT,
+    },
     case(&["SET SESSION binlog_row_image = MINIMAL", "UPDATE c SET x = x + 1 WHERE id = 1"], IMAGE),
     case(&["SET SESSION binlog_row_image = NOBLOB", "UPDATE c SET x = x + 1 WHERE id = 1"], IMAGE),
     case(&["SET SESSION binlog_row_image = MINIMAL", "DELETE FROM c WHERE id = 1"], IMAGE),
@@ -54,6 +70,11 @@ async fn stops(world: &World, case: &Case) {
         "CREATE OR REPLACE VIEW seen AS SELECT * FROM c",
         "CREATE TABLE triggering (id INT PRIMARY KEY)",
         "CREATE TRIGGER t BEFORE INSERT ON triggering FOR EACH ROW UPDATE c SET x = 0",
+        "DROP DATABASE IF EXISTS elsewhere",
+        "CREATE DATABASE elsewhere",
+        "CREATE VIEW elsewhere.seen AS SELECT * FROM shop.c",
+        "CREATE TABLE elsewhere.triggering (id INT PRIMARY KEY)",
+        "CREATE TRIGGER elsewhere.t BEFORE INSERT ON elsewhere.triggering FOR EACH ROW UPDATE shop.c SET x = 0",
     ];
     execute(&mut s, &fill).await;
     execute(&mut t, &["DROP TABLE IF EXISTS c", "DROP DATABASE IF EXISTS _converge"]).await;

@@ -87,6 +87,74 @@ async fn a_statement_is_passed_once_the_target_has_it() {
     }
 }
 
+/// Statements that change the moved table, and do not look like it.
+const DISGUISED: &[(Option<Flavor>, &str)] = &[
+    (Some(Flavor::MariaDb), "SET STATEMENT lock_wait_timeout=5 FOR TRUNCATE TABLE a"),
+    (Some(Flavor::MariaDb), "SET STATEMENT lock_wait_timeout=5 FOR ALTER TABLE a MODIFY x INT AFTER v"),
+    (None, "--\tdon't look\nTRUNCATE TABLE a"),
+    (None, "ALTER /*!50000 TABLE */ a DROP COLUMN x"),
+    (None, "DROP INDEX v ON a"),
+];
+
+/// Statements that name it, and do not change it.
+const HARMLESS: &[&str] = &[
+    "CREATE TABLE copied LIKE a",
+    "CREATE TABLE IF NOT EXISTS a (id INT)",
+    "CREATE OR REPLACE VIEW seen AS SELECT * FROM a",
+    "ALTER TABLE copied ADD a INT",
+    "CREATE INDEX a ON copied (a)",
+    "ALTER TABLE copied ADD FOREIGN KEY (a) REFERENCES a (id)",
+    "CREATE TABLE z (a INT, copied INT)",
+];
+
+async fn disguised(binary: &ServerBinary) {
+    let world = World::new(binary).await;
+    let (mut s, mut t) = world.connections().await;
+    for (only, statement) in DISGUISED {
+        if only.is_some_and(|flavor| flavor != binary.info.flavor) {
+            continue;
+        }
+        eprintln!("  {statement}");
+        execute(&mut s, &["DROP TABLE IF EXISTS copied, z, a", TABLE, ROWS]).await;
+        execute(&mut t, &["DROP DATABASE IF EXISTS _converge", "DROP TABLE IF EXISTS a"]).await;
+        let mut mover = world.mover("a");
+        mover.start();
+        mover.wait_for("replicating");
+        execute(&mut s, HARMLESS).await;
+        execute(&mut s, &["INSERT INTO a VALUES (9, 9, 'z')"]).await;
+        world.wait_equal("a");
+        execute(&mut s, &["DROP TABLE copied", statement]).await;
+        assert_eq!(mover.ended(), 2, "{}", mover.log());
+        assert!(mover.log().contains("--skip-ddl"), "{}", mover.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_are_told_by_what_they_change() {
+    for binary in support::servers() {
+        eprintln!("statements in disguise on {}", binary.info);
+        disguised(&binary).await;
+    }
+}
+
+/// The event has the name in the client's character set.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_another_character_set_is_seen() {
+    for binary in support::servers() {
+        let world = World::new(&binary).await;
+        let (mut s, _t) = world.connections().await;
+        execute(&mut s, &["CREATE TABLE `kü` (id INT PRIMARY KEY)", "INSERT INTO `kü` VALUES (1)"]).await;
+        let mut mover = world.mover("kü");
+        mover.start();
+        mover.wait_for("replicating");
+        execute(&mut s, &["SET NAMES latin1"]).await;
+        mysql_async::prelude::Queryable::query_drop(&mut s, b"TRUNCATE TABLE `k\xfc`".as_slice())
+            .await
+            .unwrap();
+        assert_eq!(mover.ended(), 2, "{}", mover.log());
+    }
+}
+
 /// Without the operator's word it stops at the same place again; with it, also during the copy.
 async fn during_the_copy(binary: &ServerBinary, strategy: &str) {
     let world = World::new(binary).await;

@@ -12,6 +12,8 @@ use crate::world::World;
 const TABLES: &[&str] = &[
     "CREATE TABLE parent (id INT PRIMARY KEY, x INT, twice INT AS (x * 2) STORED, thrice INT AS (x * 3) VIRTUAL UNIQUE)",
     "CREATE TABLE audit (id INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(40), at TIMESTAMP(6) DEFAULT CURRENT_TIMESTAMP(6))",
+    "CREATE TABLE stamped (id INT, at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, x INT, \
+     PRIMARY KEY (id, at))",
     "CREATE TRIGGER made AFTER INSERT ON parent FOR EACH ROW INSERT INTO audit (what) VALUES (CONCAT('made ', NEW.id))",
     "CREATE TRIGGER changed BEFORE UPDATE ON parent FOR EACH ROW SET NEW.x = NEW.x + 100000",
     "CREATE TRIGGER gone AFTER DELETE ON parent FOR EACH ROW INSERT INTO audit (what) VALUES (CONCAT('gone ', OLD.id))",
@@ -40,11 +42,17 @@ async fn once(binary: &ServerBinary) {
             format!("INSERT INTO parent (id, x) VALUES {}", rows(&|i| format!("({i}, {i})"))),
             format!("INSERT INTO child (id, parent) VALUES {}", rows(&|i| format!("({i}, {i})"))),
             format!("INSERT INTO orphan (id, parent) VALUES {}", rows(&|i| format!("({i}, {i})"))),
+            format!("INSERT INTO stamped VALUES {}", rows(&|i| format!("({i}, '2020-01-01', {i})"))),
         ]
     };
     let changes = |from: u32| {
         let (a, b) = (from + 5, from + 9);
-        let mut list = vec![format!("UPDATE parent SET x = x + 1 WHERE id BETWEEN {a} AND {b}")];
+        let mut list = vec![
+            format!("UPDATE parent SET x = x + 1 WHERE id BETWEEN {a} AND {b}"),
+            // One row is written in another way than several.
+            format!("UPDATE stamped SET x = -1, at = at WHERE id BETWEEN {a} AND {b}"),
+            format!("UPDATE stamped SET x = -2, at = at WHERE id = {from}"),
+        ];
         if cascades {
             list.push(format!("UPDATE parent SET id = id + 5000 WHERE id BETWEEN {a} AND {b}"));
         } else {
@@ -66,7 +74,7 @@ async fn once(binary: &ServerBinary) {
     for from in [0, 100, 200] {
         run(more(from).to_vec()).await;
     }
-    let tables = ["parent", "child", "orphan", "audit"];
+    let tables = ["parent", "child", "orphan", "audit", "stamped"];
     let pace = ["--chunk-rows", "5", "--copy-rows-per-second", "150"];
     let mut mover = world.mover(&tables.join(",")).with(&pace);
     mover.start();
