@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
 
-#[path = "strategies/locks_lost.rs"]
-mod locks_lost;
 #[path = "support/mover.rs"]
 mod mover;
 #[path = "strategies/no_key.rs"]

@@ -96,3 +96,65 @@ async fn locked(walk: &mut Walk<'_>, reader: &mut impl ChunkReader) -> Result<(C
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::source::Fetched;
+    use crate::value::{Row, Value};
+
+    /// A connection that holds locks, or has lost them.
+    struct Locking(bool);
+
+    impl ChunkReader for Locking {
+        async fn mark(&mut self, _: &Mark) -> Result<()> {
+            Ok(())
+        }
+        async fn read(&mut self, _: usize, _: Option<&[Value]>, _: usize) -> Result<Fetched> {
+            Err(Error::refused("nothing is read", "do not ask"))
+        }
+        async fn lock(&mut self, _: usize, _: Option<&[Value]>, _: usize) -> Result<Fetched> {
+            Err(Error::refused("nothing is locked", "do not ask"))
+        }
+        async fn scan(
+            &mut self,
+            _: usize,
+            _: usize,
+            _: impl AsyncFnMut(Vec<Row>) -> Result<()>,
+        ) -> Result<()> {
+            Ok(())
+        }
+        async fn holds(&mut self) -> Result<()> {
+            if self.0 { Ok(()) } else { Err(Error::refused("the connection is gone", "connect again")) }
+        }
+        async fn release(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_committed_only_while_its_rows_are_locked() {
+        let (held, holder) = Held::pair();
+        let (mut reader, mut follower) = (Locking(true), Box::pin(held.proven()));
+        let mut copier = Box::pin(hold(&mut reader, holder));
+        assert!(follower.as_mut().now_or_never().is_none() && copier.as_mut().now_or_never().is_none());
+        let written = follower.now_or_never().expect("the locks are held");
+        assert!(
+            copier.as_mut().now_or_never().is_none(),
+            "the rows stay locked until the chunk is committed"
+        );
+        written.send(()).unwrap();
+        assert!(copier.now_or_never().unwrap().is_ok());
+
+        let (held, holder) = Held::pair();
+        let (mut reader, mut follower) = (Locking(false), Box::pin(held.proven()));
+        let mut copier = Box::pin(hold(&mut reader, holder));
+        assert!(follower.as_mut().now_or_never().is_none());
+        assert!(copier.as_mut().now_or_never().unwrap().is_err());
+        drop(copier);
+        assert!(follower.now_or_never().is_none(), "the chunk of lost locks is never committed");
+    }
+}
