@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use converge_mysql::{Address, Position, within};
+use converge_mysql::{Address, Connector, Position, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde::Serialize;
@@ -17,6 +17,10 @@ use crate::target::TIMEOUT;
 const SILENT: f64 = 15.0;
 /// How long after its deadline a switch may still be answered.
 const GRACE: Duration = Duration::from_secs(15);
+/// How long an answer may take to a request that was taken back after all that.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+/// When a target that was lost is looked for again.
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// What `move status` says.
 #[derive(Debug, Clone, Serialize)]
@@ -39,7 +43,7 @@ pub struct Status {
     pub what_to_do: Option<String>,
     /// Seconds since a runner last wrote its state.
     pub silent_seconds: Option<f64>,
-    /// Whether a runner said within the last seconds that it lives.
+    /// Whether a runner said within the last seconds that it lives, and has not stopped with an error since.
     pub running: bool,
     /// The source, without password.
     pub source: String,
@@ -83,7 +87,7 @@ impl From<&Workflow> for Status {
             error: w.error.clone(),
             what_to_do: w.what_to_do.clone(),
             silent_seconds: w.silent_seconds,
-            running: w.silent_seconds.is_some_and(|s| s < SILENT),
+            running: !w.stopped && w.silent_seconds.is_some_and(|s| s < SILENT),
             source: w.source.clone(),
         }
     }
@@ -106,21 +110,37 @@ pub struct Switched {
 impl Switched {
     fn of(workflow: &Workflow, position: String) -> Self {
         let fenced_tables = workflow.tables.iter().map(|t| fenced_name(&t.source)).collect();
-        Self { workflow: workflow.name.clone(), position, times: workflow.switch_times, fenced_tables }
+        Self {
+            workflow: workflow.name.clone(),
+            position,
+            times: workflow.switch_times.clone(),
+            fenced_tables,
+        }
     }
 }
 
 /// One workflow, as seen over a connection to its target.
 pub struct Control {
+    connector: Connector,
     conn: Conn,
     store: Store,
+}
+
+/// A switch that was asked for.
+struct Asked {
+    token: String,
+    /// The names that the source's tables have while they are fenced.
+    fenced: String,
+    /// Whether the runner was seen to have begun with it.
+    begun: bool,
 }
 
 impl Control {
     /// Connects to the target.
     pub async fn open(target: &Address, workflow: &str) -> Result<Self> {
-        let conn = crate::session::connector(target).connect().await.on_target()?;
-        Ok(Self { conn, store: Store::new(workflow, 0) })
+        let connector = crate::session::connector(target);
+        let conn = connector.connect().await.on_target()?;
+        Ok(Self { connector, conn, store: Store::new(workflow, 0) })
     }
 
     async fn load(&mut self) -> Result<Workflow> {
@@ -157,10 +177,11 @@ impl Control {
         } else if !ended && !status.running && status.error.is_none() {
             let start = "if no `converge move run` is alive, start it again: it ";
             let then = match workflow.state {
-                State::Switching => {
-                    "finishes the switch or takes the fence away; until then the source's tables may be fenced"
-                }
-                _ => "resumes at its checkpoint",
+                State::Switching => format!(
+                    "finishes the switch or takes the fence away; until then the source's tables may be fenced ({})",
+                    workflow.fenced_tables()
+                ),
+                _ => "resumes at its checkpoint".into(),
             };
             status.what_to_do = Some(format!("{start}{then}"));
         }
@@ -179,38 +200,84 @@ impl Control {
     ///
     /// The runner does the work; this asks it and waits for its answer.
     pub async fn switch_traffic(&mut self, timeout: Duration) -> Result<Switched> {
-        let workflow = self.load().await?;
-        match workflow.state {
-            State::Replicating => {}
-            State::Switched => return Ok(Switched::of(&workflow, workflow.position.to_string())),
-            other => {
-                let help = match other {
-                    State::Copying | State::Indexing => "wait until `converge move status` says replicating",
-                    State::Switching => "a switch is under way; ask `converge move status` for its end",
-                    _ => "this workflow has ended; start another one",
-                };
-                return Err(self.misfit(format!("traffic cannot be switched while it is {other}"), help));
-            }
-        }
-        if !Status::from(&workflow).running {
-            return Err(self.misfit(
-                "no runner is alive to carry out the switch",
-                "start `converge move run` and try again",
-            ));
-        }
-        let token = format!("{:016x}", crate::workflow::random_number());
-        self.store.request_switch(&mut self.conn, &token, timeout).await?;
-        self.await_answer(&token, timeout + GRACE).await
+        self.switch_traffic_unless(timeout, std::future::pending::<()>()).await
     }
 
-    async fn await_answer(&mut self, token: &str, bound: Duration) -> Result<Switched> {
+    /// As [`switch_traffic`](Self::switch_traffic), and takes the request back once `interrupted` is there. Whatever
+    /// the end, no runner begins with the switch after that.
+    pub async fn switch_traffic_unless(
+        &mut self,
+        timeout: Duration,
+        interrupted: impl Future,
+    ) -> Result<Switched> {
+        let workflow = self.load().await?;
+        if workflow.state == State::Switched {
+            return Ok(Switched::of(&workflow, workflow.position.to_string()));
+        }
+        self.check_switchable(&workflow)?;
+        let token = format!("{:016x}", crate::workflow::random_number());
+        self.store.request_switch(&mut self.conn, &token, timeout).await?;
+        let mut asked = Asked { token, fenced: workflow.fenced_tables(), begun: false };
+        let bound = timeout + GRACE;
+        let answer = tokio::select! {
+            answer = self.answer(&mut asked, bound) => answer?,
+            _ = interrupted => {
+                tracing::warn!("interrupted: the request is taken back; what was begun is undone, or is proven already");
+                self.withdraw(&mut asked, GRACE).await?
+            }
+        };
+        if let Some(switched) = answer {
+            return Ok(switched);
+        }
+        if let Some(switched) = self.withdraw(&mut asked, LAST_LOOK).await? {
+            return Ok(switched);
+        }
+        Err(self.unanswered(&asked, &format!("the runner did not answer within {} s", bound.as_secs())))
+    }
+
+    fn check_switchable(&self, workflow: &Workflow) -> Result<()> {
+        let refuse = |help: &str| {
+            let what = format!("traffic cannot be switched while it is {}", workflow.state);
+            Err(self.misfit(what, help))
+        };
+        let error = || workflow.error.clone().unwrap_or_default();
+        match workflow.state {
+            State::Complete | State::Cancelled => refuse("this workflow has ended; start another one"),
+            _ if workflow.stopped => Err(self.misfit(
+                format!("the workflow has stopped, and nobody would carry out the switch: {}", error()),
+                format!("{}; then try again", workflow.what_to_do.as_deref().unwrap_or("remove the reason")),
+            )),
+            State::Copying | State::Indexing => refuse("wait until `converge move status` says replicating"),
+            State::Switching => refuse("a switch is under way; ask `converge move status` for its end"),
+            _ if !Status::from(workflow).running => Err(self.misfit(
+                "no runner is alive to carry out the switch",
+                "start `converge move run` and try again",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What came of the request; `None`: nothing within the bound.
+    async fn answer(&mut self, asked: &mut Asked, bound: Duration) -> Result<Option<Switched>> {
         let begun = Instant::now();
         while begun.elapsed() < bound {
-            let workflow = self.load().await?;
-            let answer = workflow.switch_outcome.clone().filter(|(answered, _)| answered == token);
+            let workflow = match self.load().await {
+                Ok(workflow) => workflow,
+                Err(error) if error.is_transient() => {
+                    tracing::debug!("{error}");
+                    tokio::time::sleep(AGAIN).await;
+                    if let Ok(conn) = self.connector.connect().await {
+                        self.conn = conn;
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            asked.begun = workflow.state == State::Switching;
+            let answer = workflow.switch_outcome.as_ref().filter(|(answered, _)| *answered == asked.token);
             if let Some((_, outcome)) = answer {
                 return match outcome.strip_prefix(SWITCHED) {
-                    Some(position) => Ok(Switched::of(&workflow, position.to_owned())),
+                    Some(position) => Ok(Some(Switched::of(&workflow, position.to_owned()))),
                     None => Err(self.misfit(
                         format!("traffic was not switched: {outcome}"),
                         "writes go on at the source as before; remove the reason and try again",
@@ -226,11 +293,36 @@ impl Control {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(self.misfit(
-            format!("the runner did not answer within {} s", bound.as_secs()),
-            "the source's tables may be fenced: look at `converge move status`; a runner that is started now \
-             finishes the switch or takes the fence away",
-        ))
+        Ok(None)
+    }
+
+    /// Takes the request back, and says what came of it.
+    async fn withdraw(&mut self, asked: &mut Asked, bound: Duration) -> Result<Option<Switched>> {
+        let withdrawn = async {
+            // Whatever the former connection was in the middle of is left to it.
+            self.conn = self.connector.connect().await.on_target()?;
+            self.store.withdraw_switch(&mut self.conn, &asked.token).await
+        };
+        if let Err(error) = withdrawn.await {
+            return Err(self.unanswered(asked, &format!("the request could not be taken back: {error}")));
+        }
+        self.answer(asked, bound).await
+    }
+
+    /// The end of a request of which nobody knows what became.
+    fn unanswered(&self, asked: &Asked, why: &str) -> Error {
+        let fenced = &asked.fenced;
+        let so = match asked.begun {
+            true => {
+                format!("the source's tables were being fenced ({fenced}), and writers may be locked out")
+            }
+            false => format!("the source's tables may be fenced ({fenced})"),
+        };
+        self.misfit(
+            format!("{why}; {so}"),
+            "a fence stays until a runner reaches both servers again: it finishes the switch or takes the fence away; see \
+             to it that both servers and `converge move run` are alive, and look at `converge move status`",
+        )
     }
 
     /// Declares a switched workflow done. The fenced tables stay on the source; the answer names them.
@@ -247,7 +339,8 @@ impl Control {
         ))
     }
 
-    /// Gives a workflow up. Nothing is dropped; the answer names the tables on the target.
+    /// Gives a workflow up. Nothing is dropped; the answer names the tables on the target, and is as the workflow was: a
+    /// switch that no runner looks after any more may have left the source's tables fenced.
     pub async fn cancel(&mut self) -> Result<Workflow> {
         let workflow = self.load().await?;
         if workflow.state == State::Cancelled {
@@ -255,6 +348,17 @@ impl Control {
         }
         for from in [State::Copying, State::Indexing, State::Replicating] {
             if self.store.enter(&mut self.conn, from, State::Cancelled).await? {
+                return Ok(workflow);
+            }
+        }
+        if workflow.state == State::Switching {
+            if self.store.is_run(&mut self.conn).await? {
+                return Err(self.misfit(
+                    "a switch is under way",
+                    "wait for its end (`converge move status`), or take it back: Ctrl-C on `converge move switch-traffic`",
+                ));
+            }
+            if self.store.enter(&mut self.conn, State::Switching, State::Cancelled).await? {
                 return Ok(workflow);
             }
         }

@@ -202,6 +202,18 @@ pub enum Error {
         holder: u32,
     },
 
+    /// A run ended in the middle of a switch, and the fence before the source's tables could not be taken away.
+    #[error("{why}; writes may still be locked out of {tables} on the source")]
+    #[diagnostic(help("{help}"))]
+    StillFenced {
+        /// Why the run ended, and why the fence stays.
+        why: String,
+        /// The fenced tables.
+        tables: String,
+        /// What to do about it.
+        help: String,
+    },
+
     /// No progress for as long as the operator allows.
     #[error("gave up after {seconds} s without progress: {last}")]
     #[diagnostic(help("bring the server back and run the workflow again: it resumes at its checkpoint"))]

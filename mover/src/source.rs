@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use binlog::ServerStream;
 pub use bytes::{Bytes, Truncated};
 pub use decode::{BadRow, Plan};
-pub use fence::fenced_name;
+pub use fence::{Raised, fenced_name, renaming};
 pub use reader::ServerReader;
 pub use server::{ServerSource, server_id};
 

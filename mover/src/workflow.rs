@@ -23,6 +23,8 @@ use crate::copy::{Pace, Strategy};
 use crate::error::{Error, OnSide, Result};
 use crate::preflight::Accepted;
 use crate::state::Store;
+use session::Memory;
+use switch::rescue::rescue;
 
 /// What to move, and how.
 #[derive(Debug, Clone)]
@@ -132,9 +134,9 @@ async fn run_patiently(options: &Options) -> Result<Ended> {
     let mut delays = delays();
     let mut progress = None;
     let mut stuck_since = Instant::now();
-    let (mut first, mut holder) = (true, None);
+    let (mut first, mut memory) = (true, Memory::default());
     loop {
-        let (result, reached) = session::run(options, &mut holder).await;
+        let (result, reached) = session::run(options, &mut memory).await;
         if reached.is_some() && reached != progress {
             progress = reached;
             stuck_since = Instant::now();
@@ -145,22 +147,22 @@ async fn run_patiently(options: &Options) -> Result<Ended> {
             Err(error) => error,
         };
         let stuck = stuck_since.elapsed();
-        if !error.is_transient() {
-            record(options, &error, true).await;
-            return Err(error);
+        let gave_up = stuck > options.retry_for;
+        if !error.is_transient() || gave_up {
+            let error = match error.is_transient() {
+                true => Error::GaveUp { seconds: stuck.as_secs(), last: error.to_string() },
+                false => error,
+            };
+            return Err(end(options, &mut memory, error).await);
         }
-        if stuck > options.retry_for {
-            let error = Error::GaveUp { seconds: stuck.as_secs(), last: error.to_string() };
-            record(options, &error, true).await;
-            return Err(error);
-        }
-        let known = record(options, &error, false).await;
+        let words = format!("{error}{}", memory.locked_out());
+        let known = record(options, &format!("reconnecting: {words}"), RETRYING, None).await;
         // A server that was never reached is more likely a typing error than an outage.
         if std::mem::take(&mut first) && !known && progress.is_none() {
             return Err(error);
         }
         let delay = delays.next().unwrap_or(LONGEST_DELAY);
-        tracing::warn!("{error}; trying again in {} ms", delay.as_millis());
+        tracing::warn!("{words}; trying again in {} ms", delay.as_millis());
         tokio::time::sleep(delay).await;
     }
 }
@@ -176,25 +178,42 @@ fn delays() -> impl Iterator<Item = Duration> {
         .build()
 }
 
+/// The end of a run with an error: a switch that it was in is undone, and the reason is left.
+async fn end(options: &Options, memory: &mut Memory, error: Error) -> Error {
+    let statement = match &error {
+        Error::Ddl { position, .. } => Some(position.clone()),
+        _ => None,
+    };
+    let error = rescue(options, memory, error).await;
+    // Whoever runs the workflow says himself how it goes.
+    if !matches!(error, Error::AlreadyRunning { .. }) {
+        let stopped = Some(Stopped { statement });
+        record(options, &error.to_string(), &error.advice(), stopped).await;
+    }
+    error
+}
+
+/// That the workflow needs its operator.
+struct Stopped {
+    /// Where the statement on a moved table stands at which it stopped, if that was it.
+    statement: Option<String>,
+}
+
 /// Leaves the reason where `status` finds it, if the target can be reached at all. Whether the workflow is known there.
-async fn record(options: &Options, error: &Error, stopped: bool) -> bool {
+async fn record(options: &Options, error: &str, help: &str, stopped: Option<Stopped>) -> bool {
     let mut known = false;
     let attempt = async {
         let mut conn = crate::session::connector(&options.target).connect().await.on_target()?;
         let store = Store::new(&options.workflow, 0);
         known = store.load(&mut conn).await?.is_some();
-        // Whoever runs the workflow says himself how it goes.
-        if !known || matches!(error, Error::AlreadyRunning { .. }) {
+        if !known {
             return Ok(());
         }
-        if let Error::Ddl { position, .. } = error {
-            store.stopped_at(&mut conn, position).await?;
+        let ended = stopped.is_some();
+        if let Some(position) = stopped.and_then(|s| s.statement) {
+            store.stopped_at(&mut conn, &position).await?;
         }
-        let (words, help) = match stopped {
-            true => (error.to_string(), error.advice()),
-            false => (format!("reconnecting: {error}"), RETRYING.to_owned()),
-        };
-        store.record_error(&mut conn, &words, &help, stopped).await
+        store.record_error(&mut conn, error, help, ended).await
     };
     if let Ok(Err(e)) = tokio::time::timeout(Duration::from_secs(5), attempt).await {
         tracing::debug!("the error could not be recorded on the target: {e}");

@@ -4,6 +4,8 @@
 
 #[path = "failures/ddl.rs"]
 mod ddl;
+#[path = "failures/fence.rs"]
+mod fence;
 #[path = "failures/kills.rs"]
 mod kills;
 #[path = "support/mover.rs"]

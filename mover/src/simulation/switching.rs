@@ -13,6 +13,7 @@ use super::world::{Rows, Shared};
 use crate::apply::Followed;
 use crate::change::Mark;
 use crate::error::{Error, Result, Side};
+use crate::source::Raised;
 use crate::state::switching::SwitchTimes;
 use crate::state::{State, SwitchRequest};
 use crate::workflow::switch::{Fence, Switch, Verdict};
@@ -89,9 +90,8 @@ pub async fn control(world: &Shared, followed: watch::Receiver<Followed>) -> Err
     };
     let request = || world.now().target.request.clone().map(|token| SwitchRequest { token, left: TIMEOUT });
     let state = world.now().target.state;
-    if state == State::Switching
-        && let Err(error) = switch.resume(request().as_ref()).await
-    {
+    let inherited = request();
+    if let Err(error) = switch.inherit(state, inherited.as_ref(), false).await {
         return error;
     }
     loop {
@@ -158,9 +158,9 @@ impl Fence for SimFence {
         self.turn().await
     }
 
-    async fn is_raised(&mut self) -> Result<bool> {
+    async fn raised(&mut self) -> Result<Raised> {
         self.turn().await?;
-        Ok(self.world.now().source.fenced)
+        Ok(if self.world.now().source.fenced { Raised::All } else { Raised::None })
     }
 
     async fn is_moving(&mut self) -> Result<bool> {
@@ -204,18 +204,29 @@ impl SimVerdict {
 }
 
 impl Verdict for SimVerdict {
-    async fn enter(&mut self, from: State, to: State) -> Result<bool> {
+    async fn state(&mut self) -> Result<State> {
         self.turn().await?;
-        let entered = {
+        Ok(self.world.now().target.state)
+    }
+
+    async fn begin(&mut self, token: &str) -> Result<bool> {
+        self.turn().await?;
+        let begun = {
             let mut world = self.world.now();
-            let entered = world.target.state == from;
-            if entered {
-                world.target.state = to;
+            let target = &mut world.target;
+            let begun = target.state == State::Replicating && target.request.as_deref() == Some(token);
+            if begun {
+                target.state = State::Switching;
             }
-            entered
+            begun
         };
         self.turn().await?;
-        Ok(entered)
+        Ok(begun)
+    }
+
+    async fn stands(&mut self, token: &str) -> Result<bool> {
+        self.turn().await?;
+        Ok(self.world.now().target.request.as_deref() == Some(token))
     }
 
     async fn decline(&mut self, token: &str, why: &str) -> Result<()> {

@@ -46,6 +46,10 @@ fn refusal(message: &str, position: &str) -> Error {
     if says(&["could not find first log file", "purged", "too old", "could not find gtid state"]) {
         return Error::BinlogPurged { position, message };
     }
+    // The files behind the one that is being read are gone: nothing but a reset takes those away.
+    if says(&["could not find next log"]) {
+        return Error::HistoryReplaced { what: format!("at {position}: {message}") };
+    }
     if says(&["truncated in the middle"]) {
         return Error::TornLog { position, message };
     }
@@ -61,6 +65,7 @@ mod tests {
             Error::BinlogPurged { .. } => "purged",
             Error::SourceWentBack { .. } => "back",
             Error::TornLog { .. } => "torn",
+            Error::HistoryReplaced { .. } => "replaced",
             Error::Unreadable { .. } => "unreadable",
             other if other.is_transient() => "lost",
             other => panic!("{other}"),
@@ -99,6 +104,10 @@ mod tests {
             (
                 "binlog truncated in the middle of event; consider out of disk space on master; the first",
                 "torn",
+            ),
+            (
+                "could not find next log; the first event 'binlog.000003' at 4, the last event read from",
+                "replaced",
             ),
             ("bogus data in log event; the first event 'binlog.000001' at 9", "unreadable"),
         ] {

@@ -80,6 +80,11 @@ impl ServerSource {
         Ok(ServerReader::new(conn, marks, guard, connector, self.workflow.clone(), self.tables.clone()))
     }
 
+    /// The tables that are moved away from it.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
     /// The position after the last transaction in the log.
     pub async fn position(&self, conn: &mut Conn) -> Result<Position> {
         Position::current(conn, &self.info).await.on_source()
@@ -90,9 +95,27 @@ impl ServerSource {
         self.connector.connect().await.on_source()
     }
 
-    /// Which tables are fenced, in order.
-    pub async fn fenced(&self, conn: &mut Conn) -> Result<Vec<bool>> {
-        fence::fenced(conn, &self.tables).await
+    /// How far the fence is up.
+    pub async fn raised(&self, conn: &mut Conn) -> Result<fence::Raised> {
+        fence::raised(conn, &self.tables).await
+    }
+
+    /// Leaves on the source that `owner` is about to fence the tables; or says what is in the way of that.
+    pub async fn claim_fence(&self, conn: &mut Conn, owner: &str) -> Result<Option<String>> {
+        match fence::obstacle(conn, &self.tables).await? {
+            None => fence::claim(conn, &self.tables, owner).await.map(|()| None),
+            obstacle => Ok(obstacle),
+        }
+    }
+
+    /// Whether `owner` was the last to claim the fence.
+    pub async fn is_fence_of(&self, conn: &mut Conn, owner: &str) -> Result<bool> {
+        fence::is_claimed(conn, &self.tables, owner).await
+    }
+
+    /// Removes the claims of `owner`.
+    pub async fn disclaim_fence(&self, conn: &mut Conn, owner: &str) -> Result<()> {
+        fence::disclaim(conn, owner).await
     }
 
     /// Whether a statement that fences or takes a fence away is under way on another connection.
@@ -102,12 +125,12 @@ impl ServerSource {
 
     /// Fences all tables, waiting for open transactions for at most `wait`.
     pub async fn fence(&self, conn: &mut Conn, wait: Duration) -> Result<()> {
-        fence::rename(conn, &self.tables, true, wait).await
+        fence::raise(conn, &self.tables, wait).await
     }
 
-    /// Takes the fence away.
+    /// Takes the fence away, from as many tables as it can be.
     pub async fn unfence(&self, conn: &mut Conn) -> Result<()> {
-        fence::rename(conn, &self.tables, false, Duration::from_secs(10)).await
+        fence::lower(conn, &self.tables, Duration::from_secs(10)).await
     }
 
     /// Writes a mark over a connection of the caller's.

@@ -20,7 +20,7 @@ use crate::error::{OnSide, Result};
 use crate::movement::{Movement, Start};
 use crate::planted::{self, Bug, is_planted};
 use crate::source::{ServerSource, TIMEOUT, marks};
-use crate::state::{State, TableState};
+use crate::state::{State, TableState, Workflow};
 use crate::target::Opening;
 
 /// How often progress is recorded in the target.
@@ -29,20 +29,53 @@ const RECORD: Duration = Duration::from_secs(1);
 /// Position and copied rows: what a session must move for it to count as progress.
 pub type Reached = (Option<Position>, u64);
 
-/// Runs a session to its end; the second value says how far it got, if it got to work at all. `holder`: what holds the
-/// workflow's lock (see [`setup::prepare`]).
-pub async fn run(options: &Options, holder: &mut Option<u32>) -> (Result<Ended>, Option<Reached>) {
+/// What a runner remembers from session to session.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// What holds the workflow's lock (see [`setup::prepare`]).
+    pub holder: Option<u32>,
+    /// The fence, while a switch under way may have it up.
+    pub fence: Option<FenceNames>,
+}
+
+/// A fence in words.
+#[derive(Debug)]
+pub struct FenceNames {
+    /// The names of the fenced tables.
+    pub tables: String,
+    /// The statement that takes it away.
+    pub way_back: String,
+}
+
+impl Memory {
+    /// Notes how the workflow's switch stands.
+    pub fn saw(&mut self, workflow: &Workflow) {
+        self.fence = (workflow.state == State::Switching)
+            .then(|| FenceNames { tables: workflow.fenced_tables(), way_back: workflow.way_back() });
+    }
+
+    /// Who is kept out meanwhile, as the end of a sentence.
+    pub fn locked_out(&self) -> String {
+        self.fence.as_ref().map_or_else(String::new, |fence| {
+            format!(
+                "; a switch is under way, and writers may stay locked out of {} until this runner or another reaches both \
+                 servers",
+                fence.tables
+            )
+        })
+    }
+}
+
+/// Runs a session to its end; the second value says how far it got, if it got to work at all.
+pub async fn run(options: &Options, memory: &mut Memory) -> (Result<Ended>, Option<Reached>) {
     let run = random_number();
-    let mut setup = match setup::prepare(options, run, holder).await {
+    let mut setup = match setup::prepare(options, run, &mut memory.holder).await {
         Ok(setup) => setup,
         Err(error) => return (Err(error), None),
     };
     let (sender, followed) = watch::channel(Followed::default());
     let result = work(options, run, &mut setup, &sender).await;
-    if result.is_ok() {
-        // Cleaning up is worth one attempt; what stays behind is one row.
-        let _ = marks::remove(&mut setup.source, &options.workflow).await;
-    }
+    memory.saw(&setup.workflow);
     let followed = followed.borrow().clone();
     let rows = followed.copied.iter().map(|c| c.rows_copied).sum();
     (result, Some((followed.position, rows)))
@@ -64,8 +97,9 @@ async fn work(
     )
     .guarded(is_guarded(setup)?);
     tracing::info!("workflow {}: {} at {}", workflow.name, workflow.state, workflow.position);
+    let owner = setup.store.birth(&mut setup.target).await?;
     if workflow.state.is_final() || workflow.state == State::Switched {
-        return Control::new(setup, &source, sender).watch().await;
+        return Control::new(setup, &source, &owner, sender).run().await;
     }
     let copy_source = copy_source(options, run, setup).await?;
     let start = Start {
@@ -91,11 +125,11 @@ async fn work(
     };
     let keys =
         Builder { connector: &connector, store: &store, tables: &tables, followed: sender.subscribe() };
-    let mut control = Control::new(setup, &source, sender);
+    let mut control = Control::new(setup, &source, &owner, sender);
     tokio::select! {
         result = movement.run() => match result? {},
         result = keys.run() => match result? {},
-        result = control.watch() => result,
+        result = control.run() => result,
     }
 }
 
@@ -134,13 +168,30 @@ async fn copy_source(options: &Options, run: u64, setup: &mut Setup) -> Result<O
 struct Control<'a> {
     setup: &'a mut Setup,
     source: &'a ServerSource,
+    /// Whose fence it is that is raised here.
+    owner: &'a str,
     followed: watch::Receiver<Followed>,
     begun: Instant,
 }
 
 impl<'a> Control<'a> {
-    fn new(setup: &'a mut Setup, source: &'a ServerSource, sender: &watch::Sender<Followed>) -> Self {
-        Self { setup, source, followed: sender.subscribe(), begun: Instant::now() }
+    fn new(
+        setup: &'a mut Setup,
+        source: &'a ServerSource,
+        owner: &'a str,
+        sender: &watch::Sender<Followed>,
+    ) -> Self {
+        Self { setup, source, owner, followed: sender.subscribe(), begun: Instant::now() }
+    }
+
+    /// Watches to the end of the workflow, and cleans up on the source.
+    async fn run(&mut self) -> Result<Ended> {
+        let ended = self.watch().await?;
+        // That is worth one attempt; what stays behind is a few rows.
+        let Setup { source, workflow, .. } = &mut *self.setup;
+        let _ = marks::remove(source, &workflow.name).await;
+        let _ = self.source.disclaim_fence(source, self.owner).await;
+        Ok(ended)
     }
 
     async fn watch(&mut self) -> Result<Ended> {
@@ -149,10 +200,9 @@ impl<'a> Control<'a> {
             let Setup { target, store, workflow, .. } = &mut *self.setup;
             store.heartbeat(target, &workflow.position, 0.0).await?;
         }
-        if self.setup.workflow.state == State::Switching {
-            let request = self.setup.workflow.switch.clone();
-            self.switch().resume(request.as_ref()).await?;
-        }
+        let Workflow { state, switch, stopped, .. } = &self.setup.workflow;
+        let (state, request, stopped) = (*state, switch.clone(), *stopped);
+        self.switch().inherit(state, request.as_ref(), stopped).await?;
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut record_at = Instant::now();
@@ -172,6 +222,9 @@ impl<'a> Control<'a> {
                 }
             }
             if Instant::now() >= record_at {
+                if workflow.state == State::Replicating {
+                    self.switch().mend().await?;
+                }
                 self.trespass(workflow.state).await;
                 self.record(workflow.state).await?;
                 record_at = Instant::now() + RECORD;
@@ -198,10 +251,16 @@ impl<'a> Control<'a> {
     }
 
     fn switch(&mut self) -> Switch<ServerFence<'_>, StoredVerdict<'_>> {
-        let Setup { source, target, store, .. } = &mut *self.setup;
+        let Setup { source, target, target_connector, target_tables, store, workflow, .. } = &mut *self.setup;
         Switch {
-            fence: ServerFence { source: self.source, conn: source },
-            verdict: StoredVerdict { store, conn: target },
+            fence: ServerFence { source: self.source, conn: source, owner: self.owner },
+            verdict: StoredVerdict {
+                store,
+                conn: target,
+                known: &mut workflow.state,
+                connector: target_connector,
+                tables: target_tables,
+            },
             followed: self.followed.clone(),
         }
     }

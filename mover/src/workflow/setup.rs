@@ -180,8 +180,8 @@ async fn define(
 /// nothing over it for twice the patience. Should that runner wake up, its checkpoints do not count any more: each
 /// carries the number of its run. `own`: the connection by which this process held it last, which the server may not
 /// know yet to be lost, as while it waits for disk space.
-async fn lock(conn: &mut Conn, workflow: &str, own: &mut Option<u32>) -> Result<()> {
-    let name = quote::text(&format!("converge.{workflow}"));
+pub(super) async fn lock(conn: &mut Conn, workflow: &str, own: &mut Option<u32>) -> Result<()> {
+    let name = quote::text(&Store::new(workflow, 0).lock_name());
     let what = "taking the workflow's lock";
     // If this machine vanishes from the network, the server must not keep the lock for hours.
     let lease = (2 * patient(LOCK_LEASE)).as_secs().max(1);

@@ -8,6 +8,7 @@ use converge_mover::control::{Control, Status};
 use converge_mover::copy::{Pace, Strategy};
 use converge_mover::preflight::Accepted;
 use converge_mover::source::fenced_name;
+use converge_mover::state::State;
 use converge_mover::workflow::{Ended, Options};
 use converge_mysql::Address;
 use converge_vdiff::TablePair;
@@ -207,10 +208,21 @@ async fn run_workflow(run: Run) -> Result<Outcome, Failure> {
         Some(Ended::Cancelled) => answer!("workflow {}: cancelled", options.workflow),
         None => {
             answer!("workflow {}: stopped; run the same command again to resume", options.workflow);
+            tell_of_a_fence(&options).await;
             return Ok(Outcome::NotProven);
         }
     }
     Ok(Outcome::Good)
+}
+
+/// A runner that is stopped in the middle of a switch leaves it to the next one.
+async fn tell_of_a_fence(options: &Options) {
+    let looking = async { Control::open(&options.target, &options.workflow).await?.status().await };
+    if let Ok(Ok(status)) = tokio::time::timeout(Duration::from_secs(5), looking).await
+        && status.state == "switching"
+    {
+        answer!("  a switch was under way: until then the source's tables may be fenced");
+    }
 }
 
 /// Waits for the end of standard input; what comes over it is passed over.
@@ -275,15 +287,16 @@ fn status_text(status: &Status) -> String {
 
 async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
     let named = &arguments.named;
+    let interrupted = interrupted();
     let mut control = open(named).await?;
-    let switched = control.switch_traffic(arguments.timeout).await?;
+    let switched = control.switch_traffic_unless(arguments.timeout, interrupted).await?;
     if arguments.format == Format::Json {
         answer!("{}", serde_json::to_string(&switched).map_err(|e| Failure::new(e.to_string()))?);
         return Ok(Outcome::Good);
     }
     answer!("workflow {}: traffic switched", named.workflow);
     answer!("  writes on the source are fenced, and the target has everything up to {}", switched.position);
-    if let Some(times) = switched.times {
+    if let Some(times) = &switched.times {
         answer!(
             "  fenced after {:.0} ms in {} attempt(s), which held writers up for {:.0} ms; proven complete {:.0} ms later",
             times.fencing_ms,
@@ -291,6 +304,9 @@ async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
             times.blocked_ms,
             times.drained_ms
         );
+        for warning in &times.warnings {
+            answer!("  warning: {warning}");
+        }
     }
     for (table, fenced) in control.status().await?.tables.iter().zip(&switched.fenced_tables) {
         answer!("  {} on the source is now {fenced}", table.table);
@@ -307,6 +323,12 @@ async fn cancel(named: Named) -> Result<Outcome, Failure> {
     answer!("workflow {}: cancelled; nothing was dropped", named.workflow);
     for table in &workflow.tables {
         answer!("  left on the target: {}.{}", workflow.target_schema, table.target);
+    }
+    if workflow.state == State::Switching {
+        answer!(
+            "  a switch was under way, and the source's tables may be fenced; if so, let writers in again, there:"
+        );
+        answer!("  {}", workflow.way_back());
     }
     Ok(Outcome::Good)
 }

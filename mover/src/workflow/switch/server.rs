@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use converge_mysql::Connector;
 use mysql_async::Conn;
 
-use super::{Fence, Verdict};
+use super::{Fence, Verdict, counters};
 use crate::change::Mark;
 use crate::error::Result;
-use crate::source::ServerSource;
+use crate::schema::Table;
+use crate::source::{Raised, ServerSource};
 use crate::state::switching::SwitchTimes;
 use crate::state::{State, Store};
 
@@ -17,9 +19,15 @@ pub struct ServerFence<'a> {
     pub source: &'a ServerSource,
     /// The connection.
     pub conn: &'a mut Conn,
+    /// Whose fence this is, in words that no other workflow has.
+    pub owner: &'a str,
 }
 
 impl Fence for ServerFence<'_> {
+    async fn prepare(&mut self) -> Result<Option<String>> {
+        self.source.claim_fence(self.conn, self.owner).await
+    }
+
     async fn mark(&mut self, mark: &Mark) -> Result<()> {
         self.source.mark(self.conn, mark).await
     }
@@ -32,12 +40,20 @@ impl Fence for ServerFence<'_> {
         self.source.unfence(self.conn).await
     }
 
-    async fn is_raised(&mut self) -> Result<bool> {
-        Ok(self.source.fenced(self.conn).await?.iter().all(|f| *f))
+    async fn raised(&mut self) -> Result<Raised> {
+        self.source.raised(self.conn).await
     }
 
     async fn is_moving(&mut self) -> Result<bool> {
         self.source.is_fencing(self.conn).await
+    }
+
+    async fn is_own(&mut self) -> Result<bool> {
+        self.source.is_fence_of(self.conn, self.owner).await
+    }
+
+    async fn counters(&mut self) -> Result<Vec<Option<u64>>> {
+        counters::of_source(self.source).await
     }
 }
 
@@ -47,11 +63,29 @@ pub struct StoredVerdict<'a> {
     pub store: &'a Store,
     /// The connection.
     pub conn: &'a mut Conn,
+    /// What this runner knows of the state.
+    pub known: &'a mut State,
+    /// Makes more connections to the target.
+    pub connector: &'a Connector,
+    /// The tables under their names on the target.
+    pub tables: &'a [Table],
 }
 
 impl Verdict for StoredVerdict<'_> {
-    async fn enter(&mut self, from: State, to: State) -> Result<bool> {
-        self.store.enter(self.conn, from, to).await
+    async fn state(&mut self) -> Result<State> {
+        Ok(self.store.reload(self.conn).await?.state)
+    }
+
+    async fn begin(&mut self, token: &str) -> Result<bool> {
+        let begun = self.store.begin_switch(self.conn, token).await?;
+        if begun {
+            *self.known = State::Switching;
+        }
+        Ok(begun)
+    }
+
+    async fn stands(&mut self, token: &str) -> Result<bool> {
+        self.store.switch_stands(self.conn, token).await
     }
 
     async fn decline(&mut self, token: &str, why: &str) -> Result<()> {
@@ -59,10 +93,16 @@ impl Verdict for StoredVerdict<'_> {
     }
 
     async fn undo(&mut self, token: &str, why: &str) -> Result<()> {
+        *self.known = State::Replicating;
         self.store.undo_switch(self.conn, token, why).await
     }
 
     async fn finish(&mut self, token: &str, position: &str, times: &SwitchTimes) -> Result<()> {
+        *self.known = State::Switched;
         self.store.finish_switch(self.conn, token, position, times).await
+    }
+
+    async fn raise_counters(&mut self, counters: &[Option<u64>]) -> Result<Vec<String>> {
+        counters::raise(self.connector, self.tables, counters).await
     }
 }
