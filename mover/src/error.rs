@@ -300,7 +300,7 @@ impl<T> OnSide<T> for std::result::Result<T, ServerError> {
     fn on(self, side: Side) -> Result<T> {
         self.map_err(|error| match error.server_code() {
             Some(code) if REDEFINED.contains(&code) => Error::Redefined { side, error },
-            Some(3819 | 4025) => Error::Unchecked { side, error },
+            Some(code) if VIOLATED_CHECK.contains(&code) => Error::Unchecked { side, error },
             _ => Error::Server { side, error },
         })
     }
@@ -309,3 +309,6 @@ impl<T> OnSide<T> for std::result::Result<T, ServerError> {
 /// Server errors that say that a table is not what it was: no such database, table or column, another number of
 /// columns, a table that an engine has lost.
 const REDEFINED: &[u16] = &[1049, 1051, 1054, 1072, 1136, 1146, 1364, 1932];
+
+/// Server errors that say that a row violates a CHECK: of MySQL, and of MariaDB.
+pub const VIOLATED_CHECK: &[u16] = &[3819, 4025];

@@ -98,9 +98,9 @@ async fn looked_at_again(binary: &ServerBinary) {
     mover.start();
     mover.wait_for("replicating");
     let refused = |mover: &Mover, words: &str| {
-        let output = mover.run();
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(2) && text.contains(words), "{words}: {text}");
+        let mut next = mover.another();
+        next.start();
+        assert!(next.ended() == 2 && next.log().contains(words), "{words}: {}", next.log());
     };
     let statement = "ALTER TABLE a ADD d DECIMAL(10,4), ADD g INT AS (id + 1) STORED";
     execute(&mut s, &[statement]).await;

@@ -81,6 +81,18 @@ async fn definitions(binary: &ServerBinary) {
     let (code, report) = check(&from, &to, "t2", &["--defer-secondary-keys"]);
     assert_eq!(code, 0, "{report:#}");
     found(&report, "warn", "generated_columns", "a division", "VIRTUAL");
+    if binary.info.flavor == Flavor::MySql {
+        execute(
+            &mut s,
+            &["CREATE TABLE checked (id INT PRIMARY KEY, x INT)", "INSERT INTO checked VALUES (1, -1)"],
+        )
+        .await;
+        execute(&mut t, &["CREATE TABLE checked (id INT PRIMARY KEY, x INT CHECK (x > 0))"]).await;
+        let mut mover = Mover::new(&source, &target, "checked");
+        mover.start();
+        assert_eq!(mover.ended(), 2);
+        assert!(mover.log().contains("a row of the source violates a CHECK"), "{}", mover.log());
+    }
     if binary.info.flavor == Flavor::MariaDb {
         // Members are read in another way there.
         execute(&mut s, &["CREATE TABLE members (id INT PRIMARY KEY, e ENUM('?','b'), f SET('a','?'))"])
