@@ -123,6 +123,20 @@ pub enum Error {
         error: ServerError,
     },
 
+    /// A row of the source that a CHECK of the target does not let in.
+    #[error("{side}: a row of the source violates a CHECK: {error}")]
+    #[diagnostic(help(
+        "the source has rows that were written before that constraint, or without it: set them right there, or have the \
+         target not enforce it until the switch (ALTER TABLE … ALTER CHECK … NOT ENFORCED; MariaDB: DROP CONSTRAINT), and \
+         run the workflow again"
+    ))]
+    Unchecked {
+        /// Which server.
+        side: Side,
+        /// The server's words.
+        error: ServerError,
+    },
+
     /// The definition of a moved table changed during the move.
     #[error("a statement changed a moved table at {position}: {statement}")]
     #[diagnostic(help(
@@ -298,6 +312,7 @@ impl<T> OnSide<T> for std::result::Result<T, ServerError> {
     fn on(self, side: Side) -> Result<T> {
         self.map_err(|error| match error.server_code() {
             Some(code) if REDEFINED.contains(&code) => Error::Redefined { side, error },
+            Some(code) if VIOLATED_CHECK.contains(&code) => Error::Unchecked { side, error },
             _ => Error::Server { side, error },
         })
     }
@@ -306,3 +321,6 @@ impl<T> OnSide<T> for std::result::Result<T, ServerError> {
 /// Server errors that say that a table is not what it was: no such database, table or column, another number of
 /// columns, a table that an engine has lost.
 const REDEFINED: &[u16] = &[1049, 1051, 1054, 1072, 1136, 1146, 1364, 1932];
+
+/// Server errors that say that a row violates a CHECK: of MySQL, and of MariaDB.
+pub const VIOLATED_CHECK: &[u16] = &[3819, 4025];

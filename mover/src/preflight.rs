@@ -5,16 +5,20 @@
 //! writes to a server, and nothing here knows how rows are moved.
 
 mod charsets;
+mod computed;
+mod expressions;
 mod finding;
+pub mod fits;
 mod foreign_keys;
 mod grants;
+mod hidden;
 mod keys;
 mod privileges;
 mod servers;
 mod settings;
 mod target;
 mod triggers;
-mod values;
+pub mod values;
 mod versions;
 pub mod xa;
 
@@ -49,6 +53,8 @@ pub struct Request {
     pub tables: Vec<(String, String)>,
     /// How rows are to be copied.
     pub strategy: Strategy,
+    /// Whether secondary keys are to be built after the copy.
+    pub defer_secondary_keys: bool,
     /// What the operator takes upon himself.
     pub accepted: Accepted,
 }
@@ -95,6 +101,7 @@ pub async fn examine(servers: &mut Servers<'_>, request: &Request) -> Result<(Re
     let mut findings = versions::check(servers);
     findings.extend(settings::source(&mut servers.source).await?);
     findings.extend(settings::both(servers));
+    findings.extend(target::deferral(servers, request));
     findings.extend(target::server(&mut servers.target));
     findings.extend(xa::check(&mut servers.source).await?);
     let mut pairs = Vec::new();
@@ -108,7 +115,10 @@ pub async fn examine(servers: &mut Servers<'_>, request: &Request) -> Result<(Re
     for pair in &mut pairs {
         let Some(source) = &pair.source else { continue };
         findings.extend(creation::losses(source, source_info.flavor, target_info.flavor));
+        findings.extend(settings::old_temporals(source));
+        findings.extend(computed::check(&mut servers.source, source).await?);
         if pair.target.is_none() {
+            findings.extend(hidden::check(&mut servers.source, source).await?);
             let from = (request.source.database.as_str(), pair.from.as_str());
             let to = (request.target.database.as_str(), pair.to.as_str());
             let (here, there) = (servers.source.conn(), servers.target.conn());
@@ -117,10 +127,10 @@ pub async fn examine(servers: &mut Servers<'_>, request: &Request) -> Result<(Re
                 Err(why) => findings.extend(why),
             }
         }
-        findings.extend(values::check(servers, source, pair.target.as_ref()));
         findings.extend(triggers::check(servers, source, pair.target.as_ref()).await?);
         if let Some(target) = &pair.target {
             findings.extend(target::table(&mut servers.target, source, target).await?);
+            findings.extend(values::check(servers, source, target).await?);
             findings.extend(keys::both_sides(servers, source, target).await?);
         }
     }
@@ -128,9 +138,16 @@ pub async fn examine(servers: &mut Servers<'_>, request: &Request) -> Result<(Re
 }
 
 /// What may have changed since a workflow was made: asked again at the beginning of every session.
-pub async fn again(servers: &mut Servers<'_>, tables: &[Table], target_tables: &[Table]) -> Result<()> {
+pub async fn again(
+    servers: &mut Servers<'_>,
+    accepted: Accepted,
+    tables: &[Table],
+    target_tables: &[Table],
+) -> Result<()> {
     let mut findings = settings::source(&mut servers.source).await?;
     for (source, target) in tables.iter().zip(target_tables) {
+        findings.push(foreign_keys::again(&mut servers.source, accepted, source).await?);
+        findings.extend(settings::old_temporals(source));
         findings.extend(triggers::on_target(&mut servers.target, source, target, false).await?);
     }
     finding::judge(&findings)

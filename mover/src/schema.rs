@@ -1,5 +1,6 @@
 //! Tables as the mover sees them: columns in order, their kinds, and the key that identifies a row.
 
+pub mod generated;
 pub mod secondary;
 
 use converge_mysql::{Error as ServerError, quote};
@@ -151,9 +152,10 @@ impl Table {
     }
 }
 
-/// The statement that made a table, as the server prints it.
-pub async fn definition(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<String> {
-    let row: Option<(String, String)> = conn
+/// The statement that made a table, as the server prints it. MariaDB prints binary defaults as they are: bytes that need
+/// not be text.
+pub async fn definition(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Vec<u8>> {
+    let row: Option<(Vec<u8>, Vec<u8>)> = conn
         .query_first(format!("SHOW CREATE TABLE {}", quote::qualified(schema, name)))
         .await
         .map_err(reading("definition", schema, name))
@@ -286,6 +288,7 @@ fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _):
     })
 }
 
+/// MariaDB's hash indexes do not count: they keep values apart, but no range of them can be read in their order.
 async fn read_key(
     conn: &mut Conn,
     side: Side,
@@ -296,7 +299,7 @@ async fn read_key(
     let parts: Vec<(String, Option<String>, Option<u64>, String)> = conn
         .query(format!(
             "SELECT index_name, column_name, sub_part, nullable FROM information_schema.statistics \
-             WHERE table_schema = {} AND table_name = {} AND non_unique = 0 \
+             WHERE table_schema = {} AND table_name = {} AND non_unique = 0 AND index_type <> 'HASH' \
              ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
             quote::text(schema),
             quote::text(name)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use render::{Expect, Statement};
 pub use server::{Opening, creation};
-pub use translate::{Dialect, translate};
+pub use translate::{Dialect, common_name, translate};
 
 use converge_mysql::Position;
 

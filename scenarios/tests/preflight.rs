@@ -2,13 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
 
+#[path = "preflight/definitions.rs"]
+mod definitions;
+#[path = "preflight/hand_made.rs"]
+mod hand_made;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "support/mover.rs"]
+mod mover;
 #[path = "support/servers.rs"]
 mod support;
 
 use std::process::Command;
 
 use converge_chaos::server::{LocalServer, ServerBinary};
-use converge_mysql::{Address, Connector, Flavor};
+use converge_mysql::{Address, Connector, Flavor, Version};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
@@ -126,7 +133,13 @@ async fn cascades(binary: &ServerBinary, s: &mut Conn, source: &LocalServer, to:
         "GRANT REPLICATION SLAVE ON *.* TO 'reader'@'127.0.0.1'",
     );
     found(&report, "refuse", "privileges", "INSERT, UPDATE, DELETE, CREATE on `_converge`.*", "GRANT ");
-    found(&report, "warn", "privileges", "which switch-traffic needs", "GRANT ALTER, DROP ON `shop`.`child`");
+    found(
+        &report,
+        "warn",
+        "privileges",
+        "which switch-traffic needs",
+        "GRANT ALTER, DROP, CREATE, INSERT ON `shop`.`child`",
+    );
     if binary.info.flavor == Flavor::MariaDb {
         found(&report, "refuse", "foreign_key_cascades", "child_ibfk_1", "DROP FOREIGN KEY");
         let (_, report) = check(&reader, to, "child", &["--i-know"]);
@@ -160,6 +173,10 @@ async fn settings(binary: &ServerBinary, s: &mut Conn, from: &Address, to: &Addr
             "SET GLOBAL max_allowed_packet = 134217728",
         ),
     ];
+    if binary.info.flavor == Flavor::MariaDb && binary.info.version >= Version(10, 8, 0) {
+        let fix = "SET GLOBAL binlog_alter_two_phase = OFF";
+        cases.push(("binlog_alter_two_phase = ON", "refuse", "binlog_alter_two_phase", fix));
+    }
     if binary.info.flavor == Flavor::MySql {
         cases.push((
             "binlog_order_commits = OFF",

@@ -7,6 +7,7 @@ use converge_mysql::{Flavor, quote};
 use super::{Finding, Server, Servers};
 use crate::error::{Result, Side};
 use crate::schema::Table;
+use crate::target::common_name;
 
 const KEY: &str = "key";
 const UNIQUE: &str = "unique_keys";
@@ -22,6 +23,8 @@ struct Part {
     nullable: bool,
     generated: bool,
     collation: Option<String>,
+    /// Whether the index orders nothing: MariaDB's over long columns.
+    hash: bool,
 }
 
 impl Part {
@@ -33,6 +36,8 @@ impl Part {
             Some(format!("may hold NULL in {column}"))
         } else if self.generated {
             Some(format!("has the generated column {column}"))
+        } else if self.hash {
+            Some(format!("is a hash index over {column}, which has no order"))
         } else {
             self.prefix.map(|n| format!("has only the first {n} of {column}"))
         }
@@ -40,13 +45,21 @@ impl Part {
 }
 
 type UniqueKeys = BTreeMap<String, Vec<Part>>;
-type PartRow =
-    (String, Option<String>, Option<String>, Option<u64>, Option<String>, Option<String>, Option<String>);
+type PartRow = (
+    String,
+    Option<String>,
+    Option<String>,
+    Option<u64>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
 
 async fn unique_keys(server: &mut Server<'_>, schema: &str, table: &str) -> Result<UniqueKeys> {
     let expression = if server.info.flavor == Flavor::MySql { "s.expression" } else { "NULL" };
     let query = format!(
-        "SELECT s.index_name, s.column_name, {expression}, s.sub_part, s.nullable, c.extra, c.collation_name \
+        "SELECT s.index_name, s.column_name, {expression}, s.sub_part, s.nullable, c.extra, c.collation_name, s.index_type \
          FROM information_schema.statistics s LEFT JOIN information_schema.columns c ON c.table_schema = s.table_schema \
          AND c.table_name = s.table_name AND c.column_name = s.column_name \
          WHERE s.table_schema = {} AND s.table_name = {} AND s.non_unique = 0 ORDER BY s.index_name, s.seq_in_index",
@@ -55,7 +68,7 @@ async fn unique_keys(server: &mut Server<'_>, schema: &str, table: &str) -> Resu
     );
     let rows: Vec<PartRow> = server.query("reading unique keys", &query).await?;
     let mut keys = UniqueKeys::new();
-    for (index, column, expression, prefix, nullable, extra, collation) in rows {
+    for (index, column, expression, prefix, nullable, extra, collation, kind) in rows {
         let generated = extra.is_some_and(|e| e.to_uppercase().contains(" GENERATED"));
         let nullable = nullable.as_deref() == Some("YES");
         keys.entry(index).or_default().push(Part {
@@ -64,7 +77,8 @@ async fn unique_keys(server: &mut Server<'_>, schema: &str, table: &str) -> Resu
             prefix,
             nullable,
             generated,
-            collation,
+            collation: collation.map(|c| common_name(&c, server.info.flavor)),
+            hash: kind.as_deref() == Some("HASH"),
         });
     }
     Ok(keys)
@@ -232,6 +246,7 @@ mod tests {
             nullable: false,
             generated: false,
             collation: collation.map(Into::into),
+            hash: false,
         }
     }
 
@@ -263,6 +278,7 @@ mod tests {
             (Part { nullable: true, ..a.clone() }, "NULL in `a`"),
             (Part { generated: true, ..a.clone() }, "generated"),
             (Part { prefix: Some(3), ..a.clone() }, "first 3 of `a`"),
+            (Part { hash: true, ..a.clone() }, "hash index over `a`"),
         ] {
             assert!(part.obstacle().unwrap().contains(word));
         }

@@ -81,8 +81,10 @@ fn on_source(server: &Server<'_>, request: &Request, pairs: &[Pair]) -> Vec<Want
     for pair in pairs {
         wanted.push(Wanted::on(schema, &pair.from, &["SELECT"]));
         let switch = |w: Wanted| Wanted { for_switch: true, ..w };
-        wanted.push(switch(Wanted::on(schema, &pair.from, &["ALTER", "DROP"])));
-        wanted.push(switch(Wanted::on(schema, &fenced_name(&pair.from), &["CREATE", "INSERT"])));
+        // Renaming needs the first two on the old name and the others on the new one, and it may have to be undone.
+        for name in [&pair.from, &fenced_name(&pair.from)] {
+            wanted.push(switch(Wanted::on(schema, name, &["ALTER", "DROP", "CREATE", "INSERT"])));
+        }
     }
     wanted
 }
@@ -104,7 +106,7 @@ async fn on_target(servers: &mut Servers<'_>, request: &Request, pairs: &[Pair])
             let server = &mut servers.source;
             let side = server.side;
             let definition = schema::definition(server.conn(), side, &source.schema, &source.name).await?;
-            if definition.contains(" FOREIGN KEY (") {
+            if String::from_utf8_lossy(&definition).contains(" FOREIGN KEY (") {
                 privileges.push("REFERENCES");
             }
         }

@@ -1,11 +1,12 @@
 //! Server settings: what the source must log, and where the two servers differ in a way that matters to a move.
 
 use converge_mysql::position::binlog_status_statement;
-use converge_mysql::{Flavor, Version};
+use converge_mysql::{Flavor, Version, quote};
 use mysql_async::Row;
 
 use super::{Finding, Server, Servers};
 use crate::error::{Result, Side};
+use crate::schema::{Column, Kind, Table};
 
 /// Binary logs that are kept for less than this may be gone after one bad night.
 const SHORT_RETENTION: f64 = 86_400.0;
@@ -34,6 +35,7 @@ fn wanted(server: &Server<'_>) -> Vec<Finding> {
         ("binlog_format", "ROW", format!("SET GLOBAL binlog_format = 'ROW'; {RECONNECT}")),
         ("binlog_row_image", "FULL", format!("SET GLOBAL binlog_row_image = 'FULL'; {RECONNECT}")),
         ("binlog_row_value_options", "", format!("SET GLOBAL binlog_row_value_options = ''; {RECONNECT}")),
+        ("binlog_alter_two_phase", "OFF", format!("SET GLOBAL binlog_alter_two_phase = OFF; {RECONNECT}")),
     ];
     settings
         .into_iter()
@@ -48,6 +50,29 @@ fn wanted(server: &Server<'_>) -> Vec<Finding> {
             })
         })
         .collect()
+}
+
+/// MariaDB's former form of times with fractions is logged in a way that does not tell how many digits they have.
+pub fn old_temporals(table: &Table) -> Vec<Finding> {
+    const MARK: &str = "mariadb-5.3";
+    let fraction =
+        |kind: &Kind| matches!(kind, Kind::Time(n) | Kind::DateTime(n) | Kind::Timestamp(n) if *n > 0);
+    let old = table.columns.iter().filter(|c| fraction(&c.kind) && c.sql_type.contains(MARK));
+    let finding = |column: &Column| {
+        let name = table.qualified();
+        Finding::refuse(
+            "columns",
+            format!(
+                "column {} of {name} is {}: fractions in the former temporal format cannot be followed",
+                quote::ident(&column.name),
+                column.sql_type
+            ),
+            format!("SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE {name} FORCE"),
+        )
+        .on(Side::Source)
+        .of(name)
+    };
+    old.map(finding).collect()
 }
 
 /// A mark proves that all before it in the log is visible only if commits are ordered as they are logged.

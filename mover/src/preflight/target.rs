@@ -25,6 +25,20 @@ pub fn server(server: &mut Server<'_>) -> Vec<Finding> {
     vec![finding.on(Side::Target)]
 }
 
+/// What keys are to look like is compared with what the target says of them, in the words of its product.
+pub fn deferral(servers: &Servers<'_>, request: &Request) -> Option<Finding> {
+    const NAME: &str = "defer_secondary_keys";
+    let (source, target) = (servers.source.info.flavor, servers.target.info.flavor);
+    request.defer_secondary_keys.then(|| match source == target {
+        true => Finding::pass(NAME, "keys can be built after the copy"),
+        false => Finding::refuse(
+            NAME,
+            format!("secondary keys cannot be built later between {source} and {target}"),
+            "run it without --defer-secondary-keys",
+        ),
+    })
+}
+
 /// Reads one table on both sides; what keeps it from being moved at all becomes a finding.
 pub async fn pair(
     servers: &mut Servers<'_>,

@@ -48,6 +48,7 @@ pub fn translate(definition: &str, dialect: Dialect<'_>) -> Result<String, Vec<S
             Err(why) => refused.push(why),
         }
     }
+    refused.extend(body.iter().filter_map(|line| untold(line.trim(), dialect.to)));
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -96,6 +97,62 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     out + rest
 }
 
+/// Why a line's strings would be other ones on MariaDB: it prints those that name a character set in a way of its own, in
+/// which backslashes are lost. Without the name they are in the session's, which is utf8mb4.
+fn untold(line: &str, to: Flavor) -> Option<String> {
+    let masked = mask(line);
+    let named = |at: usize| {
+        let word = masked[..at].rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        masked[..at].strip_suffix(word)?.ends_with('_').then_some(word)
+    };
+    let strange = strings(line).into_iter().find(|range| {
+        let text = &line[range.start + 1..range.end - 1];
+        let plain = text.is_ascii() && !text.contains(['\\', '\'']);
+        !plain && named(range.start).is_some_and(|set| !matches!(set, "" | "utf8mb4" | "utf8mb3" | "utf8"))
+    });
+    let name = line.split(" ").next().unwrap_or_default();
+    let name = if line.starts_with('`') { format!("column {name}") } else { line.to_owned() };
+    strange.filter(|_| to == Flavor::MariaDb).map(|range| {
+        format!("{name}: MariaDB would change the string {} of another character set", &line[range])
+    })
+}
+
+/// Where the strings in single quotes stand, quotes included.
+fn strings(text: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    let (mut begin, mut quote, mut escaped) = (0, None, false);
+    let bytes = text.as_bytes();
+    for (at, b) in bytes.iter().copied().enumerate() {
+        match quote {
+            None if matches!(b, b'\'' | b'`' | b'"') => (begin, quote) = (at, Some(b)),
+            Some(_) if escaped => escaped = false,
+            Some(q) if b == b'\\' && q != b'`' => escaped = true,
+            Some(q) if b == q => {
+                quote = None;
+                if q == b'\'' {
+                    found.push(begin..at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Without the names of the session's own character set before strings.
+fn without_introducers(line: &str) -> String {
+    let mut out = line.to_owned();
+    for range in strings(line).into_iter().rev() {
+        for name in ["_utf8mb4", "_utf8mb3"] {
+            let own = |text: &str| !text.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            if line[..range.start].strip_suffix(name).is_some_and(own) {
+                out.replace_range(range.start - name.len()..range.start, "");
+            }
+        }
+    }
+    out
+}
+
 /// The word behind `before`, outside of quotes.
 fn word_after<'a>(text: &'a str, before: &str) -> Option<&'a str> {
     let start = mask(text).find(before)? + before.len();
@@ -122,6 +179,9 @@ fn column(
             return refuse("its VECTOR type is another one on MariaDB, or not there at all");
         }
         _ => {}
+    }
+    if dialect.to == Flavor::MySql && mask(line).contains("nextval(") {
+        return refuse("its default is the next value of a sequence, which MySQL does not have");
     }
     if mask(line).contains("COMPRESSED*/") {
         return refuse("MySQL has no COMPRESSED columns");
@@ -150,7 +210,7 @@ fn column(
     Ok(Some(match dialect.to {
         Flavor::MariaDb => {
             let out = replaced(&out, "/*!80023 INVISIBLE */", "INVISIBLE");
-            replaced(&out, " geomcollection ", " geometrycollection ")
+            without_introducers(&replaced(&out, " geomcollection ", " geometrycollection "))
         }
         Flavor::MySql => parenthesised_default(&out, &sql_type),
     }))
@@ -196,7 +256,13 @@ fn key(line: &str, dialect: Dialect<'_>) -> Result<Option<String>, String> {
             return Err(format!("MariaDB has no indexes over expressions: {line}"));
         }
     }
-    Ok(Some(line.to_owned()))
+    if dialect.to == Flavor::MySql {
+        if masked.starts_with("PERIOD FOR") || masked.contains(" WITHOUT OVERLAPS") {
+            return Err(format!("MySQL has no periods: {line}"));
+        }
+        return Ok(Some(line.to_owned()));
+    }
+    Ok(Some(without_introducers(line)))
 }
 
 /// The line behind the columns: what both products have of it.
@@ -225,20 +291,31 @@ fn table_options(line: &str, dialect: Dialect<'_>) -> String {
     kept.join(" ")
 }
 
+/// The name under which MariaDB has a collation, so that names of both products can be compared: some of MySQL's are
+/// another order there, or have another name.
+pub fn common_name(collation: &str, of: Flavor) -> String {
+    let mut name = collation.to_lowercase();
+    if let Some(rest) = name.strip_prefix("utf8_") {
+        name = format!("utf8mb3_{rest}");
+    }
+    let unicode = ["utf8mb3", "utf8mb4", "ucs2", "utf16", "utf32"];
+    match name.split_once('_') {
+        Some(("utf8mb4", "0900_bin")) if of == Flavor::MySql => "utf8mb4_nopad_bin".into(),
+        Some((charset, "croatian_ci")) if of == Flavor::MySql && unicode.contains(&charset) => {
+            format!("{charset}_croatian_mysql561_ci")
+        }
+        _ => name,
+    }
+}
+
 /// The target's collation for one of the source's, and whether both tell values apart alike.
 fn counterpart(collation: &str, dialect: Dialect<'_>) -> Option<(String, bool)> {
     let name = collation.to_lowercase();
     let there = |name: &str| dialect.collations.contains(name);
-    if there(&name) {
-        return Some((name, true));
-    }
-    let exact = match name.as_str() {
-        "utf8mb4_0900_bin" => Some("utf8mb4_nopad_bin"),
-        "utf8mb4_nopad_bin" => Some("utf8mb4_0900_bin"),
-        _ => None,
-    };
-    if let Some(exact) = exact.filter(|e| there(e)) {
-        return Some((exact.into(), true));
+    let from = if dialect.to == Flavor::MySql { Flavor::MariaDb } else { Flavor::MySql };
+    let common = common_name(&name, from);
+    if let Some(exact) = dialect.collations.iter().find(|c| common_name(c, dialect.to) == common) {
+        return Some((exact.clone(), true));
     }
     let sensitive = ["_as_cs", "_as_ci"].into_iter().find(|s| name.contains(s)).unwrap_or("_ai_ci");
     let charset = name.split('_').next().unwrap_or_default();
@@ -337,6 +414,46 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn one_name_may_be_two_orders() {
+        let croatian = |to: Flavor, known: &[&str], name: &str| {
+            let collations = known.iter().map(ToString::to_string).collect();
+            counterpart(name, Dialect { to, collations: &collations })
+        };
+        let (ci, old) = ("utf8mb4_croatian_ci", "utf8mb4_croatian_mysql561_ci");
+        assert_eq!(croatian(Flavor::MariaDb, &[ci, old], ci), Some((old.into(), true)));
+        assert_eq!(croatian(Flavor::MySql, &[ci], old), Some((ci.into(), true)));
+        assert_eq!(croatian(Flavor::MySql, &[ci], ci), Some((ci.into(), false)));
+        let latin2 = "latin2_croatian_ci";
+        assert_eq!(croatian(Flavor::MariaDb, &[latin2], latin2), Some((latin2.into(), true)));
+        assert_eq!(croatian(Flavor::MySql, &["utf8_bin"], "utf8mb3_bin"), Some(("utf8_bin".into(), true)));
+    }
+
+    #[test]
+    fn strings_lose_the_sessions_character_set_and_keep_others() {
+        let table = |column: &str| {
+            format!(
+                "CREATE TABLE `x` (\n  {column},\n  PRIMARY KEY (`id`)\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
+            )
+        };
+        let to_mariadb = |column: &str| to(Flavor::MariaDb, &table(column));
+        let column = "`g` int GENERATED ALWAYS AS (concat(_utf8mb4'é\\'s _utf8mb4',_utf8mb3'x')) COMMENT '_latin1\\'é'";
+        let made = to_mariadb(column).unwrap();
+        assert!(
+            made.contains("concat('é\\'s _utf8mb4','x')") && made.contains("COMMENT '_latin1\\'é'"),
+            "{made}"
+        );
+        assert!(
+            to_mariadb("`g` int GENERATED ALWAYS AS (ascii(_latin1'a'))").unwrap().contains("_latin1'a'")
+        );
+        let refused = to_mariadb("`g` int GENERATED ALWAYS AS (ascii(_latin1'é'))").unwrap_err().join(" ");
+        assert!(refused.contains("column `g`") && refused.contains("'é'"), "{refused}");
+        let there = table("`a` date,\n  PERIOD FOR `p` (`a`, `b`)");
+        assert!(to(Flavor::MySql, &there).unwrap_err()[0].contains("no periods"));
+        let counted = table("`a` int DEFAULT nextval(`s`.`q`)");
+        assert!(to(Flavor::MySql, &counted).unwrap_err()[0].contains("column `a`"));
     }
 
     proptest! {

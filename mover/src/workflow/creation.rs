@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight::Finding;
-use crate::schema::{Column, Kind, Table};
+use crate::schema::{self, Column, Kind, Table};
 use crate::source::TIMEOUT;
 use crate::target::{Dialect, translate};
 
@@ -24,35 +24,76 @@ pub async fn statement(
     to: (&str, &str),
 ) -> Result<std::result::Result<String, Vec<Finding>>> {
     let name = quote::qualified(from.0, from.1);
-    let query = format!("SHOW CREATE TABLE {name}");
-    let row: Option<(String, String)> =
-        within(TIMEOUT, "reading a table's definition", source.query_first(query)).await.on_source()?;
-    let mut definition = row.map(|r| r.1).unwrap_or_default();
+    let refuse = |why: &str| {
+        Finding::refuse("definition", format!("{name} cannot be made on the target: {why}"), BY_HAND)
+            .on(Side::Target)
+    };
+    let printed = schema::definition(source, Side::Source, from.0, from.1).await?;
+    let Ok(mut definition) = String::from_utf8(printed) else {
+        return Ok(Err(vec![refuse("a default is of bytes that are no text")]));
+    };
     if source_info.flavor != target_info.flavor {
         let collations = collations(target, target_info.flavor).await?;
         let dialect = Dialect { to: target_info.flavor, collations: &collations };
         definition = match translate(&definition, dialect) {
             Ok(definition) => definition,
-            Err(reasons) => {
-                let finding = |why| {
-                    Finding::refuse(
-                        "definition",
-                        format!("{name} cannot be made on the target: {why}"),
-                        BY_HAND,
-                    )
-                    .on(Side::Target)
-                };
-                return Ok(Err(reasons.into_iter().map(finding).collect()));
-            }
+            Err(reasons) => return Ok(Err(reasons.iter().map(|why| refuse(why)).collect())),
         };
+    } else if let Some(sequence) = missing_sequence(target, &definition).await? {
+        return Ok(Err(vec![refuse(&format!(
+            "a default needs the sequence {sequence}, which is not there"
+        ))]));
     }
     crate::target::creation(&definition, from.1, to.0, to.1)
         .map(Ok)
         .ok_or_else(|| Error::refused(format!("the definition of {name} has an unknown form"), BY_HAND))
 }
 
+/// A sequence that a default takes its values from and that the target does not have.
+async fn missing_sequence(target: &mut Conn, definition: &str) -> Result<Option<String>> {
+    for named in definition.split("nextval(`").skip(1) {
+        let Some((schema, rest)) = named.split_once("`.`") else { continue };
+        let Some((sequence, _)) = rest.split_once("`)") else { continue };
+        let query = format!(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+            quote::text(schema),
+            quote::text(sequence)
+        );
+        let found: Option<u8> =
+            within(TIMEOUT, "looking for a sequence", target.query_first(query)).await.on_target()?;
+        if found.is_none() {
+            return Ok(Some(quote::qualified(schema, sequence)));
+        }
+    }
+    Ok(None)
+}
+
+/// Sees to it that MySQL adds no column of its own to a table without a primary key.
+async fn forbid_other_columns(target: &mut Conn) -> Result<()> {
+    const NAME: &str = "sql_generate_invisible_primary_key";
+    let what = "preparing to create a table";
+    // Only some versions have it, and only some accounts may set it: mostly there is nothing to set.
+    let query = format!("SHOW SESSION VARIABLES LIKE '{NAME}'");
+    let found: Option<(String, String)> =
+        within(TIMEOUT, what, target.query_first(query)).await.on_target()?;
+    if found.is_none_or(|(_, value)| value != "ON") {
+        return Ok(());
+    }
+    let set = format!("SET SESSION {NAME} = OFF");
+    match within(TIMEOUT, what, target.query_drop(set)).await {
+        Err(e) if e.is_refusal() => Err(Error::refused(
+            format!("the target has {NAME} = ON, and the account may not change it for itself: {e}"),
+            format!("SET GLOBAL {NAME} = OFF, or GRANT SESSION_VARIABLES_ADMIN ON *.* to the account"),
+        )),
+        other => other.on_target(),
+    }
+}
+
 /// Makes a table by its statement.
 pub async fn execute(target: &mut Conn, name: &str, statement: String) -> Result<()> {
+    if !statement.contains("PRIMARY KEY (") {
+        forbid_other_columns(target).await?;
+    }
     let session =
         "SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
     within(TIMEOUT, "preparing to create a table", target.query_drop(session)).await.on_target()?;

@@ -8,26 +8,34 @@
 //! What this cannot do: two such statements with rows of the table between them. The form between the two is shown
 //! nowhere any more. The log is read ahead to find that out; it is refused, and the table must be moved again.
 
-use converge_mysql::{Position, quote};
+use converge_mysql::{Position, ServerInfo, quote};
 use mysql_async::Conn;
 
 use crate::change::StreamEvent;
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, OnSide, Result, Side};
+use crate::preflight::fits::{Fit, fit};
+use crate::preflight::{Weight, values};
 use crate::schema::{Column, Table};
 use crate::source::ChangeStream;
 
 /// Holds the target's tables against the source's new definitions: refused, with the difference, if the operator
 /// forgot one.
 pub async fn check_target(
+    (source, source_info): (&mut Conn, &ServerInfo),
     conn: &mut Conn,
     before: &[Table],
     now: &[Table],
     names: &[(String, String)],
 ) -> Result<()> {
+    let flavors = [source_info.flavor, ServerInfo::read(conn).await.on_target()?.flavor];
     let mut missing = Vec::new();
     for ((old, new), (schema, name)) in before.iter().zip(now).zip(names) {
         match Table::read(conn, Side::Target, schema, name).await? {
-            Some(there) => missing.extend(differences(old, new, &there)),
+            Some(there) => {
+                missing.extend(differences(old, new, &there));
+                let computed = values::computed([source, conn], flavors, new, &there).await?;
+                missing.extend(computed.into_iter().filter(|f| f.weight == Weight::Refuse).map(|f| f.what));
+            }
             None => missing.push(format!("there is no table {}", quote::qualified(schema, name))),
         }
     }
@@ -80,9 +88,19 @@ fn differences(old: &Table, new: &Table, there: &Table) -> Vec<String> {
         match find(there, column) {
             None => list.push(format!("{name} has no column {ident} {}", column.sql_type)),
             // A target that had a type of its own from the beginning keeps it.
-            Some(is) if was.is_some_and(|w| w.sql_type == is.sql_type && w.sql_type != column.sql_type) => {
+            Some(is)
+                if was
+                    .as_ref()
+                    .is_some_and(|w| w.sql_type == is.sql_type && w.sql_type != column.sql_type) =>
+            {
                 list.push(format!(
                     "column {ident} of {name} is still {}, on the source it is {}",
+                    is.sql_type, column.sql_type
+                ));
+            }
+            Some(is) if was.as_ref() != Some(column) && matches!(fit(column, &is), Fit::Alters(_)) => {
+                list.push(format!(
+                    "column {ident} of {name} is {}, which does not hold the source's {}",
                     is.sql_type, column.sql_type
                 ));
             }
@@ -125,6 +143,18 @@ mod tests {
         }
         let other_key = table(&[("a", "int"), ("b", "bigint"), ("d", "int")], vec![1]);
         assert!(differences(&old, &new, &other_key).join("").contains("key (`b`)"));
+    }
+
+    #[test]
+    fn a_new_column_must_hold_the_sources_values() {
+        let decimal =
+            |sql_type: &str| Column { sql_type: sql_type.into(), ..Column::for_tests("d", Kind::Decimal) };
+        let with =
+            |column: Column| Table::for_tests(vec![Column::for_tests("a", Kind::Date), column], vec![0]);
+        let (old, new) = (table(&[("a", "int")], vec![0]), with(decimal("decimal(10,4)")));
+        let found = differences(&old, &new, &with(decimal("decimal(10,2)"))).join("; ");
+        assert!(found.contains("`d` of `s`.`t` is decimal(10,2), which does not hold"), "{found}");
+        assert!(differences(&old, &new, &with(decimal("decimal(12,4)"))).is_empty());
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub async fn prepare(options: &Options, run: u64, holder: &mut Option<u32>) -> R
     let moves = matches!(workflow.state, State::Copying | State::Replicating | State::Switching);
     if resumes && moves {
         let mut servers = Servers::read(&mut source, &mut target).await?;
-        preflight::again(&mut servers, &tables, &target_tables).await?;
+        preflight::again(&mut servers, options.accepted, &tables, &target_tables).await?;
     }
     Ok(Setup {
         source,
@@ -164,7 +164,7 @@ async fn define(
             let now = read_tables(source, workflow).await?;
             let names: Vec<_> =
                 workflow.tables.iter().map(|t| (workflow.target_schema.clone(), t.target.clone())).collect();
-            definition::check_target(target, &tables, &now, &names).await?;
+            definition::check_target((source, source_info), target, &tables, &now, &names).await?;
             let stream = stream(&now).stream(&workflow.position).await?;
             let until = Position::current(source, source_info).await.on_source()?;
             let checking = definition::check_alone(stream, &at.position, &workflow.position, &until);
@@ -287,14 +287,12 @@ async fn create(options: &Options, store: &Store, servers: &mut Servers<'_>) -> 
         target: options.target.clone(),
         tables: options.tables.clone(),
         strategy: options.strategy,
+        defer_secondary_keys: options.defer_secondary_keys,
         accepted: Accepted { no_key: options.allow_no_key, ..options.accepted },
     };
     let (report, pairs) = preflight::examine(servers, &request).await?;
     report.judge()?;
     let source_info = servers.source.info;
-    if options.defer_secondary_keys {
-        check_deferral(&source_info, &servers.target.info)?;
-    }
     let (source, target) = (servers.source.conn(), servers.target.conn());
     store.create(target).await?;
     for pair in pairs.iter().filter(|p| options.defer_secondary_keys && p.target.is_some()) {
@@ -360,15 +358,4 @@ async fn create(options: &Options, store: &Store, servers: &mut Servers<'_>) -> 
     };
     store.insert(target, &workflow).await?;
     Ok(workflow)
-}
-
-/// What keys are to look like is compared with what the target says of them, in the words of its product.
-fn check_deferral(source: &ServerInfo, target: &ServerInfo) -> Result<()> {
-    if source.flavor == target.flavor {
-        return Ok(());
-    }
-    Err(Error::refused(
-        format!("secondary keys cannot be built later between {} and {}", source.flavor, target.flavor),
-        "run it without --defer-secondary-keys",
-    ))
 }

@@ -43,6 +43,9 @@ pub struct Arguments {
     /// Accept tables without a usable key
     #[arg(long)]
     allow_no_key: bool,
+    /// Look for what stands against building secondary keys after the copy
+    #[arg(long)]
+    defer_secondary_keys: bool,
     /// How to answer
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -55,6 +58,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         target: arguments.target.parse()?,
         tables: pairs(&arguments.tables),
         strategy: arguments.copy_strategy,
+        defer_secondary_keys: arguments.defer_secondary_keys,
         accepted: Accepted { unlogged_cascades: arguments.i_know, no_key: arguments.allow_no_key },
     };
     let report = preflight::check(&request).await?;

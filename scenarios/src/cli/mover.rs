@@ -74,7 +74,7 @@ Example:
 
 Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION CLIENT (BINLOG MONITOR, SLAVE MONITOR on MariaDB), and
 CREATE, SELECT, INSERT, UPDATE, DELETE on _converge.*; for switch-traffic also ALTER, DROP, CREATE and INSERT on the
-tables. On the target all of these on the tables and on _converge.*.
+database. On the target all of these on the tables and on _converge.*.
 
 Copy strategies (--copy-strategy). Each is right under any load:
   watermark       (default) two small marks per chunk are written to _converge.watermark on the source; no locks.

@@ -5,14 +5,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use converge_mysql::within;
+use converge_mysql::{Error as ServerError, within};
 use futures_util::StreamExt;
 use mysql_async::InfileData;
 use mysql_async::prelude::Queryable;
 use tokio::sync::mpsc;
 
 use super::{MOST_BYTES, ServerTarget};
-use crate::error::{Error, OnSide, Result};
+use crate::error::{Error, OnSide, Result, Side, VIOLATED_CHECK};
 use crate::planted::{Bug, is_planted};
 use crate::schema::Table;
 use crate::source::chunk::{self, range_query};
@@ -75,6 +75,12 @@ impl ServerTarget {
             within(TIMEOUT, "reading warnings", self.conn.query("SHOW WARNINGS LIMIT 5"))
                 .await
                 .on_target()?;
+        // A file's row that violates a CHECK is passed over with a warning.
+        if let Some((_, code, message)) = warnings.iter().find(|(_, code, _)| VIOLATED_CHECK.contains(code)) {
+            let error =
+                ServerError::Server { what: "writing rows".into(), code: *code, message: message.clone() };
+            return Ok(Error::Unchecked { side: Side::Target, error });
+        }
         let shown: Vec<String> =
             warnings.iter().map(|(_, code, message)| format!("warning {code}: {message}")).collect();
         Ok(self.alarm(statement, &shown.join("; ")))

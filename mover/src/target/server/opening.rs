@@ -98,13 +98,15 @@ impl Opening {
     /// Connections that write these tables, under their names on the target.
     pub fn new(connector: &Connector, store: Store, tables: Vec<Table>) -> Self {
         // Values arrive as literals that name their character set; the session itself must not convert anything.
+        // Rows that a CHECK of the source came to late are rows too; MySQL cannot be told so.
         // Without strict mode a value that does not fit is a warning, and each warning is an alarm.
         let connector = connector
             .clone()
             .with_found_rows()
             .with_setup("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
             .with_setup(format!(
-                "SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = {}, sql_notes = 0",
+                "SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = {}, sql_notes = 0, \
+                 div_precision_increment = 4 /*M! , check_constraint_checks = 0 */",
                 lock_wait().as_secs().max(1)
             ))
             .with_setup("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
