@@ -210,7 +210,7 @@ struct Batch {
 
 impl Batch {
     fn push(&mut self, row: Row) {
-        self.bytes += (0..row.len()).filter_map(|at| bytes(&row, at)).map(<[u8]>::len).sum::<usize>();
+        self.bytes += (0..row.len()).filter_map(|at| raw_cell(&row, at)).map(<[u8]>::len).sum::<usize>();
         self.rows.push(row);
         if self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
             self.digest();
