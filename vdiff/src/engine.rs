@@ -268,7 +268,7 @@ async fn one_table(
         throttle: &mut pool.throttle,
         memory: Memory { state: pool.state.as_mut(), table: number, deadline: pool.deadline },
         cut_short: None,
-        resumed_rows: 0,
+        resumed_rows: None,
         options: &pool.options,
         progress,
         name: &pair.source,
@@ -303,8 +303,8 @@ async fn one_table(
         (false, true) => Verdict::Equal,
     };
     let mut schema_notes = plan.schema_notes.clone();
-    if run.resumed_rows > 0 {
-        schema_notes.push(format!("{} rows of the source were compared by an earlier run", run.resumed_rows));
+    if let Some(rows) = run.resumed_rows.filter(|rows| *rows > 0) {
+        schema_notes.push(format!("{rows} rows of the source were compared by an earlier run"));
     }
     if is_empty && plan.filters.is_empty() {
         schema_notes.push("the table is empty on both sides".into());
@@ -330,6 +330,7 @@ async fn one_table(
         rows,
         not_verified: plan.not_verified.clone(),
         reasons,
+        not_compared_from: run.not_compared_from(),
         schema: plan.schema.clone(),
         schema_notes,
         source_rows: run.found.source_rows,

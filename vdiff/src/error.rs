@@ -199,12 +199,31 @@ pub enum Error {
 }
 
 impl Error {
+    /// Without what a server says in quotes: it may be a row's value.
+    pub fn redacted(mut self) -> Self {
+        if let Self::Server { inner: converge_mysql::Error::Server { message, .. }, .. } = &mut self {
+            *message = unquoted(message);
+        }
+        self
+    }
+
     /// A connection's or statement's error, with the side it happened on.
     pub(crate) fn server(side: Side, address: &str, inner: converge_mysql::Error) -> Self {
         let help = Diagnostic::help(&inner).map(|help| help.to_string());
         let help = help.or_else(|| way_out(inner.server_code()?).map(str::to_owned));
         Self::Server { side, address: address.into(), inner, help }
     }
+}
+
+/// A server's words without what stands between their first and their last quote: a value may have quotes in it.
+fn unquoted(message: &str) -> String {
+    const QUOTES: [char; 2] = ['\'', '"'];
+    let (Some(first), Some(last)) = (message.find(QUOTES), message.rfind(QUOTES)) else {
+        return message.into();
+    };
+    // One that was cut off has no second quote.
+    let rest = if first < last { &message[last + 1..] } else { "" };
+    format!("{}(hidden){rest}", &message[..first])
 }
 
 /// What can be done about a server's error in the middle of a comparison.
@@ -224,4 +243,17 @@ fn way_out(code: u16) -> Option<&'static str> {
         1021 | 1030 | 1114 | 3675 => "see to the server's disk: it needs room for temporary tables",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_s_words_are_told_without_values() {
+        assert_eq!(unquoted("Incorrect DATE value: '2024-02-31'"), "Incorrect DATE value: (hidden)");
+        assert_eq!(unquoted("Duplicate entry 'it's' for key 't.k' there"), "Duplicate entry (hidden) there");
+        assert_eq!(unquoted("Cannot convert 'a that was cut"), "Cannot convert (hidden)");
+        assert_eq!(unquoted("Lost connection"), "Lost connection");
+    }
 }

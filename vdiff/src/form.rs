@@ -47,11 +47,29 @@ pub enum Literal {
     Bytes,
     /// Bytes in a character set, in hexadecimal.
     Text(String),
+    /// Text that two character sets can hold, which both have the characters up to this one: a server refuses to compare
+    /// a column with what its character set lacks.
+    Common(char),
     /// The bits of a double, in hexadecimal as they lie in memory.
     Bits,
 }
 
 impl Literal {
+    /// Whether it can be said of a piece.
+    pub fn can_hold(&self, piece: &[u8]) -> bool {
+        match self {
+            // Bytes that stand for no character are kept under a mark that is no text.
+            Self::Text(set) if set == "utf8mb4" => std::str::from_utf8(piece).is_ok(),
+            Self::Common(last) => std::str::from_utf8(piece).is_ok_and(|text| {
+                text.chars().all(|c| {
+                    // Those control characters are missing in sets that have what comes after them.
+                    c <= *last && !('\u{80}'..='\u{9f}').contains(&c)
+                })
+            }),
+            _ => true,
+        }
+    }
+
     /// SQL for a piece.
     pub fn sql(&self, piece: &[u8]) -> String {
         let plain = || String::from_utf8_lossy(piece).into_owned();
@@ -60,10 +78,24 @@ impl Literal {
             Self::Quoted => quote::text(&plain()),
             Self::Bytes => quote::hex(piece),
             Self::Text(charset) => format!("_{charset} {}", quote::hex(piece)),
+            Self::Common(_) => format!("_utf8mb4 {}", quote::hex(piece)),
             // A server reads the shortest text that stands for a double, with an exponent, as that double.
             Self::Bits => real(&plain()).map_or("NULL".into(), |number| format!("{number:e}")),
         }
     }
+}
+
+/// A literal for people: text as such where its bytes are known to be text, else as it is.
+pub fn readable(literal: &str) -> String {
+    let text = || {
+        let (set, hex) = literal.strip_prefix('_')?.split_once(" x'")?;
+        let hex = hex.strip_suffix('\'')?;
+        let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect::<Option<_>>()?;
+        let plain = set.starts_with("utf8") || ["ascii", "latin1"].contains(&set) && bytes.is_ascii();
+        String::from_utf8(bytes).ok().filter(|_| plain)
+    };
+    text().map_or_else(|| literal.to_owned(), |text| quote::text(&text))
 }
 
 /// The double whose little-endian bytes are given in hexadecimal.
@@ -105,10 +137,17 @@ impl Pairing<'_> {
             (Kind::Integer | Kind::Decimal, Kind::Integer | Kind::Decimal) => self.decimals(kinds)?,
             (Kind::Real, Kind::Real) => self.reals(),
             (Kind::Temporal(a), Kind::Temporal(b)) => self.temporals([a, b])?,
-            (Kind::Enum, Kind::Enum) | (Kind::Set, Kind::Set) if self.same_members() => {
+            (Kind::Enum, Kind::Enum) | (Kind::Set, Kind::Set)
+                if self.same_members() && !self.hides_members() =>
+            {
                 self.members_by_number()
             }
-            (Kind::Set, Kind::Set) => self.sets(),
+            (Kind::Set, Kind::Set) if !self.hides_members() => self.sets(),
+            (Kind::Set, Kind::Set) if !self.starts_alike() => {
+                return Err(
+                    "the server does not tell the names of members with characters beyond U+FFFF".into()
+                );
+            }
             (Kind::Json, Kind::Json) => self.json_pair(),
             (Kind::Json, Kind::Text) | (Kind::Text, Kind::Json) => self.json_and_text(),
             (Kind::Bytes, Kind::Bytes) | (Kind::Bytes, Kind::Text) | (Kind::Text, Kind::Bytes) => {
@@ -175,7 +214,9 @@ impl Pairing<'_> {
     /// internal form is SRID (4 bytes), byte order (1), type (4), x (8), y (8). A FLOAT widens exactly.
     fn reals(&self) -> Form {
         let mut form = self.plain(ShownAs::Real, |c| format!("HEX(SUBSTR(POINT({c}, 0), 10, 8))"));
-        form.equality = Some(Literal::Bits);
+        // With a number of digits, what a literal is rounded or cut to may be another value than what is stored.
+        let rounded = self.columns.iter().any(|c| c.column_type.contains('('));
+        form.equality = (!rounded).then_some(Literal::Bits);
         form
     }
 
@@ -205,6 +246,19 @@ impl Pairing<'_> {
 
     fn same_members(&self) -> bool {
         self.columns[0].members() == self.columns[1].members()
+    }
+
+    /// Whether members may have other names than those that were read: the catalogue has a `?` for each character beyond
+    /// the basic plane. Their values have to be compared as text then.
+    fn hides_members(&self) -> bool {
+        let may_hide = |c: &Column| !["ascii", "latin1", "utf8mb3"].contains(&text::charset(c).as_str());
+        self.columns.iter().any(|c| may_hide(c) && c.members().iter().any(|name| name.contains('?')))
+    }
+
+    /// Whether one list begins with the other: then the members of a SET stand in one order on both sides.
+    fn starts_alike(&self) -> bool {
+        let [a, b] = self.columns.map(Column::members);
+        a.starts_with(&b) || b.starts_with(&a)
     }
 
     /// Members by name in one order, for lists that are declared differently.
@@ -291,5 +345,34 @@ impl Pairing<'_> {
         };
         let short = |c: &Column| in_row(c) || (1..=1024).contains(&c.octets);
         if self.columns.iter().all(|c| short(c)) { Framing::Sized } else { Framing::Hashed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_shown_as_what_they_stand_for() {
+        for (literal, shown) in [
+            ("42", "42"),
+            ("_utf8mb4 x'c3a927'", "'é\\''"),
+            ("_latin1 x'61'", "'a'"),
+            ("_latin1 x'e9'", "_latin1 x'e9'"),
+            ("_utf16 x'6161'", "_utf16 x'6161'"),
+            ("_utf8mb4 x'ff'", "_utf8mb4 x'ff'"),
+            ("x'00'", "x'00'"),
+            ("'2024-02-31'", "'2024-02-31'"),
+        ] {
+            assert_eq!(readable(literal), shown);
+        }
+    }
+
+    #[test]
+    fn a_literal_has_only_what_both_sides_can_hold() {
+        let holds = |last, text: &str| Literal::Common(last).can_hold(text.as_bytes());
+        assert!(holds('\u{ff}', "aé") && !holds('\u{ff}', "😀") && !holds('\u{ff}', "\u{81}"));
+        assert!(holds('\u{7f}', "a~") && !holds('\u{7f}', "é"));
+        assert!(!Literal::Common(char::MAX).can_hold(&[0xff]));
     }
 }

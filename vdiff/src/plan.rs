@@ -34,8 +34,9 @@ pub struct PlannedColumn {
 /// How rows find their counterparts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// By the columns of a key (indexes into the plan's columns). The first `ordered` of them are sorted alike by both
-    /// sides, so that ranges over them are the same on both; with 0 the tables are compared in hash buckets.
+    /// By the columns of a key (indexes into the plan's columns). The first `ordered` of them are never NULL and sorted
+    /// alike by both sides, so that ranges over them are the same on both and hold all rows; with 0 the tables are
+    /// compared in hash buckets.
     Key {
         /// Key columns in order.
         columns: Vec<usize>,
@@ -133,21 +134,23 @@ impl Plan {
         !key.is_empty() && key.iter().all(|c| c.form.equality.is_some())
     }
 
-    /// The pieces of a whole key's image as literals that find its row by equality. `None` if one has no such literal.
+    /// The pieces of a whole key's image as literals that find its row by equality. `None` if one has no such literal, as
+    /// NULL has none, or there is no key.
     pub fn address(&self, image: &[u8]) -> Option<Vec<String>> {
         let mut rest = image;
         let mut literals = Vec::new();
         for column in self.key() {
             let piece = pop_piece(&mut rest, column.form.framing)??;
-            let literal = column.form.equality.as_ref()?;
-            // Bytes that stand for no character are kept under a mark that is no text.
-            if matches!(literal, Literal::Text(set) if set == "utf8mb4" && std::str::from_utf8(piece).is_err())
-            {
-                return None;
-            }
+            let literal = column.form.equality.as_ref().filter(|literal| literal.can_hold(piece))?;
             literals.push(literal.sql(piece));
         }
-        Some(literals)
+        Some(literals).filter(|literals| !literals.is_empty())
+    }
+
+    /// Whether [`Plan::address`] finds each row that is there. Numbers a server reads as it wrote them; of the text of
+    /// others this is not known of all servers, types and settings.
+    pub fn is_surely_found(&self) -> bool {
+        self.is_addressable() && self.key().iter().all(|c| c.form.shown == ShownAs::Integer)
     }
 
     /// Whether the key is one whole number, whose literals both sides order as numbers (as they do not those of BIT

@@ -115,6 +115,10 @@ pub struct TableReport {
     pub not_verified: Vec<String>,
     /// Why the verdict is not `equal` although no difference was proven.
     pub reasons: Vec<String>,
+    /// The key from which on nothing was compared because time was up, without parts from the beginning on; it is among
+    /// the reasons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_compared_from: Option<Vec<String>>,
     /// Differences between the schemas, the gravest first. An error keeps the verdict from being `equal`; a warning does
     /// not, but the target will behave differently; a note is harmless.
     #[serde(default)]
@@ -231,6 +235,12 @@ pub fn junit_of_failure(tables: &[String], why: &str) -> Result<String, crate::E
     junit::undone(tables, why)
 }
 
+/// That nothing was compared from a key on.
+pub(crate) fn not_compared(from: &[String]) -> String {
+    let rows = if from.is_empty() { "all rows".into() } else { format!("rows from {} on", from.join(", ")) };
+    format!("{rows} were not compared: the time given was up")
+}
+
 /// A time as RFC 3339 in UTC, to the second.
 pub(crate) fn rfc3339(time: std::time::SystemTime) -> String {
     let seconds = time.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -297,6 +307,7 @@ mod tests {
             rows: (0..rows).map(row).collect(),
             not_verified: vec!["column secret: left out on request".into()],
             reasons: vec![],
+            not_compared_from: None,
             schema: vec![],
             schema_notes: vec!["columns stand in another order".into()],
             source_rows: rows as u64,

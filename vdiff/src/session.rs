@@ -38,6 +38,8 @@ pub struct Session {
     /// The most bytes that the server puts into one value.
     pub longest: u64,
     timeout: Duration,
+    /// What makes results independent of the server's defaults.
+    pins: String,
     /// The address, to open a [`Wire`] to.
     origin: Address,
     wire: Option<Wire>,
@@ -52,7 +54,8 @@ impl Session {
         let fail = |inner| Error::server(side, &address.to_string(), inner);
         let database = address.require_database().map_err(fail)?.to_owned();
         let mut conn = Connector::new(address.clone()).connect().await.map_err(fail)?;
-        let info = ServerInfo::read(&mut conn).await.map_err(fail)?;
+        let info = within(timeout, "reading the server's version", ServerInfo::read(&mut conn));
+        let info = info.await.map_err(fail)?;
         let mut session = Self {
             conn,
             side,
@@ -61,11 +64,13 @@ impl Session {
             database,
             longest: 0,
             timeout,
+            pins: String::new(),
             origin: address.clone(),
             wire: None,
             no_wire: false,
         };
-        let pins = session.pins();
+        session.pins = session.pins().await?;
+        let pins = session.pins.clone();
         session.query("setting up the session", &pins).await?;
         let longest = session.one("reading the server's limits", "SELECT @@max_allowed_packet").await?;
         session.longest = longest.first().and_then(number).unwrap_or(0);
@@ -73,25 +78,35 @@ impl Session {
     }
 
     /// The statement that makes results independent of the server's defaults.
-    fn pins(&self) -> String {
-        let common = "SET SESSION sql_mode = '', sql_select_limit = 18446744073709551615, sql_big_selects = 1, \
+    async fn pins(&mut self) -> Result<String, Error> {
+        // With another mode a date that is none, as tables may hold, could not be looked for.
+        let common = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = 18446744073709551615, sql_big_selects = 1, \
                       sql_auto_is_null = 0, character_set_results = NULL, net_write_timeout = 3600, wait_timeout = 86400";
         // The server's own limit is a little longer, so that the error is ours and tells what to do.
         let limit = self.timeout + Duration::from_secs(5);
-        match self.info.flavor {
+        let off = self.switched_off().await?;
+        Ok(match self.info.flavor {
             Flavor::MySql => format!(
-                "{common}, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = ON, \
+                "{common}{off}, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = ON, \
                  information_schema_stats_expiry = 0, \
                  tmp_table_size = CAST(GREATEST(@@tmp_table_size, {DIGESTS}) AS UNSIGNED), \
                  max_execution_time = {}",
                 limit.as_millis()
             ),
             Flavor::MariaDb => format!(
-                "{common}, tx_isolation = 'REPEATABLE-READ', tx_read_only = ON, query_cache_type = OFF, \
-                 max_statement_time = {}",
+                "{common}{off}, tx_isolation = 'REPEATABLE-READ', tx_read_only = ON, query_cache_type = OFF, \
+                 system_versioning_asof = DEFAULT, max_statement_time = {}",
                 limit.as_secs()
             ),
-        }
+        })
+    }
+
+    /// What is not wanted, as far as this version has it: temporary tables on disk, which count as rows that were
+    /// written, and engines that are told of a change later than InnoDB.
+    async fn switched_off(&mut self) -> Result<String, Error> {
+        let sql = "SHOW SESSION VARIABLES WHERE Variable_name IN ('big_tables', 'use_secondary_engine')";
+        let known = self.query("reading which settings there are", sql).await?;
+        Ok(known.iter().map(|row| format!(", {} = OFF", text(&row[0]))).collect())
     }
 
     /// Runs a statement and returns all of its rows. `what` says what it is for, as in "reading the key".
@@ -116,8 +131,7 @@ impl Session {
     /// Opens a [`Wire`], if this is an address for one and none is open.
     pub async fn make_ready(&mut self) {
         if self.wire.is_none() && !self.no_wire {
-            let pins = self.pins();
-            let setup = [SETUP, &pins];
+            let setup = [SETUP, &self.pins];
             let opened = tokio::time::timeout(WIRE_BOUND, Wire::open(&self.origin, &setup)).await;
             self.wire = opened.unwrap_or(None);
             self.no_wire = self.wire.is_none();
@@ -156,6 +170,11 @@ impl Session {
             Ok([row]) => Ok(row),
             Err(rows) => Err(self.unexpected(what, &format!("{} rows instead of one", rows.len()))),
         }
+    }
+
+    /// How long a statement may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The connection, for plumbing that reads no rows of tables.
@@ -206,4 +225,72 @@ pub fn text(cell: &Option<Vec<u8>>) -> String {
 /// A cell as a whole number.
 pub fn number<T: std::str::FromStr>(cell: &Option<Vec<u8>>) -> Option<T> {
     std::str::from_utf8(cell.as_deref()?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use mysql_common::constants::{CapabilityFlags, StatusFlags};
+    use mysql_common::packets::HandshakePacket;
+    use mysql_common::proto::MySerialize as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn write(stream: &mut TcpStream, sequence: u8, payload: &[u8]) {
+        let length = (payload.len() as u32).to_le_bytes();
+        stream.write_all(&[length[0], length[1], length[2], sequence]).await.unwrap();
+        stream.write_all(payload).await.unwrap();
+    }
+
+    async fn read(stream: &mut TcpStream) -> Vec<u8> {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        payload
+    }
+
+    /// Lets a client in and sets up its session, but never answers a question.
+    async fn silent(listener: TcpListener) {
+        const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let capabilities = CapabilityFlags::CLIENT_PROTOCOL_41
+            | CapabilityFlags::CLIENT_SECURE_CONNECTION
+            | CapabilityFlags::CLIENT_PLUGIN_AUTH
+            | CapabilityFlags::CLIENT_CONNECT_WITH_DB;
+        let greeting = HandshakePacket::new(
+            10,
+            &b"8.4.0"[..],
+            1,
+            [1; 8],
+            Some(&b"123456789012\0"[..]),
+            capabilities,
+            45,
+            StatusFlags::SERVER_STATUS_AUTOCOMMIT,
+            Some(&b"mysql_native_password"[..]),
+        );
+        let mut payload = Vec::new();
+        greeting.serialize(&mut payload);
+        write(&mut stream, 0, &payload).await;
+        read(&mut stream).await;
+        write(&mut stream, 2, OK).await;
+        while read(&mut stream).await.get(1..4) == Some(b"SET") {
+            write(&mut stream, 1, OK).await;
+        }
+        std::future::pending::<()>().await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_not_waited_for_without_end() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(silent(listener));
+        let address: Address = format!("mysql://u@127.0.0.1:{port}/d").parse().unwrap();
+        let opened = Session::open(Side::Source, &address, Duration::from_millis(300));
+        let opened = tokio::time::timeout(Duration::from_secs(8), opened).await.expect("an end");
+        let error = opened.err().expect("no session").to_string();
+        assert!(error.contains("the server's version: no answer within"), "{error}");
+        server.abort();
+    }
 }

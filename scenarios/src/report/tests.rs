@@ -46,6 +46,7 @@ fn table(rows: Vec<DifferingRow>) -> TableReport {
         rows,
         not_verified: vec![],
         reasons: vec![],
+        not_compared_from: None,
         schema: Vec::new(),
         schema_notes: vec![HOSTILE.into()],
         source_rows: 1234567,

@@ -71,10 +71,15 @@ impl TableRun<'_> {
     }
 
     async fn hold_all(&mut self, holder: &mut Holder<'_>) -> Result<Option<String>, Error> {
-        let suspects = std::mem::take(&mut self.found.suspects);
+        // Only what can be looked up by its key can be locked by it.
+        let (suspects, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.found.suspects)
+            .into_iter()
+            .partition(|s| self.plan.address(&s.row.key).is_some());
+        self.found.suspects = others;
         let mut queue: VecDeque<Batch> =
             suspects.chunks(HELD).map(|s| Batch { suspects: s.to_vec(), tries: 0 }).collect();
         let (mut settled_at, mut named, mut why) = (Instant::now(), 0, None);
+        let mut missing = Vec::new();
         while let Some(batch) = queue.pop_front() {
             let keys: Option<Vec<Vec<String>>> =
                 batch.suspects.iter().map(|s| self.plan.address(&s.row.key)).collect();
@@ -87,7 +92,7 @@ impl TableRun<'_> {
             let most = self.options.max_rows_reported.saturating_sub(named);
             match holder.hold(self.plan, &keys, wait, most).await? {
                 Held::Seen(seen) => {
-                    named += self.settled(&batch.suspects, *seen);
+                    named += self.settled(&batch.suspects, *seen, &mut missing);
                     settled_at = Instant::now();
                     self.tell_confirming();
                 }
@@ -103,6 +108,10 @@ impl TableRun<'_> {
                     queue.push_front(Batch { tries: batch.tries + 1, ..batch });
                 }
             }
+        }
+        if !missing.is_empty() && !self.plan.is_surely_found() {
+            self.found.suspects.extend(missing);
+            self.read_again().await?;
         }
         // Batches were tried in any order; rows are named in that of the table.
         self.found.suspects.sort_by_key(|suspect| suspect.chunk);
@@ -125,10 +134,12 @@ impl TableRun<'_> {
         queue.extend([batch.suspects, rest].map(|suspects| Batch { suspects, tries }));
     }
 
-    /// Keeps of a batch what was seen to differ while it was held. How many rows for the report came with that.
-    fn settled(&mut self, batch: &[Suspect], seen: Seen) -> usize {
+    /// Keeps of a batch what was seen to differ while it was held, and puts aside what was not seen at all. How many rows
+    /// for the report came with that.
+    fn settled(&mut self, batch: &[Suspect], seen: Seen, unseen: &mut Vec<Suspect>) -> usize {
         let Seen { rows: [source, target], fields, position } = seen;
-        let Again { matching, differing, unread } = again(batch, source, target);
+        let Again { matching, differing, unread, missing } = again(batch, source, target);
+        unseen.extend(missing);
         self.count_again(batch, matching);
         let mut named = 0;
         for mut suspect in differing {

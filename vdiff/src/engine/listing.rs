@@ -61,16 +61,30 @@ fn listed(sides: [Relations; 2], exclude: &[String], folded: bool) -> Result<Lis
         return Err(Error::BadRequest(format!("--exclude {typo}: neither database has such a table")));
     }
     let excluded = |name: &str| exclude.iter().any(|out| same(out, name));
+    let [sources, targets] =
+        sides.each_ref().map(|side| side.keys().filter(|name| !excluded(name)).collect::<Vec<_>>());
+    // A name in another letter case must not take what has its own counterpart, nor two the same.
+    let mut partners: BTreeMap<&String, &String> =
+        sources.iter().filter(|name| targets.contains(name)).map(|name| (*name, *name)).collect();
+    for name in &sources {
+        let free = |other: &&&String| same(other, name) && !partners.values().any(|taken| taken == *other);
+        if !partners.contains_key(name)
+            && let Some(target) = targets.iter().find(free)
+        {
+            partners.insert(name, target);
+        }
+    }
     let (mut pairs, mut lonely, mut others) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, is_table) in sides[0].iter().filter(|(name, _)| !excluded(name)) {
-        match (is_table, has(1, name)) {
-            (true, Some(target)) => pairs.push(TablePair { source: name.clone(), target: target.clone() }),
+    for name in sources {
+        match (sides[0][name], partners.get(name)) {
+            (true, Some(target)) => pairs.push(TablePair { source: name.clone(), target: (*target).clone() }),
             (true, None) => lonely.push((Side::Source, name.clone())),
             (false, _) => others.push(name.clone()),
         }
     }
-    for (name, is_table) in sides[1].iter().filter(|(name, _)| !excluded(name)) {
-        match (is_table, has(0, name)) {
+    for name in targets {
+        let source = partners.iter().find(|(_, target)| **target == name).map(|(source, _)| *source);
+        match (sides[1][name], source) {
             (true, None) => lonely.push((Side::Target, name.clone())),
             // A view there that is a table here has to be compared as well.
             (true, Some(source)) if !sides[0][source] => lonely.push((Side::Target, name.clone())),
@@ -114,6 +128,7 @@ fn missing(side: Side, name: &str) -> TableReport {
         rows: Vec::new(),
         not_verified: vec![format!("all of its rows: the {other} has no such table")],
         reasons: Vec::new(),
+        not_compared_from: None,
         schema_notes: vec![finding.message.clone()],
         schema: vec![finding],
         source_rows: 0,
@@ -158,5 +173,16 @@ mod tests {
         assert_eq!(apart, (vec![], vec!["source Orders".into(), "target orders".into()]));
         assert!(listed(sides(), &["ORDERS".into()], true).unwrap().pairs.is_empty());
         assert!(listed(sides(), &["ORDERS".into()], false).is_err());
+    }
+
+    #[test]
+    fn a_table_beside_one_of_the_same_letters_is_not_left_out() {
+        let (one, two) = (&[("orders", true)][..], &[("Orders", true), ("orders", true)][..]);
+        for (source, target, alone) in [(one, two, "target Orders"), (two, one, "source Orders")] {
+            let listing = listed([relations(source), relations(target)], &[], true).unwrap();
+            assert_eq!(names(&listing), (vec!["orders=orders".into()], vec![alone.into()]));
+        }
+        let other = listed([relations(&[("ORDERS", true)]), relations(two)], &[], true).unwrap();
+        assert_eq!(names(&other), (vec!["ORDERS=Orders".into()], vec!["target orders".into()]));
     }
 }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use converge_mysql::{Flavor, Position};
+use converge_mysql::{Flavor, Position, within};
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
@@ -65,7 +65,9 @@ async fn of_side(shards: &mut Shards) -> Result<Vec<Written>, Error> {
 
 async fn of_one(session: &mut Session) -> Result<Written, Error> {
     let info = session.info;
-    let position = match Position::current(session.conn(), &info).await {
+    let bound = session.timeout();
+    let position = match within(bound, "reading the position", Position::current(session.conn(), &info)).await
+    {
         Ok(position) => Some(position.to_string()),
         // Without a binary log, or without the right to ask: the counters have to do.
         Err(

@@ -18,9 +18,11 @@ use super::tally::{Room, Tally};
 use super::throttle::Throttle;
 use super::tiles::Tiles;
 use crate::error::Error;
+use crate::form::readable;
 use crate::plan::Plan;
 use crate::plan::sql::Scope;
 use crate::proof::Witness;
+use crate::report::not_compared;
 use crate::request::{Engine, Options, Progress, Request};
 use crate::session::number;
 
@@ -45,8 +47,8 @@ pub struct TableRun<'a> {
     pub preference: &'a mut Option<Preference>,
     /// What was found so far.
     pub found: Tally,
-    /// Rows of the source of which an earlier run found it.
-    pub resumed_rows: u64,
+    /// Rows of the source of which an earlier run found it, if there was one.
+    pub resumed_rows: Option<u64>,
     /// For differing rows that are held.
     pub room: Room,
     /// What the servers had written when the comparison of all tables began, and when that was.
@@ -97,6 +99,13 @@ impl TableRun<'_> {
         let present = if complete { seen } else { self.present().await? };
         let miscounted = seen != present && start.both_stood_still(&Evidence::read(self.sessions).await?);
         let mut proof = self.settle(start.clone(), *started).await?;
+        if self.has_lost_sight() && start.both_stood_still(&Evidence::read(self.sessions).await?) {
+            proof.reasons.push(format!(
+                "{} rows of the source and {} of the target were read, but only {} were seen to match, and none to differ: \
+                 some could not be found again by their keys",
+                seen.0, seen.1, self.found.matching
+            ));
+        }
         if self.found.undigested > 0 {
             proof.reasons.push(format!(
                 "{} rows have no digest: their images are longer than the server's max_allowed_packet; raise it and run \
@@ -104,11 +113,7 @@ impl TableRun<'_> {
                 self.found.undigested
             ));
         }
-        if let Some(from) = &self.cut_short {
-            let from =
-                from.as_ref().map_or("all rows".into(), |key| format!("rows from {} on", key.join(", ")));
-            proof.reasons.push(format!("{from} were not compared: the time given was up"));
-        }
+        proof.reasons.extend(self.not_compared_from().map(|key| not_compared(&key)));
         if miscounted {
             proof.reasons.push(format!(
                 "{} rows of the source and {} of the target were compared, but {} and {} are present",
@@ -116,6 +121,21 @@ impl TableRun<'_> {
             ));
         }
         Ok(proof)
+    }
+
+    /// The key from which on nothing was compared, for people; without parts from the beginning on.
+    pub fn not_compared_from(&self) -> Option<Vec<String>> {
+        let from = self.cut_short.as_ref()?;
+        Some(from.iter().flatten().map(|literal| readable(literal)).collect())
+    }
+
+    /// Whether rows that were read are neither matching nor different any more: they have gone since, or cannot be found
+    /// again. (What an earlier run read may have gone before this one began.)
+    fn has_lost_sight(&self) -> bool {
+        let Tally { matching, undigested, source_rows, target_rows, .. } = self.found;
+        let all_match = source_rows == matching && target_rows == matching;
+        let none_differs = undigested == 0 && self.counts().differing() == 0;
+        self.resumed_rows.is_none() && none_differs && !all_match
     }
 
     /// The rows that each side has now.
@@ -201,7 +221,7 @@ impl TableRun<'_> {
         let (table, room) = (self.memory.table, self.room.clone());
         if let Some(resumed) = self.memory.state.as_mut().and_then(|state| state.resume(table, &room)) {
             (self.engine, self.engine_reason) = (resumed.engine, "as in the run that goes on here".into());
-            self.resumed_rows = resumed.found.source_rows;
+            self.resumed_rows = Some(resumed.found.source_rows);
             self.found.merge(resumed.found);
             self.tell();
             return Ok(Begin::Rest { gaps: resumed.gaps, rest: resumed.rest });
@@ -225,7 +245,8 @@ impl TableRun<'_> {
         if self.engine != Engine::PushDown {
             self.engine = Engine::PushDown;
             self.engine_reason =
-                "the sides share no order of the key: the servers put the rows in buckets".into();
+                "the sides share no order of the key without NULL: the servers put the rows in buckets"
+                    .into();
         }
         self.hold().await?;
         if self.memory.is_over() {

@@ -29,10 +29,45 @@ fn converted(value: &str, charset: &str) -> String {
     if charset.is_empty() || charset.starts_with("utf8") {
         return format!("CAST({utf8} AS BINARY)");
     }
-    format!(
-        "IF(CAST(CONVERT({utf8} USING {charset}) AS BINARY) = CAST({value} AS BINARY), \
-         CAST({utf8} AS BINARY), CONCAT(x'ff', CAST({value} AS BINARY)))"
-    )
+    let returns = format!("CAST(CONVERT({utf8} USING {charset}) AS BINARY) = CAST({value} AS BINARY)");
+    // Some sets have a character twice: then only one of its codes returns. Nothing is lost all the same where there
+    // are as many characters as before, and none of them has become a `?` or U+FFFD.
+    let whole = match charset {
+        // Their characters may have the byte of a `?` in them, and each has one code.
+        "ucs2" | "utf16" | "utf16le" | "utf32" => String::new(),
+        _ => format!(
+            " OR (CHAR_LENGTH({utf8}) = CHAR_LENGTH({value}) AND {} = {} \
+             AND LOCATE(x'efbfbd', CAST({utf8} AS BINARY)) = 0)",
+            question_marks(&utf8),
+            question_marks(value)
+        ),
+    };
+    format!("IF({returns}{whole}, CAST({utf8} AS BINARY), CONCAT(x'ff', CAST({value} AS BINARY)))")
+}
+
+/// How many bytes of a text are those of a `?`.
+fn question_marks(value: &str) -> String {
+    format!("(LENGTH({value}) - LENGTH(REPLACE(CAST({value} AS BINARY), x'3f', x'')))")
+}
+
+/// The last of the characters that a set has without a gap, but for the control characters from U+0080 on.
+fn last_of(set: &str) -> Option<char> {
+    match set {
+        "utf8mb4" | "utf16" | "utf16le" | "utf32" => Some(char::MAX),
+        "utf8mb3" | "ucs2" => Some('\u{ffff}'),
+        "latin1" => Some('\u{ff}'),
+        // National variants of ASCII.
+        "swe7" | "" => None,
+        _ => Some('\u{7f}'),
+    }
+}
+
+/// A literal that finds a text on both sides: in their one set, or with those characters only that both sets have.
+fn equality(sets: &[String; 2]) -> Option<Literal> {
+    match sets {
+        [a, b] if a == b => Some(Literal::Text(a.clone())),
+        [a, b] => Some(Literal::Common(last_of(a)?.min(last_of(b)?))),
+    }
 }
 
 impl Pairing<'_> {
@@ -67,8 +102,7 @@ impl Pairing<'_> {
         form.framing = self.string_framing();
         form.literal = self.same_order(kinds, &sets).map(Literal::Text);
         if kinds == [Kind::Text; 2] && form.framing == Framing::Sized {
-            let set = if sets[0] == sets[1] { sets[0].clone() } else { "utf8mb4".into() };
-            form.equality = Some(Literal::Text(set));
+            form.equality = equality(&sets);
         }
         form
     }

@@ -240,7 +240,9 @@ fn choose_key(plan: &mut Plan, tables: [&Table; 2]) {
     }
     let columns = positions(plan, &key.columns).unwrap_or_default();
     let their = on_target(plan, key);
-    let ordered = columns.iter().take_while(|i| plan.columns[**i].form.literal.is_some()).count();
+    // NULL is in no range: the target may have rows with it, whatever the source's key allows.
+    let in_ranges = |c: &PlannedColumn| c.form.literal.is_some() && c.nullable == [false; 2];
+    let ordered = columns.iter().take_while(|i| in_ranges(&plan.columns[**i])).count();
     plan.indexes = [
         key.ordered.then(|| key.name.clone()),
         tables[1].keys.iter().find(|o| o.ordered && same_order(&their, o)).map(|o| o.name.clone()),

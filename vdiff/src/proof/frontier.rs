@@ -10,7 +10,7 @@
 //!
 //! MySQL without GTIDs: the end of the binary log file, which has moved by then for the same reason.
 
-use converge_mysql::{Flavor, MySqlGtidSet, Position};
+use converge_mysql::{Flavor, MySqlGtidSet, Position, within};
 
 use crate::error::Error;
 use crate::session::{Session, text};
@@ -37,13 +37,16 @@ impl Form {
     }
 }
 
+/// What is asked for.
+const WHAT: &str = "reading the position";
+
 /// Reads it.
 pub async fn read(source: &mut Session, form: Form) -> Result<Position, Error> {
     match form {
         Form::MySqlGtid => gtids(source).await,
         Form::MariaDbGtid => {
-            let info = source.info;
-            let position = Position::current(source.conn(), &info).await;
+            let (info, bound) = (source.info, source.timeout());
+            let position = within(bound, WHAT, Position::current(source.conn(), &info)).await;
             position.map_err(|inner| source.failed(inner))
         }
         Form::File => file(source).await,
@@ -60,7 +63,6 @@ pub async fn has_gtids(session: &mut Session) -> Result<bool, Error> {
 }
 
 async fn gtids(source: &mut Session) -> Result<Position, Error> {
-    const WHAT: &str = "reading the GTIDs in use";
     if !has_gtids(source).await? {
         return Err(Error::Proof {
             what: format!("the source, {}, does not give every transaction a GTID any more", source.address),
@@ -81,8 +83,8 @@ async fn gtids(source: &mut Session) -> Result<Position, Error> {
 }
 
 async fn file(source: &mut Session) -> Result<Position, Error> {
-    let info = source.info;
-    match Position::current_file(source.conn(), &info).await {
+    let (info, bound) = (source.info, source.timeout());
+    match within(bound, WHAT, Position::current_file(source.conn(), &info)).await {
         Ok(position) => Ok(Position::File(position)),
         Err(inner) => {
             let error = source.failed(inner);

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{DifferingRow, Report, Values};
+use super::{DifferingRow, Report, TableReport, Values, not_compared};
 
 /// Hexadecimal digits that stand for a value.
 const DIGITS: usize = 12;
@@ -37,6 +37,20 @@ impl Salt {
         }
     }
 
+    /// The key in the reason that names it.
+    fn table(&self, table: &mut TableReport) {
+        table.rows.iter_mut().for_each(|row| self.row(row));
+        let Some(key) = &mut table.not_compared_from else { return };
+        let told = not_compared(key);
+        key.iter_mut().for_each(|part| *part = self.hide(part));
+        let hidden = not_compared(key);
+        table
+            .reasons
+            .iter_mut()
+            .filter(|reason| **reason == told)
+            .for_each(|reason| reason.clone_from(&hidden));
+    }
+
     fn row(&self, row: &mut DifferingRow) {
         let DifferingRow { key, kind: _, columns: _, values, copies: _, confirmed: _, position: _ } = row;
         for value in key.values_mut().filter(|v| !v.is_null()) {
@@ -54,7 +68,7 @@ impl Salt {
 /// Hides every value and key. NULL stays NULL.
 pub fn redact(report: &mut Report) {
     let salt = Salt::fresh();
-    report.tables.iter_mut().flat_map(|t| &mut t.rows).for_each(|row| salt.row(row));
+    report.tables.iter_mut().for_each(|table| salt.table(table));
     report.notes.push(
         "values and keys of rows are hidden: # stands for a hash under a salt that is kept nowhere; equal values have \
          equal hashes within this report"
@@ -69,7 +83,12 @@ mod tests {
     #[test]
     fn no_value_is_left_anywhere() {
         let mut hidden = report(3);
+        let key = vec!["'old value'".to_owned()];
+        hidden.tables[0].reasons = vec!["left as it is".into(), not_compared(&key)];
+        hidden.tables[0].not_compared_from = Some(key);
         hidden.redact();
+        let reasons = &hidden.tables[0].reasons;
+        assert!(reasons[0] == "left as it is" && reasons[1].starts_with("rows from #"), "{reasons:?}");
         let everywhere =
             [hidden.to_json(), hidden.to_text(), hidden.to_html().unwrap(), hidden.to_junit().unwrap()];
         for text in everywhere {

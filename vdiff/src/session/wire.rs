@@ -122,6 +122,7 @@ impl Wire {
         match first.first() {
             Some(0xff) => return Err(error(first)),
             Some(0) => return Ok(()),
+            Some(0xfb) => return Err(io::Error::other("the server asks for a file of this machine").into()),
             Some(_) => {}
             None => return Err(io::Error::other("an empty packet").into()),
         }
@@ -348,6 +349,21 @@ mod tests {
         // A packet of exactly the most bytes has an empty part after it.
         let found = read(vec![(0, long.clone()), (1, vec![]), (2, vec![3])], 2).await.unwrap();
         assert_eq!((found[0].len(), &found[1]), (FULL, &vec![3]));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_asks_for_a_file_gets_none() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asking = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"\x0c\0\0\x01\xfb/etc/passwd").await.unwrap();
+            stream
+        };
+        let (stream, _open) = tokio::join!(TcpStream::connect(address), asking);
+        let mut wire = Wire::over(stream.unwrap());
+        let error = wire.rows("SELECT 1", |_| {}).await.unwrap_err();
+        assert!(error.to_string().contains("asks for a file"), "{error}");
     }
 
     #[tokio::test]

@@ -64,7 +64,7 @@ async fn compared(arguments: &Arguments) -> Result<Report, Failure> {
         }
     };
     display.clear();
-    Ok(result?)
+    Ok(result.map_err(|error| if arguments.answer.redact { error.redacted() } else { error })?)
 }
 
 /// A typing error in a file's name must not come out after hours.
