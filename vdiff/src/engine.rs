@@ -7,6 +7,7 @@ mod confirm;
 mod cut;
 mod detail;
 mod held;
+mod identity;
 mod listing;
 pub(crate) mod lookup;
 pub(crate) mod rows;
@@ -33,6 +34,7 @@ use crate::proof::Standing;
 use crate::report::{DIGEST, Report, ServerReport, TableReport, Verdict, rfc3339};
 use crate::request::{Options, Progress, ProofSource, Request, TablePair};
 use choice::Preference;
+use identity::Identity;
 use lookup::{Pair, look_up};
 use settle::Evidence;
 use shards::{Sessions, Shards};
@@ -261,6 +263,7 @@ async fn one_table(
     let plan = known.plan.clone();
     let table = pair.source.clone();
     progress(Progress::Table { table: table.clone(), rows_estimated: known.rows_estimated() });
+    let watched = Identity::watch(&mut pool.control, &plan).await?;
     let mut run = TableRun {
         plan: &plan,
         sessions: &mut pool.control,
@@ -288,7 +291,8 @@ async fn one_table(
     let mut reasons = plan.unproven.clone();
     reasons.extend(proof.reasons);
     // Whatever the servers say they wrote: not every DDL is logged.
-    reasons.extend(known.altered(&look_up(run.sessions, pair, pool.request).await?));
+    let replaced = watched.replaced(run.sessions, &plan).await?;
+    reasons.extend(known.altered(&look_up(run.sessions, pair, pool.request).await?).or(replaced));
     let found = if proof.differences { counts } else { run.proven() };
     let unconfirmed = counts.differing() - found.differing();
     let complete = run.cut_short.is_none();
