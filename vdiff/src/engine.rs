@@ -266,6 +266,7 @@ async fn one_table(
     let watched = Identity::watch(&mut pool.control, &plan).await?;
     let mut run = TableRun {
         plan: &plan,
+        is_innodb: known.is_innodb(),
         sessions: &mut pool.control,
         workers: &mut pool.workers,
         throttle: &mut pool.throttle,

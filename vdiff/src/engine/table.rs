@@ -27,6 +27,8 @@ use crate::session::number;
 /// The state of one table's comparison.
 pub struct TableRun<'a> {
     pub plan: &'a Arc<Plan>,
+    /// Whether it is InnoDB's on all servers, which counts the rows that it writes.
+    pub is_innodb: bool,
     /// For what is not a worker's.
     pub sessions: &'a mut Sessions,
     /// Connections of the workers that are idle.
