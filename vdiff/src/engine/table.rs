@@ -229,8 +229,7 @@ impl TableRun<'_> {
             self.engine_reason =
                 "the sides share no order of the key: the servers put the rows in buckets".into();
         }
-        self.hold().await?;
-        if self.memory.is_over() {
+        if self.hold_or_over().await? {
             self.cut_short = Some(None);
             return Ok(());
         }
@@ -241,10 +240,15 @@ impl TableRun<'_> {
         Ok(())
     }
 
-    /// Waits until the servers are not too busy for another chunk.
-    pub async fn hold(&mut self) -> Result<(), Error> {
+    /// Waits until the servers are not too busy for another chunk. Returns whether time was up by then.
+    pub async fn hold_or_over(&mut self) -> Result<bool, Error> {
         let tell = |why| (self.progress)(Progress::Held { table: self.name.to_owned(), why });
-        self.throttle.open(tell).await
+        let deadline = self.memory.deadline;
+        tokio::select! {
+            held = self.throttle.open(tell) => held?,
+            () = until(deadline), if deadline.is_some() => {}
+        }
+        Ok(self.memory.is_over())
     }
 
     /// Tells how far it is.
