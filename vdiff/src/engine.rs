@@ -187,8 +187,12 @@ pub(crate) async fn compare_keeping(
     let resumed = pool.state.as_ref().map_or(0, State::finished_tables);
     let mut complete = true;
     for (number, (pair, known)) in pairs.iter().zip(known).enumerate() {
-        let (table, whole) =
-            one_table(&mut pool, (number, pair, known), &began, standing.as_ref(), progress, keep).await?;
+        let compared =
+            one_table(&mut pool, (number, pair, known), &began, standing.as_ref(), progress, keep).await;
+        let (table, whole) = compared.map_err(|error| match &standing {
+            Some(standing) => standing.explained(error),
+            None => error,
+        })?;
         complete &= whole;
         tables.push(table);
     }
