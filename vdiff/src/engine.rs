@@ -218,6 +218,7 @@ pub(crate) async fn compare_keeping(
         not_verified: Vec::new(),
         command: request.command(),
         repair: None,
+        finished_state: None,
     };
     note(&mut report, request, shared);
     if let Some(listing) = lonely {
@@ -238,9 +239,7 @@ pub(crate) async fn compare_keeping(
     if let Some(standing) = &standing {
         report.notes.push(standing.note(request).await?);
     }
-    if let Some(state) = pool.state.take().filter(|_| complete) {
-        state.remove()?;
-    }
+    report.finished_state = pool.state.take().filter(|_| complete).map(State::into_path);
     pool.close().await;
     Ok(report)
 }
