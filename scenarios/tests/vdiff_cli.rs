@@ -119,11 +119,32 @@ async fn json_and_exit_codes_are_the_contract() {
         let table = &json["tables"][0];
         assert_eq!((table["rows"].as_array().unwrap().len(), &table["extra_rows_source"]), (1, &1.into()));
 
+        files_that_cannot_be_written_lose_no_answer(&from, &to);
+
         run(&mut target, "ALTER TABLE t ADD more INT").await;
         run(&mut target, "REPLACE INTO t VALUES (2, 'b@x', 2, 0), (18446744073709551615, 'c@x', 3, 0)").await;
         let open = vdiff(&from, &to, &["--tables", "t"]);
         assert_eq!(open.status.code(), Some(3), "{}", String::from_utf8_lossy(&open.stdout));
     }
+}
+
+/// What took hours is told all the same, in all the other places.
+fn files_that_cannot_be_written_lose_no_answer(from: &str, to: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (state, junit, json) = (path("state"), path("r.xml"), path("r.json"));
+    let some = ["--tables", "t", "--state", &state, "--report", "/dev/full", "--junit", &junit];
+    let full = vdiff(from, to, &some);
+    let (answer, error) = (String::from_utf8_lossy(&full.stdout), String::from_utf8_lossy(&full.stderr));
+    assert_eq!(full.status.code(), Some(2), "{error}");
+    assert!(answer.contains("verdict: different") && error.contains("cannot write to /dev/full"), "{error}");
+    assert!(std::fs::read_to_string(&junit).unwrap().contains("failures=\"1\""));
+    assert!(std::fs::exists(path("state/vdiff-state.jsonl")).unwrap(), "the state is gone with the answer");
+
+    let twice = vdiff(from, to, &["--tables", "t", "--json", &json, "--report", &json]);
+    refused(&twice, &["named for two files"]);
+    refused(&vdiff(from, to, &["--tables", "nosuch", "--json", &path("no/r.json")]), &["cannot write to"]);
+    assert!(!std::fs::exists(&json).unwrap(), "what was only tried is left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,6 +163,10 @@ async fn bad_input_is_explained() {
         refused(&vdiff("postgres://root:s3cret@h/db", &to, &["--tables", "t"]), &["postgres", "mysql://"]);
         assert_eq!(vdiff(&from, &to, &[]).status.code(), Some(2));
         assert_eq!(vdiff(&from, &to, &["--tables", "=x"]).status.code(), Some(2));
+        for option in ["--confirm-within", "--statement-timeout", "--max-lag", "--max-duration"] {
+            let never = vdiff(&from, &to, &["--tables", "t", option, "18446744073709551615"]);
+            assert_eq!(never.status.code(), Some(2), "{}", String::from_utf8_lossy(&never.stderr));
+        }
 
         let account = "'reader'@'127.0.0.1'";
         run(&mut source, &format!("CREATE USER {account} IDENTIFIED BY 's3cret'")).await;
@@ -226,14 +251,17 @@ async fn a_server_gone_in_the_middle_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_ends_it_without_a_verdict() {
+async fn signals_end_it_without_a_verdict() {
+    use nix::sys::signal::Signal;
     for binary in support::servers() {
         let one = server(&binary).await;
-        let (child, _lock) = stuck(&one).await;
-        let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-        let output = ended(child, Duration::from_secs(3));
-        refused(&output, &["interrupted"]);
+        for (signal, told) in [(Signal::SIGINT, "interrupted"), (Signal::SIGTERM, "terminated")] {
+            let (child, _lock) = stuck(&one).await;
+            let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
+            nix::sys::signal::kill(pid, signal).unwrap();
+            let output = ended(child, Duration::from_secs(3));
+            refused(&output, &[told]);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use common::{connect, fresh, report, request, run, server};
 use converge_chaos::server::{LocalServer, ServerBinary};
 use converge_mysql::Flavor;
 use converge_vdiff::{Engine, Error, Options, Progress, Request, TablePair, Verdict, compare};
+use miette::Diagnostic;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -79,8 +80,34 @@ async fn load_holds_chunks_back() {
             matches!(error, Error::Busy { .. }) && error.to_string().contains("Threads_connected"),
             "{error}"
         );
-        let error = compare(&with(&one, "Threads_walking=1"), &|_| {}).await.unwrap_err().to_string();
-        assert!(error.contains("Threads_walking"), "{error}");
+        let error = compare(&with(&one, "Threads_walking=1"), &|_| {}).await.unwrap_err();
+        let help = error.help().unwrap().to_string();
+        assert!(
+            error.to_string().contains("Threads_walking") && help.contains("--max-load takes"),
+            "{error}"
+        );
+
+        // The time given is up while chunks are held: before the trial, in a small table, and without a key.
+        for database in ["vs", "vt"] {
+            let mut conn = connect(&one, database).await;
+            run(&mut conn, "CREATE TABLE keyless (v INT)").await;
+            run(&mut conn, "CREATE TABLE long_one (id INT PRIMARY KEY)").await;
+            let rows: Vec<String> = (0..3000).map(|id| format!("({id})")).collect();
+            run(&mut conn, &format!("INSERT INTO long_one VALUES {}", rows.join(", "))).await;
+        }
+        for table in ["long_one", "t", "keyless"] {
+            let mut bounded = with(&one, "Threads_connected=1");
+            bounded.tables = vec![TablePair::same(table)];
+            bounded.options.max_duration = Some(Duration::from_secs(1));
+            let answer =
+                tokio::time::timeout(Duration::from_secs(30), report(&bounded)).await.expect("an end");
+            let reasons = answer.tables[0].reasons.join(" ");
+            assert!(
+                reasons.contains("all rows were not compared: the time given was up"),
+                "{table}: {reasons}"
+            );
+            assert_eq!((answer.verdict, answer.tables[0].source_rows), (Verdict::NotProven, 0), "{table}");
+        }
     }
 }
 

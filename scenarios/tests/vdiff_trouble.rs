@@ -115,6 +115,45 @@ async fn a_column_that_comes_in_the_middle_is_not_called_equal() {
     }
 }
 
+/// What the first chunks were read from is not there any more; nothing else about the table is different.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_replaced_in_the_middle_is_not_called_equal() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (_source, mut target) = sides(&one, 3000).await;
+        for sql in ["SET sql_log_bin = 0", "CREATE TABLE n LIKE t", "INSERT INTO n SELECT * FROM t"] {
+            run(&mut target, sql).await;
+        }
+        let untouched = async {
+            for sql in ["CREATE TABLE other (id INT)", "DROP TABLE other", "FLUSH TABLES", "ANALYZE TABLE t"]
+            {
+                run(&mut target, sql).await;
+            }
+        };
+        let same = with_trouble(&slow(&one), untouched).await.unwrap();
+        assert_eq!(same.verdict, Verdict::Equal, "{}", same.to_text());
+        run(&mut target, "UPDATE n SET v = -1 WHERE id < 3").await;
+        run(&mut target, "DELETE FROM n WHERE id = 4").await;
+        for swap in ["RENAME TABLE t TO o, n TO t", "RENAME TABLE t TO n, o TO t"] {
+            let replaced = with_trouble(&slow(&one), run(&mut target, swap)).await.unwrap();
+            // From the replacement back to the table, its rows had differed when they were read.
+            let wanted = if swap.contains("n TO t") { Verdict::NotProven } else { replaced.verdict };
+            assert_eq!(replaced.verdict, wanted, "{}", replaced.to_text());
+            let reasons = replaced.tables[0].reasons.join(" ");
+            assert!(reasons.contains("the target's table was replaced"), "{}", replaced.to_text());
+        }
+        let by_alter = async {
+            for sql in ["ALTER TABLE t RENAME TO o", "ALTER TABLE n RENAME TO t"] {
+                run(&mut target, sql).await;
+            }
+        };
+        // Between the two there is no table, which a chunk may meet.
+        if let Ok(replaced) = with_trouble(&slow(&one), by_alter).await {
+            assert_eq!(replaced.verdict, Verdict::NotProven, "{}", replaced.to_text());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_in_the_middle_is_an_error() {
     for binary in support::servers() {

@@ -7,6 +7,7 @@ mod confirm;
 mod cut;
 mod detail;
 mod held;
+mod identity;
 mod listing;
 pub(crate) mod lookup;
 pub(crate) mod rows;
@@ -33,6 +34,7 @@ use crate::proof::Standing;
 use crate::report::{DIGEST, Report, ServerReport, TableReport, Verdict, rfc3339};
 use crate::request::{Options, Progress, ProofSource, Request, TablePair};
 use choice::Preference;
+use identity::Identity;
 use lookup::{Pair, look_up};
 use settle::Evidence;
 use shards::{Sessions, Shards};
@@ -185,8 +187,12 @@ pub(crate) async fn compare_keeping(
     let resumed = pool.state.as_ref().map_or(0, State::finished_tables);
     let mut complete = true;
     for (number, (pair, known)) in pairs.iter().zip(known).enumerate() {
-        let (table, whole) =
-            one_table(&mut pool, (number, pair, known), &began, standing.as_ref(), progress, keep).await?;
+        let compared =
+            one_table(&mut pool, (number, pair, known), &began, standing.as_ref(), progress, keep).await;
+        let (table, whole) = compared.map_err(|error| match &standing {
+            Some(standing) => standing.explained(error),
+            None => error,
+        })?;
         complete &= whole;
         tables.push(table);
     }
@@ -212,6 +218,7 @@ pub(crate) async fn compare_keeping(
         not_verified: Vec::new(),
         command: request.command(),
         repair: None,
+        finished_state: None,
     };
     note(&mut report, request, shared);
     if let Some(listing) = lonely {
@@ -232,9 +239,7 @@ pub(crate) async fn compare_keeping(
     if let Some(standing) = &standing {
         report.notes.push(standing.note(request).await?);
     }
-    if let Some(state) = pool.state.take().filter(|_| complete) {
-        state.remove()?;
-    }
+    report.finished_state = pool.state.take().filter(|_| complete).map(State::into_path);
     pool.close().await;
     Ok(report)
 }
@@ -261,8 +266,10 @@ async fn one_table(
     let plan = known.plan.clone();
     let table = pair.source.clone();
     progress(Progress::Table { table: table.clone(), rows_estimated: known.rows_estimated() });
+    let watched = Identity::watch(&mut pool.control, &plan).await?;
     let mut run = TableRun {
         plan: &plan,
+        is_innodb: known.is_innodb(),
         sessions: &mut pool.control,
         workers: &mut pool.workers,
         throttle: &mut pool.throttle,
@@ -288,7 +295,8 @@ async fn one_table(
     let mut reasons = plan.unproven.clone();
     reasons.extend(proof.reasons);
     // Whatever the servers say they wrote: not every DDL is logged.
-    reasons.extend(known.altered(&look_up(run.sessions, pair, pool.request).await?));
+    let replaced = watched.replaced(run.sessions, &plan).await?;
+    reasons.extend(known.altered(&look_up(run.sessions, pair, pool.request).await?).or(replaced));
     let found = if proof.differences { counts } else { run.proven() };
     let unconfirmed = counts.differing() - found.differing();
     let complete = run.cut_short.is_none();

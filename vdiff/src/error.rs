@@ -80,6 +80,14 @@ pub enum Error {
     ))]
     BadRequest(String),
 
+    /// What is said about the servers' load makes no sense.
+    #[error("{0}")]
+    #[diagnostic(help(
+        "--max-load takes a counter of SHOW GLOBAL STATUS and the most that it may show, as Threads_running=25; --max-lag \
+         seconds, where one of the servers is a replica"
+    ))]
+    BadLoad(String),
+
     /// What is said about the part to compare makes no sense.
     #[error("{option}: {why}")]
     #[diagnostic(help(
@@ -240,7 +248,15 @@ fn way_out(code: u16) -> Option<&'static str> {
         }
         1317 | 1927 | 3169 => "somebody ended the statement or the connection: run again",
         1153 | 1301 => "raise max_allowed_packet on the server",
-        1021 | 1030 | 1114 | 3675 => "see to the server's disk: it needs room for temporary tables",
+        1040 | 1203 | 1226 => {
+            "the comparison needs some connections to each server (fewer with --parallel 1): run again when there are fewer \
+             others, or raise the server's limit (max_connections, max_user_connections)"
+        }
+        1114 => {
+            "a temporary table met the server's limit, or there is no room for it: raise tmp_disk_table_size (MySQL: \
+             temptable_max_mmap), or see to the server's disk"
+        }
+        1021 | 1030 | 3675 => "see to the server's disk: it needs room for temporary tables",
         _ => return None,
     })
 }
@@ -255,5 +271,12 @@ mod tests {
         assert_eq!(unquoted("Duplicate entry 'it's' for key 't.k' there"), "Duplicate entry (hidden) there");
         assert_eq!(unquoted("Cannot convert 'a that was cut"), "Cannot convert (hidden)");
         assert_eq!(unquoted("Lost connection"), "Lost connection");
+    }
+
+    #[test]
+    fn limits_of_the_server_are_named() {
+        for (code, limit) in [(1040, "max_connections"), (1114, "tmp_disk_table_size"), (1153, "packet")] {
+            assert!(way_out(code).is_some_and(|help| help.contains(limit)), "{code}");
+        }
     }
 }

@@ -137,6 +137,9 @@ impl Pairing<'_> {
             (Kind::Integer | Kind::Decimal, Kind::Integer | Kind::Decimal) => self.decimals(kinds)?,
             (Kind::Real, Kind::Real) => self.reals(),
             (Kind::Temporal(a), Kind::Temporal(b)) => self.temporals([a, b])?,
+            (Kind::Enum, Kind::Enum) | (Kind::Set, Kind::Set) if self.has_unreadable_members() => {
+                self.texts(kinds)
+            }
             (Kind::Enum, Kind::Enum) | (Kind::Set, Kind::Set)
                 if self.same_members() && !self.hides_members() =>
             {
@@ -259,6 +262,13 @@ impl Pairing<'_> {
     fn starts_alike(&self) -> bool {
         let [a, b] = self.columns.map(Column::members);
         a.starts_with(&b) || b.starts_with(&a)
+    }
+
+    /// Whether two members of a side may be shown alike. Bytes that stand for no character are: by MariaDB as `?`, by MySQL,
+    /// which has them in an ENUM only, as a text like their digits.
+    fn has_unreadable_members(&self) -> bool {
+        let unsure = |c: &Column| c.data_type == "enum" || c.column_type.contains('?');
+        self.columns.iter().any(|column| text::is_of_bytes(column) && unsure(column))
     }
 
     /// Members by name in one order, for lists that are declared differently.

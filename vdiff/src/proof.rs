@@ -188,6 +188,28 @@ impl Standing {
         Ok(Some(Self { witness, tables, applied }))
     }
 
+    /// What it means that a table of the source is gone in the middle.
+    pub fn explained(&self, error: Error) -> Error {
+        let is_gone = match &error {
+            Error::MissingTable { side, .. } => *side == Side::Source,
+            Error::Server { side: Side::Source, inner, .. } => {
+                matches!(inner.server_code(), Some(1146 | 1412))
+            }
+            _ => false,
+        };
+        match &self.witness {
+            Witness::Workflow(workflow) if is_gone && workflow.follows() => Error::Proof {
+                what: format!(
+                    "{error}: the workflow {} has switched traffic meanwhile, or tried to, which renames its tables there",
+                    workflow.name
+                ),
+                help: "run the same command again: --workflow finds its tables under the names that they have then"
+                    .into(),
+            },
+            _ => error,
+        }
+    }
+
     /// What a reader of the report should know of it, now that the comparison is done.
     pub async fn note(&self, request: &Request) -> Result<String, Error> {
         let mut ends = Ends::open(request).await?;

@@ -7,6 +7,7 @@ pub mod show;
 mod text;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -192,9 +193,24 @@ pub struct Report {
     /// What was done about differing rows, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<RepairReport>,
+    /// The state of a comparison that is complete, on disk: whoever has kept this report may remove it, see
+    /// [`Report::forget_state`].
+    #[serde(skip)]
+    pub finished_state: Option<PathBuf>,
 }
 
 impl Report {
+    /// Removes the state that the comparison kept, if it is complete. Until then the same request has the same answer at once
+    /// for what was found equal.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn forget_state(&mut self) -> Result<(), crate::Error> {
+        let Some(path) = self.finished_state.take() else { return Ok(()) };
+        std::fs::remove_file(&path)
+            .map_err(|e| crate::Error::State { path: path.display().to_string(), why: e.to_string() })
+    }
+
     /// The server of a side.
     pub fn server(&self, side: Side) -> &ServerReport {
         match side {
@@ -330,6 +346,7 @@ mod tests {
             not_verified: Vec::new(),
             command: "converge vdiff --source 'mysql://root@127.0.0.1:3306/shop'".into(),
             repair: None,
+            finished_state: None,
         }
     }
 

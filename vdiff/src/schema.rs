@@ -9,6 +9,7 @@ mod spelling;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use finding::{SchemaFinding, Severity};
+pub(crate) use read::named_exactly;
 pub use read::read;
 
 /// A column.

@@ -7,7 +7,7 @@ mod wire;
 use std::time::Duration;
 
 use converge_mysql::connect::SETUP;
-use converge_mysql::{Address, Connector, Flavor, ServerInfo, within};
+use converge_mysql::{Address, Connector, Flavor, ServerInfo, Version, within};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Value};
 
@@ -90,8 +90,9 @@ impl Session {
                 "{common}{off}, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = ON, \
                  information_schema_stats_expiry = 0, \
                  tmp_table_size = CAST(GREATEST(@@tmp_table_size, {DIGESTS}) AS UNSIGNED), \
-                 max_execution_time = {}",
-                limit.as_millis()
+                 max_execution_time = {}{}",
+                limit.as_millis(),
+                self.all_columns()
             ),
             Flavor::MariaDb => format!(
                 "{common}{off}, tx_isolation = 'REPEATABLE-READ', tx_read_only = ON, query_cache_type = OFF, \
@@ -107,6 +108,12 @@ impl Session {
         let sql = "SHOW SESSION VARIABLES WHERE Variable_name IN ('big_tables', 'use_secondary_engine')";
         let known = self.query("reading which settings there are", sql).await?;
         Ok(known.iter().map(|row| format!(", {} = OFF", text(&row[0]))).collect())
+    }
+
+    /// A server may be told to hide the columns that it made for keys itself.
+    fn all_columns(&self) -> &'static str {
+        let hides = self.info.is_mysql_since(Version(8, 0, 30));
+        if hides { ", show_gipk_in_create_table_and_information_schema = ON" } else { "" }
     }
 
     /// Runs a statement and returns all of its rows. `what` says what it is for, as in "reading the key".

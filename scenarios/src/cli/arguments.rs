@@ -22,8 +22,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("unknown unit {unit:?}: use ms, s, m or h, as in 30s")),
     };
     let number: f64 = number.parse().map_err(|_| "not a number with a unit, as in 30s".to_owned())?;
-    Duration::try_from_secs_f64(number * factor).map_err(|e| e.to_string())
+    match Duration::try_from_secs_f64(number * factor) {
+        // No clock reaches any time that can be written.
+        Ok(long) if long > LONGEST => Err("ten years (87600h) at the most".into()),
+        other => other.map_err(|e| e.to_string()),
+    }
 }
+
+/// No option means a longer time.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// What one argument lists.
 #[derive(Debug, Clone)]
@@ -108,7 +115,8 @@ mod tests {
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
-        for bad in ["", "s", "5 parsecs", "-1s"] {
+        assert!(duration("87600h").is_ok());
+        for bad in ["", "s", "5 parsecs", "-1s", "87601h", "18446744073709551615"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

@@ -84,6 +84,7 @@ fn report() -> RunReport {
         }],
         vdiff: Some(VdiffReport {
             repair: None,
+            finished_state: None,
             verdict: converge_vdiff::Verdict::Different,
             tables: vec![table(vec![differing(Kind::Mismatched), differing(Kind::ExtraSource)])],
             source: server(),

@@ -1,10 +1,12 @@
 //! Witnesses that are missing, silent, of other servers, or must not be asked; and the least that an account needs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use converge_mysql::{Address, Flavor};
-use converge_vdiff::{Error, ProofSource, Request, TablePair, Verdict, compare};
+use converge_vdiff::{Error, Progress, ProofSource, Request, TablePair, Verdict, compare};
 use miette::Diagnostic;
+use tokio::sync::Notify;
 
 use super::common::{connect, fresh, report, run, server_with};
 use super::followed::Pair;
@@ -77,7 +79,24 @@ async fn a_switch_is_followed(pair: &mut Pair) {
     let all = Request { tables: Vec::new(), ..pair.request() };
     let before = report(&all).await;
     assert_eq!((before.verdict, before.tables.len()), (Verdict::Equal, 2), "{}", before.to_text());
+    let begun = Arc::new(Notify::new());
+    let mut slow = Request { tables: vec![TablePair::same("account")], ..all.clone() };
+    (slow.options.first_chunk_rows, slow.options.max_chunk_rows) = (2, 2);
+    let tell = begun.clone();
+    let running = tokio::spawn(async move {
+        let progress = |progress| {
+            if matches!(progress, Progress::Rows { .. }) {
+                tell.notify_one();
+            }
+        };
+        compare(&slow, &progress).await
+    });
+    begun.notified().await;
     pair.mover().switch();
+    let error = running.await.unwrap().expect_err("an end of the names");
+    let help = error.help().map(|help| help.to_string()).unwrap_or_default();
+    assert!(error.to_string().contains("the workflow w has switched traffic"), "{error}");
+    assert!(help.contains("run the same command again") && !help.contains("--tables"), "{help}");
     let after = report(&all).await;
     let named: Vec<&str> = after.tables.iter().map(|t| t.table.as_str()).collect();
     assert_eq!((after.verdict, named), (Verdict::Equal, vec!["_account_fenced", "_label_fenced"]));
@@ -145,6 +164,8 @@ async fn replicas_are_asked_for_what_they_know() {
         assert_eq!((found.verdict, found.tables[0].unconfirmed_rows), (Verdict::NotProven, 1));
         let reasons = found.tables[0].reasons.join("\n");
         assert!(reasons.contains("its applier does not run"), "{reasons}");
+        // Both servers stand still.
+        assert!(reasons.contains("had not applied all") && !reasons.contains("were written to"), "{reasons}");
     }
 }
 

@@ -65,7 +65,7 @@ impl TableRun<'_> {
         let (mut lower, mut next) = (None, 0);
         let mut stage = [Rate::default(); 2];
         let stages = if self.preference.is_some() { LATER_STAGES } else { STAGES.len() };
-        for rows in STAGES.into_iter().take(stages) {
+        'stages: for rows in STAGES.into_iter().take(stages) {
             if self.memory.is_over() {
                 break;
             }
@@ -81,7 +81,9 @@ impl TableRun<'_> {
                     return self.remainder(rest, next, rows == STAGES[0]).await;
                 }
                 let chunk = Scope { upper: upper.clone(), ..rest };
-                self.hold().await?;
+                if self.hold_or_over().await? {
+                    break 'stages;
+                }
                 if engine == Engine::Stream {
                     // Connecting is not a part of the speed.
                     self.sessions.make_ready().await;
@@ -126,7 +128,9 @@ impl TableRun<'_> {
         if beyond.is_some() || self.sessions.target.count() > 1 {
             return Ok(Chosen::Rest { lower: rest.lower, next });
         }
-        self.hold().await?;
+        if self.hold_or_over().await? {
+            return Ok(Chosen::Rest { lower: rest.lower, next });
+        }
         let compared = self.work(self.engine).range(self.sessions, rest, next).await?;
         self.collect(compared, self.engine)?;
         Ok(Chosen::Done)

@@ -294,7 +294,7 @@ impl Part<'_> {
             self.work.damaged.store(true, Ordering::Relaxed);
             let most = most(&[source, target]);
             if most <= fetch_rows {
-                self.compare_rows(scope).await?;
+                self.compare_rows(scope, false).await?;
                 continue;
             }
             if by_groups {
@@ -358,6 +358,8 @@ impl Part<'_> {
         self.tally.source_rows += source.lost.rows();
         self.tally.target_rows += target.lost.rows();
         self.tally.undigested += source.lost.rows().max(target.lost.rows());
+        // They are in no bucket, and so in none of the rows that are fetched below.
+        let torn = source.lost.rows() + target.lost.rows() > 0;
         let client = !self.work.plan.client_columns().is_empty();
         let (mut chosen, mut chosen_rows) = (Vec::new(), 0);
         for (bucket, (a, b)) in source.answers.iter().zip(&target.answers).enumerate() {
@@ -368,21 +370,22 @@ impl Part<'_> {
             let most = a.rows().max(b.rows());
             if !chosen.is_empty() && chosen_rows + most > fetch_rows {
                 let chosen = std::mem::take(&mut chosen);
-                self.compare_rows(Scope { buckets: Some(Buckets { of, chosen }), ..scope.clone() }).await?;
+                let part = Scope { buckets: Some(Buckets { of, chosen }), ..scope.clone() };
+                self.compare_rows(part, torn).await?;
                 chosen_rows = 0;
             }
             chosen.push(bucket as u64);
             chosen_rows += most;
         }
         if !chosen.is_empty() {
-            self.compare_rows(Scope { buckets: Some(Buckets { of, chosen }), ..scope }).await?;
+            self.compare_rows(Scope { buckets: Some(Buckets { of, chosen }), ..scope }, torn).await?;
         }
         self.tally.chunks += 1;
         Ok(())
     }
 
-    /// Matches a scope's rows one by one.
-    async fn compare_rows(&mut self, scope: Scope) -> Result<(), Error> {
+    /// Matches a scope's rows one by one; `torn`: there are rows without a digest that may be any of them.
+    async fn compare_rows(&mut self, scope: Scope, torn: bool) -> Result<(), Error> {
         let plan = &self.work.plan;
         let (source, target) = tokio::join!(
             fetch(&mut self.sessions.source, plan, &scope, Pick::All),
@@ -394,7 +397,7 @@ impl Part<'_> {
         tally.target_rows += target.count();
         tally.undigested += source.undigested.max(target.undigested);
         tally.chunks += 1;
-        let torn = plan.is_multiset() && source.undigested + target.undigested > 0;
+        let torn = torn || plan.is_multiset() && source.undigested + target.undigested > 0;
         let (matching, mut differing) = matched(source.rows, target.rows);
         tally.matching += matching;
         // What stands against a row without a digest is not known to differ; without keys it may be any row.

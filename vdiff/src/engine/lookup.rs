@@ -25,6 +25,11 @@ impl Pair {
         self.tables[0].rows_estimated
     }
 
+    /// Whether both tables are InnoDB's. Of what a view shows that is not known.
+    pub fn is_innodb(&self) -> bool {
+        self.tables.iter().all(|table| table.engine.eq_ignore_ascii_case("InnoDB"))
+    }
+
     /// What a later look found altered, of what the plan was made from.
     pub fn altered(&self, later: &Self) -> Option<String> {
         let sides = ["source", "target"].into_iter().zip(self.tables.iter().zip(&later.tables));

@@ -4,7 +4,11 @@
 //! suffices: some sessions write past the binary log, and counters see statements, not commits. They stand still for a
 //! while before anything is concluded, so that what is on its way from one to the other may arrive; where the server says
 //! that the table was not touched for that while, it has passed already.
+//!
+//! MySQL counts rows written by InnoDB apart. What is written to tables of other engines shows only among all that handlers
+//! write, temporary tables of any session included: those have to stand still too where there is such a table.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use converge_mysql::{Flavor, Position, within};
@@ -23,6 +27,7 @@ use crate::session::{Session, number, text};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     sides: [Vec<Written>; 2],
+    handlers: Handlers,
 }
 
 /// What one server had written.
@@ -33,11 +38,25 @@ struct Written {
     counters: String,
 }
 
+/// By server, how many rows handlers of any engine wrote for other connections than those of the comparison that read or
+/// confirm. Of MySQL only: MariaDB counts temporary tables apart.
+type Handlers = BTreeMap<String, i64>;
+
+impl Written {
+    /// Whether nothing was written to tables of the engine that counts apart.
+    fn is_still(&self, later: &Self) -> bool {
+        // Without a position or a counter nothing is known.
+        let known = self.position.is_some() || !self.counters.is_empty();
+        known && (&self.position, &self.counters) == (&later.position, &later.counters)
+    }
+}
+
 impl Evidence {
     /// Asks all servers.
     pub async fn read(sessions: &mut Sessions) -> Result<Self, Error> {
         let (source, target) = tokio::join!(of_side(&mut sessions.source), of_side(&mut sessions.target));
-        Ok(Self { sides: [source?, target?] })
+        let ((source, here), (target, there)) = (source?, target?);
+        Ok(Self { sides: [source, target], handlers: of_others(here.into_iter().chain(there)) })
     }
 
     /// The binary log position of a side (0: source), or those of its shards in their order.
@@ -49,8 +68,12 @@ impl Evidence {
     /// Whether nothing was written to a side (0: source) between this and a later reading.
     pub fn stood_still(&self, later: &Self, side: usize) -> bool {
         let (before, after) = (&self.sides[side], &later.sides[side]);
-        // Without a position or a counter nothing is known.
-        before == after && before.iter().all(|w| w.position.is_some() || !w.counters.is_empty())
+        before.len() == after.len() && before.iter().zip(after).all(|(before, after)| before.is_still(after))
+    }
+
+    /// Whether handlers wrote nothing either: nothing was written to a table of any engine, if both sides stood still.
+    fn handlers_stood_still(&self, later: &Self) -> bool {
+        self.handlers == later.handlers
     }
 
     /// Whether nothing was written to either side.
@@ -59,11 +82,13 @@ impl Evidence {
     }
 }
 
-async fn of_side(shards: &mut Shards) -> Result<Vec<Written>, Error> {
-    try_join_all(shards.each_mut().map(of_one)).await
+async fn of_side(shards: &mut Shards) -> Result<(Vec<Written>, Vec<Handled>), Error> {
+    let read = try_join_all(shards.each_mut().map(of_one)).await?;
+    let (written, handled): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+    Ok((written, handled.into_iter().flatten().collect()))
 }
 
-async fn of_one(session: &mut Session) -> Result<Written, Error> {
+async fn of_one(session: &mut Session) -> Result<(Written, Option<Handled>), Error> {
     let info = session.info;
     let bound = session.timeout();
     let position = match within(bound, "reading the position", Position::current(session.conn(), &info)).await
@@ -85,14 +110,51 @@ async fn of_one(session: &mut Session) -> Result<Written, Error> {
         let applied = session.query("reading the replica position", "SELECT @@gtid_slave_pos").await?;
         counters.extend(applied.iter().flatten().map(text));
     }
-    Ok(Written { position, counters: counters.join(" ") })
+    let handled = match info.flavor {
+        Flavor::MySql => Some(handled(session).await?),
+        Flavor::MariaDb => None,
+    };
+    Ok((Written { position, counters: counters.join(" ") }, handled))
+}
+
+/// How many rows one server's handlers wrote for everybody, and for one connection to it.
+struct Handled {
+    server: String,
+    all: i64,
+    own: i64,
+}
+
+/// What is left when the own connections' share is taken off; two of them may lead to one server.
+fn of_others(handled: impl Iterator<Item = Handled>) -> Handlers {
+    let mut servers: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    for Handled { server, all, own } in handled {
+        let known = servers.entry(server).or_default();
+        *known = (all.max(known.0), own + known.1);
+    }
+    servers.into_iter().map(|(server, (all, own))| (server, all - own)).collect()
+}
+
+/// Asked in a way that writes no row of a temporary table, as SHOW does.
+async fn handled(session: &mut Session) -> Result<Handled, Error> {
+    const SQL: &str = "SELECT @@server_uuid, CAST(SUM(g.VARIABLE_VALUE) AS SIGNED), \
+                       CAST(SUM(s.VARIABLE_VALUE) AS SIGNED) \
+                       FROM performance_schema.global_status g JOIN performance_schema.session_status s \
+                       ON s.VARIABLE_NAME = g.VARIABLE_NAME \
+                       WHERE g.VARIABLE_NAME IN ('Handler_write', 'Handler_update', 'Handler_delete')";
+    const WHAT: &str = "reading the server's counters";
+    let row = session.one(WHAT, SQL).await?;
+    match (row.first(), row.get(1).and_then(number), row.get(2).and_then(number)) {
+        (Some(server), Some(all), Some(own)) => Ok(Handled { server: text(server), all, own }),
+        _ => Err(session.unexpected(WHAT, "they are no numbers")),
+    }
 }
 
 /// Asks how many rows were ever written, by whatever session, logged or not.
 fn rows_written(flavor: Flavor) -> &'static str {
     match flavor {
+        // Not by SHOW, whose own temporary table counts among what handlers write.
         Flavor::MySql => {
-            "SHOW GLOBAL STATUS WHERE Variable_name IN \
+            "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME IN \
              ('Innodb_rows_inserted', 'Innodb_rows_updated', 'Innodb_rows_deleted')"
         }
         // It has not had those since 10.11. Its handlers count rows of temporary tables apart.
@@ -110,6 +172,9 @@ pub struct Proof {
     /// Why the table is not proven equal although no difference may be.
     pub reasons: Vec<String>,
 }
+
+/// What keeps rows from being proven most often.
+const WRITTEN: &str = "the servers were written to all the while";
 
 impl TableRun<'_> {
     /// Waits for suspects to become equal or to be proven, within the request's bounds.
@@ -155,13 +220,17 @@ impl TableRun<'_> {
                 return Ok(proof);
             }
             // Those that are counted only cannot be read again: they need stillness since they were first read.
-            let uncounted_proven = self.found.uncounted == Counts::default() || start.both_stood_still(&now);
-            if complete && since.both_stood_still(&now) && uncounted_proven {
+            let uncounted_proven =
+                self.found.uncounted == Counts::default() || self.unrest(&start, &now).is_none();
+            let unrest = self.unrest(&since, &now);
+            if complete && unrest.is_none() && uncounted_proven {
                 proof.differences = true;
                 return Ok(proof);
             }
             if Instant::now() >= deadline {
-                proof.reasons.push(self.unsettled());
+                let late = "the target had not applied all that the source had";
+                let why = unrest.unwrap_or(if complete { WRITTEN } else { late });
+                proof.reasons.push(self.unsettled(why));
                 return Ok(proof);
             }
             (since, since_when) = (now, Instant::now());
@@ -174,7 +243,8 @@ impl TableRun<'_> {
     /// The first moment from which on the servers may have stood still, with what they had written then.
     async fn stillness(&mut self, start: &Evidence, started: Instant) -> Result<(Evidence, Instant), Error> {
         let (began, when) = self.began;
-        let (since, when) = if began.both_stood_still(start) { (began, *when) } else { (start, started) };
+        let (since, when) =
+            if self.unrest(began, start).is_none() { (began, *when) } else { (start, started) };
         // What was not touched for longer before need not be waited for again.
         let untouched = self.untouched_for(self.options.quiet_window).await?;
         let earlier = when.checked_sub(self.options.quiet_window).filter(|_| untouched);
@@ -197,11 +267,23 @@ impl TableRun<'_> {
         Ok(untouched)
     }
 
-    fn unsettled(&self) -> String {
+    /// Why this table may have been written to between two readings, in words for [`TableRun::unsettled`].
+    fn unrest(&self, before: &Evidence, after: &Evidence) -> Option<&'static str> {
+        if !before.both_stood_still(after) {
+            return Some(WRITTEN);
+        }
+        let seen = self.is_innodb || before.handlers_stood_still(after);
+        (!seen).then_some(
+            "the counters Handler_write, Handler_update and Handler_delete, in which alone unlogged writes to a table of \
+             another engine than InnoDB show, went on all the while",
+        )
+    }
+
+    fn unsettled(&self, why: &str) -> String {
         let left = self.counts().differing() - self.proven().differing();
         format!(
-            "{left} rows differed each time they were read, but the servers were written to all the while, so that the \
-             difference may be one of timing: stop the writes (or wait until they are applied) and run again"
+            "{left} rows differed each time they were read, but {why}, so that the difference may be one of timing: stop \
+             the writes (or wait until they are applied) and run again"
         )
     }
 }

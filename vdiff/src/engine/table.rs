@@ -29,6 +29,8 @@ use crate::session::number;
 /// The state of one table's comparison.
 pub struct TableRun<'a> {
     pub plan: &'a Arc<Plan>,
+    /// Whether it is InnoDB's on all servers, which counts the rows that it writes.
+    pub is_innodb: bool,
     /// For what is not a worker's.
     pub sessions: &'a mut Sessions,
     /// Connections of the workers that are idle.
@@ -248,8 +250,7 @@ impl TableRun<'_> {
                 "the sides share no order of the key without NULL: the servers put the rows in buckets"
                     .into();
         }
-        self.hold().await?;
-        if self.memory.is_over() {
+        if self.hold_or_over().await? {
             self.cut_short = Some(None);
             return Ok(());
         }
@@ -260,10 +261,15 @@ impl TableRun<'_> {
         Ok(())
     }
 
-    /// Waits until the servers are not too busy for another chunk.
-    pub async fn hold(&mut self) -> Result<(), Error> {
+    /// Waits until the servers are not too busy for another chunk. Returns whether time was up by then.
+    pub async fn hold_or_over(&mut self) -> Result<bool, Error> {
         let tell = |why| (self.progress)(Progress::Held { table: self.name.to_owned(), why });
-        self.throttle.open(tell).await
+        let deadline = self.memory.deadline;
+        tokio::select! {
+            held = self.throttle.open(tell) => held?,
+            () = until(deadline), if deadline.is_some() => {}
+        }
+        Ok(self.memory.is_over())
     }
 
     /// Tells how far it is.

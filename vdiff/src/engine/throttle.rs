@@ -130,7 +130,7 @@ async fn check(sessions: &mut Sessions, options: &Options) -> Result<(), Error> 
         for session in sessions.side(side).each_mut() {
             for limit in &options.max_load {
                 if counter(session, &limit.variable).await?.is_none() {
-                    return Err(Error::BadRequest(format!(
+                    return Err(Error::BadLoad(format!(
                         "--max-load {limit}: the {} has no such number in SHOW GLOBAL STATUS",
                         session.side
                     )));
@@ -142,7 +142,7 @@ async fn check(sessions: &mut Sessions, options: &Options) -> Result<(), Error> 
         }
     }
     if options.max_lag.is_some() && replicas == 0 {
-        return Err(Error::BadRequest(
+        return Err(Error::BadLoad(
             "--max-lag: none of the servers is a replica, and reading makes no other server lag".into(),
         ));
     }

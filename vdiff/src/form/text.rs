@@ -16,6 +16,11 @@ pub fn charset(column: &Column) -> String {
     }
 }
 
+/// Whether an ENUM's or SET's members are bytes, which need not be text.
+pub fn is_of_bytes(column: &Column) -> bool {
+    matches!(column.charset.as_deref(), None | Some("binary"))
+}
+
 /// Whether the same bytes are the same characters in both sets.
 fn shares_bytes(a: &str, b: &str) -> bool {
     let utf8 = |c: &str| c == "utf8mb3" || c == "utf8mb4";
@@ -97,6 +102,18 @@ impl Pairing<'_> {
                 if kind == Kind::Text {
                     *piece = converted(&quote::ident(&column.name), &charset(column));
                 }
+            }
+        }
+        // A text form would make one of all bytes that stand for no character.
+        for ((piece, column), kind) in form.pieces.iter_mut().zip(self.columns).zip(kinds) {
+            if [Kind::Enum, Kind::Set].contains(&kind) && is_of_bytes(column) {
+                let name = quote::ident(&column.name);
+                *piece = match kind {
+                    Kind::Enum => {
+                        format!("IF(CAST({name} AS UNSIGNED) = 0, x'ff00', CAST({name} AS BINARY))")
+                    }
+                    _ => format!("CAST({name} AS BINARY)"),
+                };
             }
         }
         form.framing = self.string_framing();

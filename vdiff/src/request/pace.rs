@@ -20,7 +20,7 @@ impl FromStr for MaxLoad {
     /// `Threads_running=25`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = || {
-            Error::BadRequest(format!(
+            Error::BadLoad(format!(
                 "--max-load {text}: write a counter and its limit, as in Threads_running=25"
             ))
         };

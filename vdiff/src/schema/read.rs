@@ -64,7 +64,7 @@ pub async fn read(session: &mut Session, table: &str) -> Result<Table, Error> {
 }
 
 /// A condition for one table, in letter case too, on a catalogue's columns for database and table.
-pub(super) fn named_exactly(alias: &str, columns: [&str; 2], names: [&str; 2]) -> String {
+pub(crate) fn named_exactly(alias: &str, columns: [&str; 2], names: [&str; 2]) -> String {
     let [schema, name] = names.map(quote::text);
     let [in_schema, named] = columns.map(|c| format!("{alias}{c}"));
     format!(

@@ -32,6 +32,9 @@ while rows are written.
 
 Exit codes: 0 equal, 1 different, 2 the comparison could not be done, 3 not proven.";
 
+/// Thirty days: MySQL takes no statement for much longer.
+const MOST_SECONDS: u64 = 30 * 24 * 3600;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Arguments {
@@ -113,7 +116,7 @@ struct Pace {
     max_load: Vec<MaxLoad>,
     /// Begin no chunk while a server that is itself a replica lags by more (needs REPLICATION CLIENT; MariaDB: SLAVE
     /// MONITOR)
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=MOST_SECONDS))]
     max_lag: Option<u64>,
     /// Rows in the first chunk; further ones adapt to about one second each
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -125,7 +128,7 @@ struct Pace {
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Give up on a statement after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=MOST_SECONDS))]
     statement_timeout: u64,
 }
 
@@ -140,7 +143,7 @@ struct Proof {
     #[arg(long)]
     replica: bool,
     /// Give up on differing rows that are still being written to after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(..=MOST_SECONDS))]
     confirm_within: u64,
 }
 

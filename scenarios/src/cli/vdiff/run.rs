@@ -1,38 +1,43 @@
 //! Runs a comparison and writes its answer. What the answer is, is decided in the library alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use converge_vdiff::report::junit_of_failure;
 use converge_vdiff::{Progress, Repair, Report, Verdict, compare, compare_and_repair};
 
 use super::Arguments;
 use super::display::Display;
-use crate::cli::{Failure, Format, Outcome};
+use crate::cli::{Failure, Format, Outcome, interrupted};
 
-/// Compares, shows how far it is, writes the reports, and says what came out.
+/// Compares, shows how far it is, says what came out, and writes the reports.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let files = &arguments.answer;
-    [&files.report, &files.json, &files.junit, &arguments.repair.repair_sql]
-        .into_iter()
-        .flatten()
-        .try_for_each(|path| placeable(path))?;
+    let named = [&files.report, &files.json, &files.junit, &arguments.repair.repair_sql];
+    let named: Vec<&Path> = named.into_iter().flatten().map(PathBuf::as_path).collect();
+    placeable(&named)?;
     let mut report = match compared(&arguments).await {
         Ok(report) => report,
         Err(failure) => {
             // Whoever reads only this file must not take an old one for today's answer.
-            write(files.junit.as_deref(), || {
-                Ok(junit_of_failure(&arguments.tables(), &failure.to_string())?)
-            })?;
+            let undone = || Ok(junit_of_failure(&arguments.tables(), &failure.to_string())?);
+            if let Err(unwritten) = write(files.junit.as_deref(), undone) {
+                note!("{unwritten}");
+            }
             return Err(failure);
         }
     };
     if files.redact {
         report.redact();
     }
-    write(files.report.as_deref(), || Ok(report.to_html()?))?;
-    write(files.json.as_deref(), || Ok(report.to_json() + "\n"))?;
-    write(files.junit.as_deref(), || Ok(report.to_junit()?))?;
-    print(&report, files.format)?;
+    // What can be told is told, whatever else cannot be: it may have taken hours.
+    let told = [
+        print(&report, files.format),
+        write(files.report.as_deref(), || Ok(report.to_html()?)),
+        write(files.json.as_deref(), || Ok(report.to_json() + "\n")),
+        write(files.junit.as_deref(), || Ok(report.to_junit()?)),
+    ];
+    told.into_iter().collect::<Result<Vec<()>, _>>()?;
+    report.forget_state()?;
     Ok(match report.verdict {
         Verdict::Equal => Outcome::Good,
         Verdict::Different => Outcome::Different,
@@ -41,6 +46,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
 }
 
 async fn compared(arguments: &Arguments) -> Result<Report, Failure> {
+    let interrupted = interrupted();
     let request = arguments.request()?;
     let display = Display::new();
     let tell = |progress: Progress| display.tell(progress);
@@ -53,13 +59,13 @@ async fn compared(arguments: &Arguments) -> Result<Report, Failure> {
     };
     let result = tokio::select! {
         result = answered => result,
-        _ = tokio::signal::ctrl_c() => {
+        how = interrupted => {
             display.clear();
             let changed = match repair.apply {
                 true => "what the repair had committed stays",
                 false => "nothing was changed on either server",
             };
-            return Err(Failure::new("interrupted: nothing can be said about the tables")
+            return Err(Failure::new(format!("{how}: nothing can be said about the tables"))
                 .with_help(format!("run the same command again; {changed}")));
         }
     };
@@ -67,23 +73,44 @@ async fn compared(arguments: &Arguments) -> Result<Report, Failure> {
     Ok(result.map_err(|error| if arguments.answer.redact { error.redacted() } else { error })?)
 }
 
-/// A typing error in a file's name must not come out after hours.
-fn placeable(path: &Path) -> Result<(), Failure> {
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if directory.is_dir() && !path.is_dir() {
+/// A typing error in a file's name must not come out after hours; nor may one file take the other's place.
+fn placeable(paths: &[&Path]) -> Result<(), Failure> {
+    let place = |path: &Path| {
+        let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(directory.canonicalize().ok()?.join(path.file_name()?))
+    };
+    for (at, path) in paths.iter().enumerate() {
+        writable(path).map_err(|e| unwritable(path, &e))?;
+        // A device takes any number of them.
+        let is_device = path.exists() && !path.is_file();
+        if !is_device && paths[..at].iter().any(|other| place(other) == place(path)) {
+            return Err(Failure::new(format!("{} is named for two files", path.display()))
+                .with_help("name another file for each of --report, --json, --junit and --repair-sql"));
+        }
+    }
+    Ok(())
+}
+
+/// Opens a file for writing, and leaves none behind where there was none.
+fn writable(path: &Path) -> std::io::Result<()> {
+    let is_new = !path.exists();
+    // Who reads from a pipe would take this for its end.
+    if !is_new && !path.is_file() && !path.is_dir() {
         return Ok(());
     }
-    Err(Failure::new(format!("cannot write to {}", path.display()))
-        .with_help("name a file in a directory that exists and may be written to"))
+    std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    if is_new { std::fs::remove_file(path) } else { Ok(()) }
+}
+
+fn unwritable(path: &Path, why: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot write to {}: {why}", path.display()))
+        .with_help("name a file in a directory that exists and may be written to")
 }
 
 /// Writes one of the files that were asked for.
 fn write(path: Option<&Path>, text: impl FnOnce() -> Result<String, Failure>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, text()?).map_err(|e| {
-        Failure::new(format!("cannot write to {}: {e}", path.display()))
-            .with_help("name a file in a directory that exists and may be written to")
-    })
+    std::fs::write(path, text()?).map_err(|e| unwritable(path, &e))
 }
 
 /// Writes the answer; a reader that goes away early must not turn it into a panic.
