@@ -10,7 +10,7 @@ mod held;
 mod listing;
 pub(crate) mod lookup;
 pub(crate) mod rows;
-mod same;
+pub(crate) mod same;
 mod settle;
 pub(crate) mod shards;
 mod state;

@@ -103,12 +103,7 @@ impl Session {
     }
 
     /// Runs a statement and hands its rows out one by one as they arrive, holding none of them.
-    pub async fn each(
-        &mut self,
-        what: &str,
-        sql: &str,
-        take: impl FnMut(Row) + Send,
-    ) -> Result<(), Error> {
+    pub async fn each(&mut self, what: &str, sql: &str, take: impl FnMut(Row) + Send) -> Result<(), Error> {
         tracing::trace!(side = %self.side, sql);
         let conn = &mut self.conn;
         let read = async {
