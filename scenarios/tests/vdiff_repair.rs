@@ -12,8 +12,6 @@ mod repairing;
 #[path = "support/servers.rs"]
 mod support;
 
-use std::path::Path;
-
 use cases::Case;
 use common::{fresh, report, request, run};
 use converge_chaos::server::LocalServer;

@@ -11,6 +11,7 @@ mod support;
 
 use common::{fresh, request, run, server, server_with};
 use converge_chaos::server::LocalServer;
+use converge_mysql::Flavor;
 use converge_vdiff::repair::TableRepair;
 use converge_vdiff::{Request, TablePair, Verdict};
 use mysql_async::Conn;
@@ -152,7 +153,7 @@ async fn values_that_the_target_cannot_have_are_left_alone() {
         let odd = "CREATE TABLE odd (id INT PRIMARY KEY, v LONGTEXT CHARACTER SET cp1251, w INT)";
         let source = [
             odd,
-            "INSERT INTO odd VALUES (1, CONCAT(REPEAT('a', 600), _cp1251 x'98'), 1), (2, REPEAT('b', 600), 2), (3, _cp1251 x'98', 3)",
+            "INSERT INTO odd VALUES (1, CONCAT(REPEAT(_cp1251 'a', 600), _cp1251 x'98'), 1), (2, REPEAT('b', 600), 2), (3, _cp1251 x'98', 3)",
             "CREATE TABLE kept (id INT PRIMARY KEY, v INT, n TIMESTAMP NULL, m BLOB)",
             "INSERT INTO kept VALUES (1, 1, NOW(), 'a'), (2, 200, NOW(), 'a'), (3, 3, NULL, 'a'), (4, 4, NOW(), x'ff'), \
              (5, 5, NOW(), REPEAT(x'ff', 600)), (500, 1, NOW(), 'a')",
@@ -214,7 +215,12 @@ async fn triggers_that_the_account_may_not_see_are_not_run() {
             assert!(refusal(&done.tables[0]).contains(word), "{done:?}");
             assert_eq!(report.verdict, Verdict::Different);
         };
-        refused(&asked, "privilege TRIGGER").await;
+        // MariaDB shows them to whoever may write to the table.
+        refused(
+            &asked,
+            if one.binary().info.flavor == Flavor::MySql { "privilege TRIGGER" } else { "trigger tr" },
+        )
+        .await;
         run(&mut target, &format!("GRANT TRIGGER ON vt.* TO {account}")).await;
         refused(&asked, "trigger tr").await;
         run(&mut target, "DROP TRIGGER tr").await;
