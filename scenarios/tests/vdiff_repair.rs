@@ -7,76 +7,17 @@
 mod cases;
 #[path = "vdiff/common.rs"]
 mod common;
+#[path = "vdiff/repairing.rs"]
+mod repairing;
 #[path = "support/servers.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::Duration;
-
 use cases::Case;
-use common::{fresh, report, request, run, server};
+use common::{fresh, report, request, run};
 use converge_chaos::server::LocalServer;
 use converge_mysql::Flavor;
-use converge_vdiff::repair::RepairReport;
-use converge_vdiff::{Options, Repair, Report, Request, TablePair, Verdict, compare_and_repair};
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
-
-fn quick() -> Options {
-    Options { quiet_window: Duration::from_millis(20), ..Options::default() }
-}
-
-/// The client that comes with a server.
-fn client(server: &LocalServer) -> PathBuf {
-    let binary = server.binary();
-    match binary.info.flavor {
-        Flavor::MySql => {
-            let listed = std::env::var("CONVERGE_SERVERS").unwrap_or_default();
-            let beside = listed.split(',').map(|path| Path::new(path).with_file_name("mysql"));
-            beside.into_iter().find(|path| path.exists()).unwrap_or_else(|| "mysql".into())
-        }
-        Flavor::MariaDb => "mariadb".into(),
-    }
-}
-
-/// Runs a script through the client.
-fn play(server: &LocalServer, script: &Path) -> Output {
-    let address = server.address("");
-    Command::new(client(server))
-        .args([
-            "--no-defaults",
-            "--protocol=tcp",
-            "--batch",
-            "--host",
-            &address.host,
-            "--user",
-            &address.user,
-        ])
-        .arg(format!("--port={}", address.port))
-        .stdin(std::fs::File::open(script).unwrap())
-        .output()
-        .unwrap()
-}
-
-fn played(server: &LocalServer, script: &Path) {
-    let output = play(server, script);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    let line =
-        error.split("at line ").nth(1).and_then(|rest| rest.split(&[':', ' ']).next()?.parse::<usize>().ok());
-    let text = std::fs::read(script).unwrap();
-    let line = line.and_then(|n| {
-        String::from_utf8_lossy(&text).lines().nth(n - 1).map(|l| l.chars().take(900).collect::<String>())
-    });
-    assert!(output.status.success(), "{error}\n{line:?}");
-}
-
-async fn repaired(request: &Request, script: Option<&Path>, apply: bool) -> (Report, RepairReport) {
-    let repair = Repair { script: script.map(Path::to_owned), apply };
-    let report = compare_and_repair(request, &repair, &|_| {}).await.unwrap_or_else(|e| panic!("{e}"));
-    let done = report.repair.clone().unwrap();
-    (report, done)
-}
+use converge_vdiff::{Repair, Report, Request, TablePair, Verdict, compare_and_repair};
+use repairing::{all_servers, pair, play, played, quick, repaired, text};
 
 fn unequal(report: &Report) -> Vec<String> {
     let unequal = report.tables.iter().filter(|t| t.verdict != Verdict::Equal);
@@ -144,14 +85,6 @@ fn former(sides: [&LocalServer; 2], tables: &[TablePair]) -> Request {
     request
 }
 
-async fn all_servers() -> Vec<LocalServer> {
-    let mut servers = Vec::new();
-    for binary in support::servers() {
-        servers.push(server(&binary).await);
-    }
-    servers
-}
-
 /// Servers of each kind on the source, of that kind or of others on the target.
 async fn matrices(alike: bool) {
     let servers = all_servers().await;
@@ -171,22 +104,6 @@ async fn each_damage_is_repaired_and_can_be_brought_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_damage_is_repaired_across_vendors() {
     matrices(false).await;
-}
-
-async fn text(conn: &mut Conn, sql: &str) -> String {
-    conn.query_first::<String, _>(sql).await.unwrap().unwrap()
-}
-
-/// Source and target databases on one server, with a table made by the first statement and filled by the others.
-async fn pair(one: &LocalServer, table: &str, source: &[&str], target: &[&str]) -> [Conn; 2] {
-    let mut conns = [fresh(one, "vs").await, fresh(one, "vt").await];
-    for (conn, rows) in conns.iter_mut().zip([source, target]) {
-        run(conn, table).await;
-        for sql in rows {
-            run(conn, sql).await;
-        }
-    }
-    conns
 }
 
 const ROWS: &str =

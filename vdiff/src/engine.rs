@@ -11,7 +11,7 @@ mod identity;
 mod listing;
 pub(crate) mod lookup;
 pub(crate) mod rows;
-mod same;
+pub(crate) mod same;
 mod settle;
 pub(crate) mod shards;
 mod state;

@@ -3,30 +3,29 @@
 //! What it must never do: write to the source; write on account of a difference that is not proven; change a row that
 //! is not, byte for byte, what it was when it was compared; leave a row half repaired.
 
+mod limits;
+mod outcome;
 mod rows;
 mod sink;
 mod target;
 mod value;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use crate::engine::rows::{fetch, matched};
+use crate::engine::rows::{Differing, fetch, matched};
 use crate::engine::shards::Sessions;
 use crate::engine::suspects::Lookup;
-use crate::engine::{Found, compare_keeping};
+use crate::engine::{Found, compare_keeping, same};
 use crate::error::Error;
-use crate::report::{Report, Verdict};
+use crate::report::{Report, TableReport};
 use crate::request::{Progress, Request};
+use outcome::judge;
+pub use outcome::{MissedRow, RepairReport, TableRepair};
 use sink::Sink;
 use target::Target;
 use write::{Direction, Outcome, Writer};
-
-/// Rows that were not repaired and are named.
-const NAMED: usize = 100;
 
 /// What to do about differing rows.
 #[derive(Debug, Clone, Default)]
@@ -35,49 +34,6 @@ pub struct Repair {
     pub script: Option<PathBuf>,
     /// Apply it to the target, and read those rows again.
     pub apply: bool,
-}
-
-/// A row that was left as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MissedRow {
-    /// Its key, as SQL.
-    pub row: String,
-    /// Why.
-    pub why: String,
-}
-
-/// What became of one table's differing rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableRepair {
-    /// The table's name on the source.
-    pub table: String,
-    /// Rows in the script.
-    pub scripted_rows: u64,
-    /// Rows that were changed on the target.
-    pub repaired_rows: u64,
-    /// Rows that were left as they are, the first of them.
-    pub missed: Vec<MissedRow>,
-    /// How many were left as they are.
-    pub missed_rows: u64,
-    /// Differing rows beyond those that are held: another run finds them.
-    pub further_rows: u64,
-    /// Rows that still differed when they were read again after the repair.
-    pub still_differing_rows: Option<u64>,
-    /// Why nothing was done about the table.
-    pub refused: Option<String>,
-}
-
-/// What was done about differing rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RepairReport {
-    /// The verdict before. The report's own is that after an applied repair.
-    pub verdict_before: Verdict,
-    /// Whether the target was written to.
-    pub applied: bool,
-    /// The script, and its undo.
-    pub script: Option<[String; 2]>,
-    /// Each table with rows that differ.
-    pub tables: Vec<TableRepair>,
 }
 
 /// Compares, then repairs what is proven to differ.
@@ -92,6 +48,7 @@ pub async fn compare_and_repair(
 ) -> Result<Report, Error> {
     let mut found = Vec::new();
     let mut report = compare_keeping(request, progress, &mut |table| found.push(table)).await?;
+    let names = all_names(&found, &report);
     found.retain(|table| !table.suspects.is_empty() || table.uncounted > 0);
     let mut done = RepairReport {
         verdict_before: report.verdict,
@@ -100,11 +57,20 @@ pub async fn compare_and_repair(
         tables: Vec::new(),
     };
     let mut sessions = Sessions::open(request).await?;
+    let shared = same::is_shared(&mut sessions).await?;
     let mut open = Vec::new();
     for found in &found {
-        let mut table = TableRepair { table: found.pair.source.clone(), ..TableRepair::default() };
-        table.further_rows = found.uncounted;
-        match Target::read(&mut sessions, found).await? {
+        let mut table = TableRepair {
+            table: found.pair.source.clone(),
+            target_table: found.pair.target.clone(),
+            further_rows: found.uncounted,
+            ..TableRepair::default()
+        };
+        let target = match entangled(&names, &found.plan.names, shared) {
+            Some(why) => Err(why.to_owned()),
+            None => Target::read(&mut sessions, found).await?,
+        };
+        match target {
             Ok(target) => open.push((done.tables.len(), found, target)),
             Err(why) => table.refused = Some(why),
         }
@@ -122,6 +88,24 @@ pub async fn compare_and_repair(
     sessions.close().await;
     report.repair = Some(done);
     Ok(report)
+}
+
+/// The names of all tables that were compared, as far as known as their servers have them.
+fn all_names(found: &[Found], report: &Report) -> Vec<[String; 2]> {
+    let known =
+        |t: &&TableReport| found.iter().any(|f| f.pair.source == t.table && f.pair.target == t.target_table);
+    let others = report.tables.iter().filter(|t| !known(t));
+    let others = others.map(|t| [t.table.clone(), t.target_table.clone()]);
+    found.iter().map(|f| f.plan.names.clone()).chain(others).collect()
+}
+
+/// Why writing to a table would change what was found in another pair. `shared`: both sides are one database.
+fn entangled(all: &[[String; 2]], own: &[String; 2], shared: bool) -> Option<&'static str> {
+    if shared && all.iter().any(|names| names[0] == own[1]) {
+        return Some("it is a source too, which is never written to");
+    }
+    let alike = all.iter().filter(|names| names[1] == own[1]).count();
+    (alike > 1).then_some("it is the target of several of the tables: repair them one by one")
 }
 
 /// `FILE.sql` becomes `FILE.undo.sql`.
@@ -187,20 +171,20 @@ async fn apply(
     }
     sink.finish().await?;
     for (at, found, _) in open {
-        let mut left = still_differing(sessions, found).await?;
+        let [mut left, mut unchanged] = still_differing(sessions, found).await?;
         if left > 0 {
             // What is on its way by other means gets one moment.
             tokio::time::sleep(request.options.quiet_window).await;
-            left = still_differing(sessions, found).await?;
+            [left, unchanged] = still_differing(sessions, found).await?;
         }
-        tables[*at].still_differing_rows = Some(left);
+        (tables[*at].still_differing_rows, tables[*at].unchanged_rows) = (Some(left), Some(unchanged));
     }
     Ok(())
 }
 
-/// How many of the rows that were proven to differ still do.
-async fn still_differing(sessions: &mut Sessions, found: &Found) -> Result<u64, Error> {
-    let (mut differing, plan) = (0, &found.plan);
+/// How many of the rows that were proven to differ still do, and how many of these are what they were then.
+async fn still_differing(sessions: &mut Sessions, found: &Found) -> Result<[u64; 2], Error> {
+    let (mut differing, mut unchanged, plan) = (0, 0, &found.plan);
     for batch in rows::batches(plan, found.suspects.iter().collect()) {
         let lookup = Lookup::of(plan, batch.iter().copied());
         let (source, target) = tokio::join!(
@@ -209,68 +193,16 @@ async fn still_differing(sessions: &mut Sessions, found: &Found) -> Result<u64, 
         );
         let (source, target) = (source?, target?);
         differing += source.undigested + target.undigested;
-        let wanted: HashSet<&[u8]> = batch.iter().map(|s| s.row.key.as_slice()).collect();
-        let left = matched(source.rows, target.rows).1;
-        differing +=
-            left.iter().filter(|d| wanted.contains(&d.key[..])).map(|d| d.counts().differing()).sum::<u64>();
-    }
-    Ok(differing)
-}
-
-impl RepairReport {
-    /// What was done, a line for each table and file.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("verdict before: {}", self.verdict_before.as_str())];
-        if let Some([script, undo]) = &self.script {
-            lines.push(format!("script: {script}, its undo: {undo}"));
-        }
-        for table in &self.tables {
-            let name = &table.table;
-            if let Some(why) = &table.refused {
-                lines.push(format!("{name}: NOT repaired: {why}"));
-                continue;
-            }
-            let done = match self.applied {
-                true => format!("{} rows repaired", table.repaired_rows),
-                false => format!("{} rows in the script", table.scripted_rows),
-            };
-            let further = match table.further_rows {
-                0 => String::new(),
-                more => format!("; PARTIAL: {more} more differ than are held at once: run it again"),
-            };
-            lines.push(format!("{name}: {done}, {} left alone{further}", table.missed_rows));
-            lines.extend(
-                table.missed.iter().map(|row| format!("{name}: left alone: {}: {}", row.row, row.why)),
-            );
-        }
-        lines
-    }
-}
-
-impl TableRepair {
-    fn left(&mut self, outcome: Outcome) {
-        self.missed_rows = outcome.missed.len() as u64;
-        self.missed =
-            (outcome.missed.into_iter().take(NAMED)).map(|(row, why)| MissedRow { row, why }).collect();
-    }
-}
-
-/// The verdict after the repair: equal only where every differing row was seen to be equal.
-fn judge(report: &mut Report, repairs: &[TableRepair]) {
-    for repair in repairs.iter().filter(|r| r.refused.is_none() && r.further_rows == 0) {
-        let Some(left) = repair.still_differing_rows else { continue };
-        for table in report.tables.iter_mut().filter(|t| t.table == repair.table) {
-            if left > 0 {
-                table.reasons.push(format!(
-                    "{left} rows still differed when they were read again after the repair, {} of them were left alone \
-                     because they are not what was compared: run the comparison again",
-                    repair.missed_rows
-                ));
-            }
-            table.verdict = if table.reasons.is_empty() { Verdict::Equal } else { Verdict::NotProven };
+        let proven: HashMap<&[u8], &Differing> =
+            batch.iter().map(|s| (s.row.key.as_slice(), &s.row)).collect();
+        for left in matched(source.rows, target.rows).1 {
+            let Some(then) = proven.get(&left.key[..]) else { continue };
+            let rows = left.counts().differing();
+            differing += rows;
+            unchanged += if left.rest == then.rest { rows } else { 0 };
         }
     }
-    report.verdict = report.tables.iter().map(|t| t.verdict).max().unwrap_or(Verdict::NotProven);
+    Ok([differing, unchanged])
 }
 
 /// What stands on top of the script and of its undo.
@@ -289,12 +221,13 @@ fn comment(
         let mut lines = vec![what, format!("Compared at {}: {}", report.started, report.command)];
         lines.extend(tables.iter().filter_map(|t| {
             let why = t.refused.as_ref()?;
-            Some(format!("NOT in it: table {}: {why}", t.table))
+            Some(format!("NOT in it: table {}: {why}", t.name()))
         }));
         lines.extend(tables.iter().filter(|t| t.further_rows > 0).map(|t| {
             format!(
                 "PARTIAL: table {} has {} more differing rows: compare again afterwards",
-                t.table, t.further_rows
+                t.name(),
+                t.further_rows
             )
         }));
         lines.extend([

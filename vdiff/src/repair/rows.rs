@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use converge_mysql::quote;
 use sha2::{Digest as _, Sha256};
 
+use super::sink::Missed;
 use super::target::{HELD, Target};
-use super::value::{Value, as_bytes};
+use super::value::{HEAD, Long, Value, as_bytes};
 use crate::digest::RowDigest;
 use crate::engine::rows::{Parsed, Row, matched, row};
 use crate::engine::shards::Sessions;
@@ -21,8 +22,8 @@ use crate::session::text;
 /// Rows read by one statement.
 pub const BATCH: usize = 50;
 
-/// Bytes of a long value that are read at once.
-const SLICE: usize = 1 << 20;
+/// Why a row is passed over.
+pub const CHANGED: &str = "it has changed since it was compared";
 
 /// The rows of one suspect that have no equal on the other side, each with the values of the target's columns.
 pub type Lone = [Vec<Held>; 2];
@@ -91,7 +92,11 @@ fn statement(plan: &Plan, target: &Target, lookup: &Lookup, side: usize) -> Stri
         columns.push(format!("IF({name} IS NULL, 'N', LENGTH({piece}))"));
         columns.push(match column.held {
             true => piece.clone(),
-            false => format!("IF(LENGTH({piece}) <= {HELD}, {}, SHA2({piece}, 256))", as_bytes(piece)),
+            false => {
+                let bytes = as_bytes(piece);
+                let long = format!("CONCAT(LEFT({bytes}, {HEAD}), SHA2({piece}, 256))");
+                format!("IF(LENGTH({piece}) <= {HELD}, {bytes}, {long})")
+            }
         });
     }
     let columns: String = columns.iter().map(|c| format!(", {c}")).collect();
@@ -116,7 +121,11 @@ fn values(target: &Target, side: usize, cells: &[Option<Vec<u8>>]) -> Option<Vec
                 let length: u64 = std::str::from_utf8(length).ok()?.parse().ok()?;
                 match column.held || length <= HELD {
                     true => Value::Whole(piece.clone()),
-                    false => Value::Long(String::from_utf8(piece.clone()).ok()?),
+                    false => {
+                        let (head, sha256) = piece.split_first_chunk()?;
+                        let sha256 = String::from_utf8(sha256.to_vec()).ok()?;
+                        Value::Long(Long { sha256, length, head: *head })
+                    }
                 }
             }
         };
@@ -171,16 +180,17 @@ impl<'a> Slices<'a> {
         Self { place, offset: 0, hasher: Some(Sha256::new()) }
     }
 
-    /// The next bytes; `None` at the end, once all of them are proven to be the value that was found.
+    /// The next bytes; `None` at the end, once all of them are proven to be the value that was found. Missed, where that is
+    /// not there any more.
     pub async fn next(
         &mut self,
         sessions: &mut Sessions,
         plan: &Plan,
         target: &Target,
-    ) -> Result<Option<Vec<u8>>, Error> {
+    ) -> Result<Result<Option<Vec<u8>>, Missed>, Error> {
         const WHAT: &str = "reading a long value";
         let Place { suspect, digest, side, column, sha256 } = self.place;
-        let Some(hasher) = self.hasher.as_mut() else { return Ok(None) };
+        let Some(hasher) = self.hasher.as_mut() else { return Ok(Ok(None)) };
         let lookup = Lookup::of(plan, std::iter::once(suspect));
         let client: String = plan
             .client_columns()
@@ -189,32 +199,30 @@ impl<'a> Slices<'a> {
             .collect();
         let piece = target.columns[column].pieces[side].clone().unwrap_or_default();
         let sql = format!(
-            "SELECT {}, {}, 1{client}, SUBSTR({}, {}, {SLICE}) {}{}",
+            "SELECT {}, {}, 1{client}, SUBSTR({}, {}, {}) {}{}",
             plan.key_image(side),
             plan.row_hash(side),
             as_bytes(&piece),
             self.offset + 1,
+            target.slice,
             plan.from(side),
             plan.picked(&lookup.scope, lookup.pick(), side)
         );
-        let shards = sessions.side(side);
-        let rows = shards.query(WHAT, &sql).await?;
+        let rows = sessions.side(side).query(WHAT, &sql).await?;
         let wanted = |cells: &&Vec<Option<Vec<u8>>>| match row(plan, cells) {
             Some(Parsed::Row(row)) => row.digest == digest && row.key == suspect.row.key,
             _ => false,
         };
-        let changed = || shards.unexpected(WHAT, "the row has changed meanwhile: run the comparison again");
-        let slice = rows.iter().find(wanted).and_then(|cells| cells.last()?.clone()).ok_or_else(changed)?;
+        let Some(slice) = rows.iter().find(wanted).and_then(|cells| cells.last()?.clone()) else {
+            return Ok(Err(CHANGED.into()));
+        };
         hasher.update(&slice);
         self.offset += slice.len();
-        if slice.len() == SLICE {
-            return Ok(Some(slice));
+        if slice.len() == target.slice {
+            return Ok(Ok(Some(slice)));
         }
         let all = self.hasher.take().map(|h| quote::hex_digits(&h.finalize())).unwrap_or_default();
-        if all != sha256 {
-            return Err(changed());
-        }
-        Ok(Some(slice))
+        Ok(if all == sha256 { Ok(Some(slice)) } else { Err(CHANGED.into()) })
     }
 }
 

@@ -23,8 +23,16 @@ const BYTES: usize = 8 << 20;
 const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
 /// For what only a lax server takes, as an ENUM's error value.
 const LAX: &str = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
-/// Foreign keys are off so that nothing cascades, and so that rows may come in any order.
-const SESSION: &str = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0, sql_safe_updates = 0, autocommit = 1, completion_type = 0";
+/// Foreign keys are off so that nothing cascades, and so that rows may come in any order; MariaDB must not show rows as they
+/// were at another time.
+const SESSION: &str = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 1, sql_safe_updates = 0, \
+    autocommit = 1, completion_type = 0 /*M!100304 , system_versioning_asof = DEFAULT */";
+
+/// What the server says of values that a row cannot have: its key or a unique value is somebody else's (1062), a column
+/// cannot hold them (1048, 1264, 1265, 1292, 1300, 1366, 1406, 1416, 1977, 3140, 3854), no partition takes the row (1526),
+/// or a CHECK refuses it (3819, MariaDB 4025).
+const REFUSALS: [u16; 15] =
+    [1048, 1062, 1264, 1265, 1292, 1300, 1366, 1406, 1416, 1526, 1977, 3140, 3819, 3854, 4025];
 
 /// The table name of the error that ends a script.
 const MISSED: &str = "converge: a row has changed since it was compared";
@@ -210,10 +218,7 @@ impl Server {
         let missed = match done {
             Ok(()) if self.conn.affected_rows() == rows => return Ok(Ok(())),
             Ok(()) => "the row has changed on the target since it was compared".to_owned(),
-            // Somebody else brought a row with its key or unique value; or the column cannot hold the value.
-            Err(converge_mysql::Error::Server {
-                code: 1062 | 1264 | 1265 | 1366 | 1406, message, ..
-            }) => message,
+            Err(converge_mysql::Error::Server { code, message, .. }) if REFUSALS.contains(&code) => message,
             Err(e) => return Err(self.failed(e)),
         };
         self.run("ROLLBACK TO SAVEPOINT converge_row").await?;

@@ -2,6 +2,7 @@
 
 use converge_mysql::{Flavor, quote};
 
+use super::rows::Held;
 use super::value::{Value, Writes, Written, holds};
 use crate::engine::Found;
 use crate::engine::lookup::table_of;
@@ -54,7 +55,17 @@ pub struct Target {
     pub uniques: Vec<Unique>,
     /// Whether a key finds one row at the most.
     pub key_is_unique: bool,
+    /// The most bytes that the server takes in a statement, and makes of one value.
+    pub longest: u64,
+    /// Bytes of a long value that are read and written at once.
+    pub slice: usize,
 }
+
+/// Bytes of a slice, where a statement with all of it in hexadecimal is not too long for the server.
+const SLICE: u64 = 1 << 20;
+
+/// Bytes of a statement besides its values: names, and what stands between.
+pub const AROUND: u64 = 512;
 
 impl Target {
     /// Reads what has to be known about the table. The inner error says why it is not repaired.
@@ -66,13 +77,7 @@ impl Target {
         let tables = [source?, target?];
         let flavors = [sessions.source.first().info.flavor, sessions.target.first().info.flavor];
         let named = in_table(&tables[1]);
-        let triggers = format!(
-            "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {} AND EVENT_OBJECT_TABLE = {}",
-            quote::text(&tables[1].schema),
-            quote::text(&tables[1].name)
-        );
-        let triggers = sessions.target.query("looking for triggers", &triggers).await?;
-        if let Some(why) = forbidden(sessions, found, &tables, triggers.first().map(|row| text(&row[0]))) {
+        if let Some(why) = forbidden(sessions, found, &tables[1]) {
             return Ok(Err(why));
         }
         let columns = match columns(&found.plan, &tables, flavors) {
@@ -84,7 +89,10 @@ impl Target {
         let named = |name: &String| key.iter().any(|c| c.names[1].to_lowercase() == name.to_lowercase());
         let is_key = |index: &crate::schema::UniqueIndex| index.columns.iter().all(named);
         let key_is_unique = !key.is_empty() && tables[1].keys.iter().any(is_key);
-        Ok(Ok(Self { tables: tables.each_ref().map(Table::sql), columns, uniques, key_is_unique }))
+        let longest = sessions.target.first().longest;
+        let slice = SLICE.min(longest.saturating_sub(AROUND) / 2).max(1) as usize;
+        let tables = tables.each_ref().map(Table::sql);
+        Ok(Ok(Self { tables, columns, uniques, key_is_unique, longest, slice }))
     }
 
     /// The condition that the `i`th column holds a value as a side gave it.
@@ -107,6 +115,24 @@ impl Target {
         }
     }
 
+    /// The condition on a row of a side as it stands in the target: its key, by index, and every value of it, by bytes. Of
+    /// a row that is not looked at as a whole, what was not compared may be anything.
+    pub fn guard(&self, row: &Held, side: usize, whole: bool) -> String {
+        let mut parts = Vec::new();
+        for (i, value) in row.values.iter().enumerate().filter(|(i, _)| self.columns[*i].key) {
+            parts.extend(value.as_ref().and_then(|value| self.finds(i, value)));
+        }
+        for (i, value) in row.values.iter().enumerate() {
+            let Some(value) = value.as_ref().filter(|_| whole || self.columns[i].compared) else { continue };
+            let holds = self.holds(i, value, side);
+            // Numbers are found by what they are recognised by.
+            if !parts.contains(&holds.replacen(" <=> ", " = ", 1)) {
+                parts.push(holds);
+            }
+        }
+        parts.join(" AND ")
+    }
+
     /// The condition that finds a row by its key, by index: what a collation calls equal is found too.
     pub fn finds(&self, i: usize, value: &Value) -> Option<String> {
         let Value::Whole(piece) = value else { return None };
@@ -124,13 +150,7 @@ fn in_table(table: &Table) -> String {
 }
 
 /// Why the table must not be written to.
-fn forbidden(
-    sessions: &Sessions,
-    found: &Found,
-    tables: &[Table; 2],
-    trigger: Option<String>,
-) -> Option<String> {
-    let target = &tables[1];
+fn forbidden(sessions: &Sessions, found: &Found, target: &Table) -> Option<String> {
     if !found.confirmed {
         return Some("its differences are not proven: they may be ones of timing".into());
     }
@@ -151,8 +171,16 @@ fn forbidden(
     if target.is_view || target.is_versioned {
         return Some("it is a view, or keeps its history, on the target".into());
     }
-    trigger.map(|name| {
-        format!("trigger {name} on the target would run for each row: drop it for the time of the repair")
+    if let Some(name) = target.details.triggers.keys().next() {
+        return Some(format!(
+            "trigger {name} on the target would run for each row: drop it for the time of the repair"
+        ));
+    }
+    // A catalogue that shows none to the account may have some.
+    target.details.hidden.contains(&"triggers").then(|| {
+        "the account may not see whether it has triggers on the target, which would run for each row: grant it the privilege \
+         TRIGGER on the table (itself: roles are not looked at)"
+            .into()
     })
 }
 

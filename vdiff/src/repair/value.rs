@@ -4,8 +4,9 @@
 
 use converge_mysql::quote;
 
+use crate::digest::Framing;
 use crate::form::kind::Kind;
-use crate::form::{Form, text};
+use crate::form::{Form, Literal, text};
 use crate::schema::Column;
 
 /// A value of a row as a server gave it, in canonical form.
@@ -15,17 +16,33 @@ pub enum Value {
     Null,
     /// All of it.
     Whole(Vec<u8>),
-    /// Its SHA-256 in hexadecimal, for one that is too long to be held.
-    Long(String),
+    /// One that is too long to be held.
+    Long(Long),
 }
+
+/// What is known of a value that is too long to be held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Long {
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its first bytes: by them one that has no form is recognised.
+    pub head: [u8; HEAD],
+}
+
+/// Bytes of a long value that are held.
+pub const HEAD: usize = 8;
 
 /// What a canonical piece becomes when it is written to the target's column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Writes {
     /// Digits.
     Number,
-    /// The number of an ENUM's member; 0 is the error value.
-    Member,
+    /// The number of an ENUM's member, but for those in doubt; 0 is the error value.
+    Member(Vec<u64>),
+    /// The bits of a SET's members, but for those in doubt.
+    Bits(u64),
     /// The bits of a double.
     Real,
     /// Text of ASCII letters, in quotes.
@@ -47,17 +64,30 @@ pub struct Written {
     pub sql: String,
     /// Only `sql_mode` without strictness lets it in: an ENUM's error value.
     pub lax: bool,
+    /// Under what condition the SQL stands for the value: a server makes NULL, with a warning, of what it cannot build.
+    pub sure: Option<String>,
+}
+
+impl Written {
+    /// A literal that any server takes.
+    pub fn plain(sql: String) -> Self {
+        Self { sql, lax: false, sure: None }
+    }
 }
 
 impl Writes {
     /// For a source column and its counterpart, compared in this form.
     pub fn of(source: &Column, target: &Column, form: &Form) -> Option<Self> {
         let kinds = [Kind::of(source).ok()?, Kind::of(target).ok()?];
-        let same_members = source.members() == target.members();
+        // By the form and not by the members alone: it says what the piece is.
+        let by_number = form.equality == Some(Literal::Number);
+        let doubtful = doubtful([source, target]);
         Some(match (kinds[0], kinds[1]) {
-            (Kind::Enum, Kind::Enum) if same_members => Self::Member,
-            (Kind::Set, Kind::Set) if same_members => Self::Number,
-            (Kind::Set, Kind::Set) => Self::Members,
+            (Kind::Enum, Kind::Enum) if by_number => Self::Member(doubtful.iter().map(|i| i + 1).collect()),
+            (Kind::Set, Kind::Set) if by_number => {
+                Self::Bits(doubtful.iter().fold(0, |mask, i| mask | 1 << (i % 64)))
+            }
+            (Kind::Set, Kind::Set) if form.framing == Framing::Plain => Self::Members,
             (Kind::Integer | Kind::Decimal, Kind::Integer | Kind::Decimal) => Self::Number,
             (Kind::Real, Kind::Real) => Self::Real,
             (Kind::Temporal(_), Kind::Temporal(_)) => Self::Quoted,
@@ -76,17 +106,21 @@ impl Writes {
 
     /// The literal of a piece that is held; `None` for one that the target has no form for.
     pub fn literal(&self, piece: &[u8]) -> Option<Written> {
-        let plain = |sql: String| Some(Written { sql, lax: false });
+        let plain = |sql: String| Some(Written::plain(sql));
         match self {
             Self::Number => plain(digits(piece)),
-            Self::Member => Some(Written { sql: digits(piece), lax: piece == b"0" }),
+            Self::Member(doubtful) if number(piece).is_none_or(|n| doubtful.contains(&n)) => None,
+            Self::Bits(doubtful) if number(piece).is_none_or(|bits| bits & doubtful != 0) => None,
+            Self::Bits(_) => plain(digits(piece)),
+            Self::Member(_) => Some(Written { lax: piece == b"0", ..Written::plain(digits(piece)) }),
             Self::Real => plain(real(piece)?),
             Self::Quoted => plain(quote::text(std::str::from_utf8(piece).ok()?)),
+            Self::Bytes(charset) if !is_in(charset, piece) => None,
             Self::Bytes(charset) => plain(string(charset, piece)),
             Self::Members => plain(string("utf8mb4", &members(piece)?)),
             Self::Document => plain(document(piece)?),
             Self::Marked => match piece {
-                [0xff, 0x00] => Some(Written { sql: "0".into(), lax: true }),
+                [0xff, 0x00] => Some(Written { lax: true, ..Written::plain("0".into()) }),
                 [0xff, ..] => None,
                 text => plain(string("utf8mb4", text)),
             },
@@ -101,16 +135,60 @@ impl Writes {
         }
     }
 
-    /// SQL for a variable that holds the bytes of a long piece.
-    pub fn variable(&self, name: &str) -> Option<String> {
+    /// SQL for a variable that holds the bytes of a long piece; `None` for one that the target has no form for.
+    pub fn variable(&self, name: &str, long: &Long) -> Option<Written> {
+        let sure = |bytes: &str| Some(format!("SHA2({bytes}, 256) <=> '{}'", long.sha256));
+        let converted = |charset: &str| {
+            let sql = format!("CONVERT({name} USING {charset})");
+            Some(Written { sure: sure(&as_bytes(&sql)), ..Written::plain(sql) })
+        };
         match self {
-            Self::Bytes(charset) if charset == "binary" => Some(name.to_owned()),
-            Self::Bytes(charset) => Some(format!("CONVERT({name} USING {charset})")),
-            Self::Marked => Some(format!("CONVERT({name} USING utf8mb4)")),
-            Self::Document => Some(format!("CONVERT(SUBSTR({name}, LOCATE(' ', {name}) + 1) USING utf8mb4)")),
+            Self::Bytes(charset) if charset == "binary" => {
+                Some(Written { sure: sure(name), ..Written::plain(name.to_owned()) })
+            }
+            Self::Bytes(charset) => converted(charset),
+            Self::Marked if long.head[0] == 0xff => None,
+            Self::Marked => converted("utf8mb4"),
+            Self::Document if is_opaque(typed(&long.head)?.0) => None,
+            Self::Document => {
+                let sql = format!("CONVERT(SUBSTR({name}, LOCATE(' ', {name}) + 1) USING utf8mb4)");
+                Some(Written { sure: sure(name), ..Written::plain(sql) })
+            }
             _ => None,
         }
     }
+}
+
+/// The members of two lists whose names are not known: outside the basic plane, the catalogue shows `?` for a letter.
+fn doubtful(columns: [&Column; 2]) -> Vec<u64> {
+    let lists = columns.map(Column::members);
+    let mut doubtful: Vec<u64> = (lists.iter())
+        .flat_map(|list| (0u64..).zip(list))
+        .filter(|(_, name)| name.contains('?'))
+        .map(|(i, _)| i)
+        .collect();
+    doubtful.sort_unstable();
+    doubtful.dedup();
+    doubtful
+}
+
+fn number(piece: &[u8]) -> Option<u64> {
+    std::str::from_utf8(piece).ok()?.parse().ok()
+}
+
+/// Whether a server takes bytes for text, as far as that is known here. MariaDB takes halves of surrogate pairs.
+fn is_in(charset: &str, bytes: &[u8]) -> bool {
+    if !charset.starts_with("utf8") {
+        return true;
+    }
+    let mut letters = bytes.to_vec();
+    for at in 0..letters.len().saturating_sub(2) {
+        if let [0xed, 0xa0..=0xbf, 0x80..=0xbf] = letters[at..at + 3] {
+            letters[at..at + 3].fill(b'?');
+        }
+    }
+    let narrow = charset == "utf8mb3";
+    std::str::from_utf8(&letters).is_ok_and(|text| !narrow || text.chars().all(|c| c <= '\u{ffff}'))
 }
 
 /// A value's bytes as SQL; a form in which two values are equal only if all their bytes are.
@@ -124,7 +202,7 @@ pub fn holds(column: &Column, piece: &str, value: &Value) -> String {
     let kind = Kind::of(column).ok();
     match value {
         Value::Null => format!("{name} IS NULL"),
-        Value::Long(digest) => format!("SHA2({piece}, 256) <=> '{digest}'"),
+        Value::Long(long) => format!("SHA2({piece}, 256) <=> '{}'", long.sha256),
         Value::Whole(bytes) if matches!(kind, Some(Kind::Integer | Kind::Decimal)) => {
             // A YEAR is compared with two digits as if they were four.
             let value =
@@ -170,10 +248,14 @@ fn document(piece: &[u8]) -> Option<String> {
             let scale = point.map_or(0, |at| text.len() - at - 1);
             cast(&format!("DECIMAL({},{scale})", digits.max(1)))
         }
-        // Shown as base64, which would be written as a string.
-        b"BLOB" | b"BIT" | b"OPAQUE" => None,
+        kind if is_opaque(kind) => None,
         _ => Some(string("utf8mb4", text)),
     }
+}
+
+/// Documents that are shown as base64, which would be written as a string.
+fn is_opaque(kind: &[u8]) -> bool {
+    [&b"BLOB"[..], b"BIT", b"OPAQUE"].contains(&kind)
 }
 
 /// The shortest text of a double that is read back as the same double.
@@ -229,9 +311,11 @@ fn members(piece: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use converge_mysql::Flavor;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::form::Pairing;
 
     fn bits(number: f64) -> String {
         format!("{:016X}", number.to_bits().swap_bytes())
@@ -248,12 +332,62 @@ mod tests {
 
     #[test]
     fn what_a_strict_server_refuses_is_marked() {
-        assert!(Writes::Member.literal(b"0").unwrap().lax);
-        assert!(!Writes::Member.literal(b"1").unwrap().lax);
-        assert_eq!(Writes::Marked.literal(&[0xff, 0]).unwrap(), Written { sql: "0".into(), lax: true });
+        assert!(Writes::Member(Vec::new()).literal(b"0").unwrap().lax);
+        assert!(!Writes::Member(Vec::new()).literal(b"1").unwrap().lax);
+        let error = Writes::Marked.literal(&[0xff, 0]).unwrap();
+        assert_eq!((error.sql.as_str(), error.lax), ("0", true));
         assert_eq!(Writes::Marked.literal(&[0xff, 0x81]), None);
         assert_eq!(Writes::Members.literal(b"m 61 622c ").unwrap().sql, "'a,b,'");
         assert_eq!(Writes::Members.literal(b"m ").unwrap().sql, "''");
+    }
+
+    fn long(head: &[u8; HEAD]) -> Long {
+        Long { sha256: "ab".into(), length: 1000, head: *head }
+    }
+
+    #[test]
+    fn a_long_value_is_written_only_if_it_is_whole() {
+        let written =
+            |writes: Writes, head| writes.variable("@v", &long(head)).map(|w| (w.sql, w.sure.unwrap()));
+        let (sql, sure) = written(Writes::Bytes("latin1".into()), b"aaaaaaaa").unwrap();
+        assert_eq!(sql, "CONVERT(@v USING latin1)");
+        assert_eq!(sure, "SHA2(CAST(CONVERT(@v USING latin1) AS BINARY), 256) <=> 'ab'");
+        assert!(written(Writes::Marked, b"aaaaaaaa").is_some());
+        assert!(written(Writes::Marked, b"\xffaaaaaaa").is_none());
+        assert!(written(Writes::Bytes("binary".into()), b"\xffaaaaaaa").is_some());
+        assert!(written(Writes::Document, b"OBJECT {").is_some());
+        assert!(written(Writes::Document, b"BLOB \"ba").is_none());
+    }
+
+    #[test]
+    fn members_whose_names_are_not_known_are_left_alone() {
+        let column = |list: &str| Column {
+            data_type: list.split('(').next().unwrap_or_default().into(),
+            column_type: list.into(),
+            ..Column::default()
+        };
+        let writes = |lists: [&str; 2]| {
+            let columns = lists.map(column);
+            let pairing = Pairing { columns: [&columns[0], &columns[1]], flavors: [Flavor::MySql; 2] };
+            // A form by numbers, whatever is thought of such names when rows are compared.
+            let form = Form { equality: Some(Literal::Number), ..pairing.form().unwrap() };
+            Writes::of(&columns[0], &columns[1], &form).unwrap()
+        };
+        let members = writes(["enum('a','?','c')"; 2]);
+        assert_eq!(["1", "2", "3"].map(|n| members.literal(n.as_bytes()).is_some()), [true, false, true]);
+        let bits = writes(["set('a','b','??')"; 2]);
+        assert_eq!(
+            ["0", "3", "4", "7"].map(|n| bits.literal(n.as_bytes()).is_some()),
+            [true, true, false, false]
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_have_no_literal() {
+        let has = |charset: &str, piece: &[u8]| Writes::Bytes(charset.into()).literal(piece).is_some();
+        assert!(has("utf8mb4", "a\u{1f600}".as_bytes()) && !has("utf8mb3", "a\u{1f600}".as_bytes()));
+        assert!(!has("utf8mb4", b"a\xff") && has("binary", b"a\xff") && has("latin1", b"a\xff"));
+        assert!(has("utf8mb4", b"a\xed\xa0\x80") && !has("utf8mb4", b"a\xed\xa0"));
     }
 
     #[test]

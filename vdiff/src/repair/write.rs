@@ -6,10 +6,11 @@
 
 use std::collections::HashSet;
 
-use super::rows::{Held, Lone, Place, Slices, batches, is_true, named, read};
+use super::limits::{Means, formless, unwritable};
+use super::rows::{CHANGED, Held, Lone, Place, Slices, batches, is_true, named, read};
 use super::sink::{Load, Missed, Sink};
-use super::target::Target;
-use super::value::{Value, same_numbers};
+use super::target::{Target, Unique};
+use super::value::{Value, Written, same_numbers};
 use crate::engine::Found;
 use crate::engine::rows::Differing;
 use crate::engine::shards::Sessions;
@@ -27,7 +28,7 @@ pub enum Direction {
 
 impl Direction {
     /// The side whose rows are wanted.
-    fn wanted(self) -> usize {
+    pub fn wanted(self) -> usize {
         match self {
             Self::Repair => 0,
             Self::Undo => 1,
@@ -35,7 +36,7 @@ impl Direction {
     }
 
     /// The side whose rows are there.
-    fn present(self) -> usize {
+    pub fn present(self) -> usize {
         1 - self.wanted()
     }
 }
@@ -79,11 +80,15 @@ enum Step {
     Insert,
 }
 
-/// Why a row is passed over.
-const CHANGED: &str = "it has changed since it was compared";
-
 /// What became of a statement.
 type Done = Result<(), Missed>;
+
+/// Why a row was missed whose statement had a long value in it.
+fn with_doubt(done: Done, long: bool) -> Done {
+    done.map_err(
+        |why| if long { format!("{why}, or the target has no form for a long value of it") } else { why },
+    )
+}
 
 impl Writer<'_> {
     /// All of it.
@@ -110,15 +115,14 @@ impl Writer<'_> {
                         self.miss(suspect, "a row".into(), CHANGED.into());
                         continue;
                     };
-                    if let Some(why) = self.unwritable(&lone) {
+                    let swap = step == Step::Change && self.is_swap(&lone).await?;
+                    if let Some(why) = self.unwritable(&lone, swap) {
                         self.miss(suspect, named(self.target, &lone), why);
-                        continue;
-                    }
-                    if step == Step::Change && self.is_swap(&lone).await? {
+                    } else if swap {
                         swaps.push(suspect);
-                        continue;
+                    } else {
+                        self.row(suspect, &lone).await?;
                     }
-                    self.row(suspect, &lone).await?;
                 }
             }
         }
@@ -131,27 +135,54 @@ impl Writer<'_> {
         self.outcome.left_out.insert(suspect.row.key.clone());
     }
 
-    /// What keeps rows from being written, known before the first statement on them is.
-    fn unwritable(&self, lone: &Lone) -> Option<Missed> {
-        let (wanted, present) = (&lone[self.direction.wanted()], &lone[self.direction.present()]);
-        if let ([new], [old]) = (&wanted[..], &present[..])
+    /// What keeps rows from being written, known before the first statement on them is. A script needs the way back too.
+    fn unwritable(&self, lone: &Lone, swap: bool) -> Option<Missed> {
+        if let [[new], [old]] = lone.each_ref().map(Vec::as_slice)
             && self.changed(new, old).is_empty()
         {
             return Some(
                 "only generated columns differ: their expressions do, or what they are made from".into(),
             );
         }
-        let formless = |row: &Held| {
-            let columns = self.target.columns.iter().zip(&row.values);
-            let mut formless = columns.filter(|(column, value)| match value {
-                Some(Value::Whole(piece)) => column.writes.literal(piece).is_none(),
-                Some(Value::Long(_)) => column.writes.variable("").is_none(),
-                _ => false,
-            });
-            formless.next().map(|(column, _)| column.column.name.clone())
+        let why = |direction, whole| unwritable(self.target, &self.means(lone, direction, whole), direction);
+        let back = |whole| match (&*self.sink, self.direction) {
+            (Sink::Script(_), Direction::Repair) => why(Direction::Undo, whole),
+            _ => None,
         };
-        let column = wanted.iter().find_map(formless)?;
-        Some(format!("column {column} holds what its counterpart has no form for"))
+        let whole = swap || self.is_replaced(lone);
+        why(self.direction, whole).or_else(|| {
+            back(whole || self.changes_unique(lone)).map(|why| format!("it could not be undone: {why}"))
+        })
+    }
+
+    /// What a row's repair writes, and what it recognises rows by.
+    fn means(&self, lone: &Lone, direction: Direction, whole: bool) -> Means {
+        let (wanted, present) = (direction.wanted(), direction.present());
+        match (&lone[wanted][..], &lone[present][..]) {
+            ([new], [old]) if !whole => {
+                Means::Update { new: new.clone(), old: old.clone(), changed: self.changed(new, old) }
+            }
+            ([_], [_]) => Means::Replace {
+                out: self.with_uncompared(lone, present),
+                put: self.with_uncompared(lone, wanted),
+            },
+            (put, out) => Means::Replace { out: out.to_vec(), put: put.to_vec() },
+        }
+    }
+
+    /// Whether a changed row is taken out and put back, and not updated.
+    fn is_replaced(&self, lone: &Lone) -> bool {
+        let (wanted, present) = (&lone[self.direction.wanted()], &lone[self.direction.present()]);
+        matches!((&wanted[..], &present[..]), ([new], [old]) if self.looks_unchanged(new, old))
+    }
+
+    /// Whether a changed row's unique values are others than before.
+    fn changes_unique(&self, lone: &Lone) -> bool {
+        let [[new], [old]] = lone.each_ref().map(Vec::as_slice) else { return false };
+        let changed = self.changed(new, old);
+        let of =
+            |unique: &Unique| unique.columns.as_ref().is_none_or(|c| c.iter().any(|i| changed.contains(i)));
+        self.target.uniques.iter().any(of)
     }
 
     /// Whether MySQL would take the change of a document for none: it holds 1 and 1.0 for the same, and keeps the former.
@@ -171,23 +202,15 @@ impl Writer<'_> {
     /// The statements of one suspect's rows, which stand or fall together.
     async fn row(&mut self, suspect: &Suspect, lone: &Lone) -> Result<(), Error> {
         self.sink.begin().await?;
-        let (wanted, present) = (&lone[self.direction.wanted()], &lone[self.direction.present()]);
-        let done = match (&wanted[..], &present[..]) {
-            ([new], [old]) if !self.looks_unchanged(new, old) => self.update(suspect, new, old).await?,
-            ([_], [_]) => match self.delete_all(&self.with_uncompared(lone, self.direction.present())).await?
-            {
-                Ok(()) => {
-                    self.insert_all(suspect, &self.with_uncompared(lone, self.direction.wanted())).await?
-                }
-                missed => missed,
-            },
-            _ => match self.delete_all(present).await? {
-                Ok(()) => self.insert_all(suspect, wanted).await?,
+        let done = match self.means(lone, self.direction, self.is_replaced(lone)) {
+            Means::Update { new, old, changed } => self.update(suspect, &new, &old, &changed).await?,
+            Means::Replace { out, put } => match self.delete_all(&out).await? {
+                Ok(()) => self.insert_all(suspect, &put).await?,
                 missed => missed,
             },
         };
         match done {
-            Ok(()) => self.outcome.rows += wanted.len().max(present.len()) as u64,
+            Ok(()) => self.outcome.rows += lone[0].len().max(lone[1].len()) as u64,
             Err(why) => self.miss(suspect, named(self.target, lone), why),
         }
         if self.load.is_full() {
@@ -285,15 +308,20 @@ impl Writer<'_> {
         (0..self.target.columns.len()).filter(differs).collect()
     }
 
-    async fn update(&mut self, suspect: &Suspect, new: &Held, old: &Held) -> Result<Done, Error> {
-        let changed = self.changed(new, old);
-        let mut lax = false;
-        let mut sets = Vec::new();
-        for i in &changed {
+    async fn update(
+        &mut self,
+        suspect: &Suspect,
+        new: &Held,
+        old: &Held,
+        changed: &[usize],
+    ) -> Result<Done, Error> {
+        let (mut lax, mut sets, mut sure) = (false, Vec::new(), String::new());
+        for i in changed {
             match self.literal(suspect, new, self.direction.wanted(), *i).await? {
-                Ok((sql, more)) => {
-                    lax |= more;
-                    sets.push(format!("{} = {sql}", self.target.columns[*i].name));
+                Ok(written) => {
+                    lax |= written.lax;
+                    sure.extend(written.sure.map(|sure| format!(" AND {sure}")));
+                    sets.push(format!("{} = {}", self.target.columns[*i].name, written.sql));
                 }
                 Err(why) => return Ok(Err(why)),
             }
@@ -304,9 +332,10 @@ impl Writer<'_> {
             let name = &self.target.columns[i].name;
             sets.push(format!("{name} = {name}"));
         }
-        let (table, guard, one) = (&self.target.tables[1], self.guard(old, false), self.limit(1));
-        let sql = format!("UPDATE {table} SET {} WHERE {guard}{one}", sets.join(", "));
-        self.change(&sql, 1, lax).await
+        let guard = self.target.guard(old, self.direction.present(), false);
+        let (table, one) = (&self.target.tables[1], self.limit(1));
+        let sql = format!("UPDATE {table} SET {} WHERE {guard}{sure}{one}", sets.join(", "));
+        Ok(with_doubt(self.change(&sql, 1, lax).await?, !sure.is_empty()))
     }
 
     async fn delete_all(&mut self, rows: &[Held]) -> Result<Done, Error> {
@@ -317,7 +346,8 @@ impl Writer<'_> {
                 .take_while(|row| row.digest == first.digest && row.values == first.values)
                 .count();
             rest = &rest[copies..];
-            let (table, guard) = (&self.target.tables[1], self.guard(first, true));
+            let guard = self.target.guard(first, self.direction.present(), true);
+            let table = &self.target.tables[1];
             let sql = format!("DELETE FROM {table} WHERE {guard}{}", self.limit(copies));
             if let Err(missed) = self.change(&sql, copies as u64, false).await? {
                 return Ok(Err(missed));
@@ -328,7 +358,7 @@ impl Writer<'_> {
 
     async fn insert_all(&mut self, suspect: &Suspect, rows: &[Held]) -> Result<Done, Error> {
         for row in rows {
-            let (mut names, mut values, mut lax) = (Vec::new(), Vec::new(), false);
+            let (mut names, mut values, mut sure, mut lax) = (Vec::new(), Vec::new(), Vec::new(), false);
             for (i, column) in self.target.columns.iter().enumerate() {
                 if row.values[i].is_none() {
                     continue;
@@ -339,55 +369,73 @@ impl Writer<'_> {
                     false => 1,
                 };
                 match self.literal(suspect, row, side, i).await? {
-                    Ok((sql, more)) => {
-                        lax |= more;
+                    Ok(written) => {
+                        lax |= written.lax;
+                        sure.extend(written.sure);
                         names.push(column.name.clone());
-                        values.push(sql);
+                        values.push(written.sql);
                     }
                     Err(why) => return Ok(Err(why)),
                 }
             }
             let (table, names, values) = (&self.target.tables[1], names.join(", "), values.join(", "));
-            let done =
-                self.change(&format!("INSERT INTO {table} ({names}) VALUES ({values})"), 1, lax).await?;
+            let row = match sure.is_empty() {
+                true => format!("VALUES ({values})"),
+                false => format!("SELECT {values} FROM DUAL WHERE {}", sure.join(" AND ")),
+            };
+            let done = self.change(&format!("INSERT INTO {table} ({names}) {row}"), 1, lax).await?;
             if done.is_err() {
-                return Ok(done);
+                return Ok(with_doubt(done, !sure.is_empty()));
             }
         }
         Ok(Ok(()))
     }
 
-    /// SQL for a value, after the statements that put a long one into a variable.
+    /// SQL for a value, after the statements that put a long one into a variable. Where there is none, what was done with
+    /// the row so far is undone.
     async fn literal(
         &mut self,
         suspect: &Suspect,
         row: &Held,
         side: usize,
         i: usize,
-    ) -> Result<Result<(String, bool), Missed>, Error> {
+    ) -> Result<Result<Written, Missed>, Error> {
         let column = &self.target.columns[i];
-        let none = || format!("column {} holds what its counterpart has no form for", column.column.name);
-        match &row.values[i] {
-            None | Some(Value::Null) => Ok(Ok(("NULL".into(), false))),
-            Some(Value::Whole(piece)) => {
-                Ok(column.writes.literal(piece).map(|written| (written.sql, written.lax)).ok_or_else(none))
-            }
-            Some(Value::Long(sha256)) => {
-                let name = format!("@converge_value_{i}");
-                let Some(sql) = column.writes.variable(&name) else { return Ok(Err(none())) };
+        let name = format!("@converge_value_{i}");
+        let written = match &row.values[i] {
+            None | Some(Value::Null) => Some(Written::plain("NULL".into())),
+            Some(Value::Whole(piece)) => column.writes.literal(piece),
+            Some(Value::Long(long)) => column.writes.variable(&name, long),
+        };
+        let done = match (written, &row.values[i]) {
+            (None, _) => Err(formless(&column.column.name)),
+            (Some(written), Some(Value::Long(long))) => {
                 let digest = self.digest_on(suspect, row, side);
-                let place = Place { suspect, digest, side, column: i, sha256 };
-                let mut slices = Slices::of(place);
-                let mut first = true;
-                while let Some(slice) = slices.next(self.sessions, &self.found.plan, self.target).await? {
-                    let bytes = super::value::string("binary", &slice);
-                    let value = if first { bytes } else { format!("CONCAT({name}, {bytes})") };
-                    self.sink.run(&format!("SET {name} = {value}")).await?;
-                    self.load.add(0, &value);
-                    first = false;
-                }
-                Ok(Ok((sql, false)))
+                let place = Place { suspect, digest, side, column: i, sha256: &long.sha256 };
+                self.assign(&name, place).await?.map(|()| written)
             }
+            (Some(written), _) => Ok(written),
+        };
+        if let Err(why) = &done {
+            self.sink.abandon(why).await?;
+        }
+        Ok(done)
+    }
+
+    /// Puts a long value into a variable, slice by slice.
+    async fn assign(&mut self, name: &str, place: Place<'_>) -> Result<Done, Error> {
+        let (mut slices, mut begun) = (Slices::of(place), false);
+        loop {
+            let slice = match slices.next(self.sessions, &self.found.plan, self.target).await? {
+                Ok(Some(slice)) => slice,
+                Ok(None) => return Ok(Ok(())),
+                Err(why) => return Ok(Err(why)),
+            };
+            let bytes = super::value::string("binary", &slice);
+            let value = if begun { format!("CONCAT({name}, {bytes})") } else { bytes };
+            self.sink.run(&format!("SET {name} = {value}")).await?;
+            self.load.add(0, &value);
+            begun = true;
         }
     }
 
@@ -398,27 +446,6 @@ impl Writer<'_> {
             true => row.digest,
             false => suspect.row.rest.iter().find(there).map_or(row.digest, |(digest, _)| *digest),
         }
-    }
-
-    /// The condition on a row as it stands in the target: its key, by index, and every value of it, by bytes. Of a row
-    /// that stays, what was not compared may be anything.
-    fn guard(&self, row: &Held, whole: bool) -> String {
-        let mut parts = Vec::new();
-        let side = self.direction.present();
-        for (i, value) in row.values.iter().enumerate().filter(|(i, _)| self.target.columns[*i].key) {
-            parts.extend(value.as_ref().and_then(|value| self.target.finds(i, value)));
-        }
-        for (i, value) in row.values.iter().enumerate() {
-            let Some(value) = value.as_ref().filter(|_| whole || self.target.columns[i].compared) else {
-                continue;
-            };
-            let holds = self.target.holds(i, value, side);
-            // Numbers are found by what they are recognised by.
-            if !parts.contains(&holds.replacen(" <=> ", " = ", 1)) {
-                parts.push(holds);
-            }
-        }
-        parts.join(" AND ")
     }
 
     /// Where a condition may find more rows than are meant.

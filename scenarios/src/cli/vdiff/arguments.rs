@@ -156,7 +156,7 @@ pub struct RepairArguments {
     #[arg(long, value_name = "FILE.sql", conflicts_with_all = ["redact", "sample"])]
     pub repair_sql: Option<PathBuf>,
     /// Apply it to the target in transactions of at most 500 rows, read those rows again, and give the verdict after
-    /// that; the account in --target needs INSERT, UPDATE and DELETE besides
+    /// that; the account in --target needs INSERT, UPDATE, DELETE and TRIGGER besides
     #[arg(long, conflicts_with_all = ["redact", "sample"])]
     pub repair: bool,
 }
