@@ -4,7 +4,7 @@
 //! A cached directory is never opened by a server: it is made aside, by one process at a time, moved into place whole,
 //! and only read.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -13,6 +13,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use converge_mysql::Flavor;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::arguments;
 use super::discover::ServerBinary;
@@ -78,17 +80,16 @@ fn make(binary: &ServerBinary, template: &Path) -> Result<bool, Error> {
 
 /// Locks a file against other processes, and against other tasks of this one, until the answer is dropped. Nothing if that
 /// is not to be had in time, or not on this file system.
-fn locked(path: &Path, bound: Duration) -> Option<File> {
-    let file = File::options().create(true).append(true).open(path).ok()?;
+fn locked(path: &Path, bound: Duration) -> Option<Flock<File>> {
+    let mut file = File::options().create(true).append(true).open(path).ok()?;
     let give_up = Instant::now() + bound;
     loop {
-        match file.try_lock() {
-            Ok(()) => return Some(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((back, Errno::EWOULDBLOCK)) if Instant::now() < give_up => file = back,
             Err(_) => return None,
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
