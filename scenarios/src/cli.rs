@@ -29,7 +29,9 @@ mod shrink;
 mod simulate;
 mod vdiff;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use converge_scenarios::verdict::Verdict;
@@ -40,7 +42,8 @@ const EXIT_CODES: &str = "\
 Exit codes (all commands):
   0  converged / equal / done
   1  diverged / different
-  2  the work could not be done (bad input, unreachable server, missing privilege)
+  2  the work could not be done (bad input, unreachable server, missing
+     privilege)
   3  not proven: nothing wrong was found, but a pass was not earned either";
 
 /// Prove that a MySQL or MariaDB table move is correct: move, compare, break, judge.
@@ -147,20 +150,44 @@ pub fn drawn_seed() -> u64 {
     u64::from(rand::random::<u32>())
 }
 
-/// Waits for Ctrl-C or SIGTERM and says which it was. Both are listened for from the call on, not from the first time
-/// that the answer is waited for: what comes in between is neither lost nor the process's end.
+/// Waits for Ctrl-C, SIGTERM or the end of the terminal (SIGHUP) and says which it was. They are listened for from the call
+/// on, not from the first time that the answer is waited for: what comes in between is neither lost nor the process's end.
 pub fn interrupted() -> impl Future<Output = &'static str> {
     use tokio::signal::unix::{SignalKind, signal};
-    let listening = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
+    // Asked before anything listens, which would be seen as well.
+    let outlives_its_terminal = *IGNORES_HANGUP;
+    let listening = signal(SignalKind::terminate()).and_then(|terminate| {
+        let hangup = (!outlives_its_terminal).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok((terminate, signal(SignalKind::interrupt())?, hangup))
+    });
     async move {
-        let Ok((mut terminate, mut interrupt)) = listening else {
+        let Ok((mut terminate, mut interrupt, mut hangup)) = listening else {
             return std::future::pending().await;
+        };
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
         };
         tokio::select! {
             _ = interrupt.recv() => "interrupted",
             _ = terminate.recv() => "terminated",
+            _ = hung_up => "hung up",
         }
     }
+}
+
+/// Whether the process was started to outlive its terminal, as `nohup` does: then SIGHUP is left ignored.
+static IGNORES_HANGUP: LazyLock<bool> = LazyLock::new(|| {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores_hangup(&status)
+});
+
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is the first signal.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 fn report(failure: Failure) -> ExitCode {
@@ -172,5 +199,22 @@ fn report(failure: Failure) -> ExitCode {
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CONVERGE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,converge=info,converge_mover=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_started_by_nohup_is_known_by_its_mask() {
+        assert!(ignores_hangup("Name:\tconverge\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"));
+        assert!(!ignores_hangup("Name:\tconverge\nSigIgn:\t0000000000001000\nSigCgt:\t1\n"));
+        assert!(!ignores_hangup(""));
+    }
 }

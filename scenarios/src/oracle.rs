@@ -4,6 +4,7 @@
 
 pub mod commits;
 mod invariants;
+pub mod limit;
 pub mod logs;
 mod progress;
 pub mod silence;
@@ -172,20 +173,28 @@ pub fn copy_under_load(during_copy: Option<u64>, least: u64) -> Oracle {
     }
 }
 
-/// Whether each fault of the plan was seen to bite.
-pub fn faults(planned: usize, reports: &[FaultReport]) -> Oracle {
+/// Whether each fault of the plan was seen to bite. `going_on`: the one that the time limit cut short.
+pub fn faults(planned: usize, reports: &[FaultReport], going_on: Option<&FaultReport>) -> Oracle {
+    const NAME: &str = "faults";
+    if planned == 0 {
+        return Oracle::new(NAME, Finding::Pass, "no fault was injected: the plan has none");
+    }
     let seen = reports.iter().filter(|f| f.observed.is_some()).count();
+    let injected = reports.len() + usize::from(going_on.is_some());
     let unseen: Vec<String> = reports
         .iter()
         .filter(|f| f.observed.is_none())
         .map(|f| format!("{} was injected, but no effect was seen", f.fault))
-        .chain(
-            (reports.len() < planned)
-                .then(|| format!("{} faults were never injected", planned - reports.len())),
-        )
+        .chain(going_on.map(|f| {
+            format!("{} was injected and still going on when the time limit ended the run", f.fault)
+        }))
+        .chain((injected < planned).then(|| match planned - injected {
+            1 => "1 fault was never injected".to_owned(),
+            more => format!("{more} faults were never injected"),
+        }))
         .collect();
     let finding = if unseen.is_empty() { Finding::Pass } else { Finding::Unknown };
-    Oracle::new("faults", finding, format!("{seen} of {planned} faults seen to bite")).with_evidence(unseen)
+    Oracle::new(NAME, finding, format!("{seen} of {planned} faults seen to bite")).with_evidence(unseen)
 }
 
 /// Whether a mover that was robbed of what it needs stopped and said so. If it went on, that proves nothing by itself:
@@ -220,10 +229,24 @@ mod tests {
             observed: observed.map(str::to_owned),
             healed_at: Some(2.0),
         };
-        assert_eq!(faults(1, &[seen(Some("gone"))]).finding, Finding::Pass);
-        assert_eq!(faults(1, &[seen(None)]).finding, Finding::Unknown);
-        assert_eq!(faults(2, &[seen(Some("gone"))]).finding, Finding::Unknown);
-        assert_eq!(faults(0, &[]).finding, Finding::Pass);
+        assert_eq!(faults(1, &[seen(Some("gone"))], None).finding, Finding::Pass);
+        assert_eq!(faults(1, &[seen(None)], None).finding, Finding::Unknown);
+        let one_missing = faults(2, &[seen(Some("gone"))], None);
+        assert_eq!(one_missing.finding, Finding::Unknown);
+        assert_eq!(one_missing.evidence, ["1 fault was never injected"]);
+        let cut_short = faults(2, &[seen(Some("gone"))], Some(&seen(Some("down"))));
+        assert_eq!(cut_short.finding, Finding::Unknown);
+        assert_eq!(
+            cut_short.evidence,
+            ["kill_source was injected and still going on when the time limit ended the run"]
+        );
+    }
+
+    #[test]
+    fn a_plan_without_faults_does_not_say_that_some_were_seen() {
+        let oracle = faults(0, &[], None);
+        assert_eq!(oracle.finding, Finding::Pass);
+        assert!(oracle.detail.starts_with("no fault was injected"), "{}", oracle.detail);
     }
 
     #[test]

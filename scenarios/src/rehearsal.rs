@@ -6,6 +6,7 @@
 
 mod faults;
 mod finish;
+mod ground;
 mod mover;
 mod readings;
 mod servers;
@@ -18,18 +19,20 @@ use std::time::{Duration, SystemTime};
 
 use converge_chaos::history::{self, Event, History, Kind};
 use converge_chaos::load::{Load, LoadHandle, LoadPlan, Names, Totals};
+use converge_mover::copy::Strategy;
 use converge_mysql::Position;
 use miette::Diagnostic;
 use thiserror::Error;
 
 use self::faults::Stage;
+use self::ground::Ground;
 use self::mover::Mover;
 use self::readings::Readings;
 use self::watch::{CopySpan, Watcher};
 use self::world::{Seeded, World};
 use crate::mutant::Mutant;
 use crate::oracle::commits::Commits;
-use crate::oracle::{self, Statements, Suspect, Tally, whole};
+use crate::oracle::{self, Statements, Suspect, Tally, limit, whole};
 use crate::saved;
 use crate::scenario::Scenario;
 use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
@@ -74,7 +77,9 @@ impl Options {
 pub enum RehearsalError {
     /// A file or process of our own.
     #[error("{what} {}: {why}", .path.display())]
-    #[diagnostic(help("check space and permissions there, or choose another directory with --report"))]
+    #[diagnostic(help(
+        "check space and permissions there, or choose another directory (rehearse: --report, campaign: --directory)"
+    ))]
     Io {
         /// What was attempted.
         what: String,
@@ -117,14 +122,14 @@ pub enum RehearsalError {
     DestroysLogs(&'static str),
     /// Databases that would be written to are there.
     #[error("there is already a database {} on {server}", .databases.join(" and a database "))]
-    #[diagnostic(help(
-        "a rehearsal writes to them at random: use a server without, or give --i-know; databases that were there are not dropped"
-    ))]
     InTheWay {
         /// The server.
         server: String,
         /// The databases.
         databases: Vec<String>,
+        /// What to do, with the statements that clean up.
+        #[help]
+        help: String,
     },
     /// Source and target are the same.
     #[error("source and target are one server: {0}")]
@@ -153,10 +158,18 @@ impl RehearsalError {
 /// Runs a rehearsal and writes its report. `progress` is told what happens.
 pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, RehearsalError> {
     options.servers.check(&options.scenario)?;
+    let ground = Ground::make(&options.directory)?;
+    let result = rehearse(options, progress).await;
+    if result.is_err() {
+        ground.abandon();
+    }
+    result
+}
+
+/// The same in a directory that is there.
+async fn rehearse(options: &Options, progress: Progress) -> Result<RunReport, RehearsalError> {
     let started = SystemTime::now();
     let path = options.directory.join(saved::HISTORY);
-    std::fs::create_dir_all(&options.directory)
-        .map_err(RehearsalError::io("creating", &options.directory))?;
     // The log is appended to with each start of the mover; what a former run left does not belong to this one.
     let _ = std::fs::remove_file(options.directory.join(MOVER_LOG));
     crate::report::clear(&options.directory)?;
@@ -186,16 +199,12 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
         counted: None,
         commits: None,
     };
-    let limit = Duration::from_secs_f64(options.scenario.limit_seconds);
-    match tokio::time::timeout(limit, run.carry_out()).await {
-        Ok(result) => result?,
-        Err(_) => {
-            let detail = format!("the rehearsal did not end within {} s", limit.as_secs());
-            run.oracles.push(Oracle::new("position", Finding::Unknown, detail));
-        }
-    }
+    let bound = Duration::from_secs_f64(options.scenario.limit_seconds);
+    let ended = tokio::time::timeout(bound, run.carry_out()).await;
+    let cut_short = ended.is_err().then_some(bound);
+    ended.unwrap_or(Ok(()))?;
     history.finish()?;
-    let tally = run.judge_history(&path);
+    let tally = run.judge_history(&path, cut_short);
     whole::doubt(&mut run.oracles);
     run.oracles.retain(|oracle| !options.is(Mutant::ReportLosesAnswer) || oracle.name != "vdiff");
     let mut needed = whole::needed(run.names(), &run.seeded.tables, run.position.is_some());
@@ -203,6 +212,9 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     needed.retain(|name| *name != oracle::silence::NAME || options.servers.are_private());
     let absent = whole::absent(&needed, &run.oracles);
     run.oracles.extend(absent);
+    if cut_short.is_some() {
+        limit::blame(&mut run.oracles, whole::SILENT);
+    }
     let explanation = oracle::explain(&path, std::mem::take(&mut run.suspects));
     let report = run.report(started, &tally, explanation);
     crate::report::write(&options.directory, &report, &path)?;
@@ -327,12 +339,11 @@ impl Run<'_> {
         self.finish(world, watcher, mover, running).await
     }
 
-    /// The oracles that look at the history, once it is complete.
-    fn judge_history(&mut self, path: &Path) -> Tally {
+    /// The oracles that look at the history, once it is complete. `cut_short`: the time limit, if that ended the run.
+    fn judge_history(&mut self, path: &Path, cut_short: Option<Duration>) -> Tally {
         let least = self.options.scenario.least;
-        self.oracles.push(oracle::faults(self.options.scenario.faults.len(), &self.faults));
         let mut statements = Statements::default();
-        let mut copy = CopySpan::default();
+        let (mut copy, mut reached) = (CopySpan::default(), limit::Reached::default());
         let (mut readings, mut progress) = (oracle::Readings::default(), oracle::Progress::default());
         let mut trouble = None;
         match history::read(path) {
@@ -342,6 +353,7 @@ impl Run<'_> {
                     match entry {
                         Ok(entry) => {
                             copy.see(&entry);
+                            reached.see(&entry);
                             readings.see(&entry);
                             progress.see(&entry);
                             statements.see(entry);
@@ -351,6 +363,11 @@ impl Run<'_> {
                 }
             }
         }
+        self.oracles.extend(cut_short.map(|bound| reached.oracle(bound)));
+        let going_on = reached.fault(&self.faults).filter(|_| cut_short.is_some());
+        let planned = self.options.scenario.faults.len();
+        self.oracles.push(oracle::faults(planned, &self.faults, going_on.as_ref()));
+        self.faults.extend(going_on);
         if let Some(why) = trouble {
             let detail = format!("the history cannot be read: {why}");
             self.oracles.push(Oracle::new("history", Finding::Unknown, detail));
@@ -370,7 +387,7 @@ impl Run<'_> {
 
     fn report(self, started: SystemTime, tally: &Tally, explanation: Vec<Story>) -> RunReport {
         let verdict = judge(&self.oracles);
-        let reasons = reasons(verdict, &self.oracles);
+        let reasons = reasons(verdict, &self.oracles, &self.faults);
         let (source, target) = self
             .versions
             .unwrap_or_else(|| (self.options.servers.to_string(), self.options.servers.to_string()));
@@ -388,6 +405,7 @@ impl Run<'_> {
                 "what others write to the servers: the target's binary log was not judged (oracle silence)";
             not_verified.push(text.to_owned());
         }
+        not_verified.extend(nothing_broken(&self.options.scenario.copy.strategy, &self.faults));
         not_verified.push("what a crash of the machine (not of a process) would lose".to_owned());
         for table in self.vdiff.iter().flat_map(|v| &v.tables) {
             not_verified.extend(table.not_verified.iter().map(|n| format!("{}: {n}", table.table)));
@@ -413,11 +431,28 @@ impl Run<'_> {
     }
 }
 
+/// What a pass says nothing about, because nothing was broken, or because the mover is broken by itself.
+fn nothing_broken(strategy: &str, faults: &[FaultReport]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if strategy == Strategy::Naive.name() {
+        lines.push(format!("the strategy {strategy} is wrong on purpose: a pass says nothing about it"));
+    }
+    if faults.is_empty() {
+        lines.push(
+            "how the mover gets over faults of servers, network or its own: no fault was injected".to_owned(),
+        );
+    }
+    lines
+}
+
 /// The verdict in words: what the oracles that decided it said.
-fn reasons(verdict: Verdict, oracles: &[Oracle]) -> Vec<String> {
+fn reasons(verdict: Verdict, oracles: &[Oracle], faults: &[FaultReport]) -> Vec<String> {
     let deciding = match verdict {
         Verdict::Converged => {
-            return vec!["every oracle passed: rows are equal at a proven position, and nothing acknowledged is missing".into()];
+            let faults = if faults.is_empty() { "; no fault was injected" } else { "" };
+            return vec![format!(
+                "every oracle passed: rows are equal at a proven position, and nothing acknowledged is missing{faults}"
+            )];
         }
         Verdict::Diverged => Finding::Fail,
         Verdict::NotProven => Finding::Unknown,
@@ -425,6 +460,5 @@ fn reasons(verdict: Verdict, oracles: &[Oracle]) -> Vec<String> {
     // Some moves can only end well by not ending: then that comes first.
     let loud = |o: &&Oracle| o.name == oracle::LOUD_STOP && o.finding == Finding::Pass;
     let decided = oracles.iter().filter(|o| o.finding == deciding);
-    let said = |o: &Oracle| format!("{}: {}", o.name, o.detail);
-    oracles.iter().filter(loud).chain(decided).map(said).collect()
+    limit::lines(oracles.iter().filter(loud).chain(decided), |o| format!("{}: {}", o.name, o.detail))
 }

@@ -90,6 +90,9 @@ impl Default for Scenario {
 
 impl Copy {
     fn check(&self) -> Result<(), String> {
+        if self.chunk_rows == 0 {
+            return Err("copy.chunk_rows must be from 1 up".into());
+        }
         match self.strategy.parse::<Strategy>() {
             // A rehearsal has a source and a target, and nothing else.
             Ok(Strategy::Replica) => Err("copy.strategy: a rehearsal has no replica to copy from".into()),
@@ -129,7 +132,10 @@ pub enum BadScenario {
     },
     /// It is not what a scenario must be.
     #[error("the scenario {} is not valid: {why}", .path.display())]
-    #[diagnostic(help("`plan.toml` in the directory of any run is a complete example"))]
+    #[diagnostic(help(
+        "a complete example is the plan.toml that `converge rehearse` writes at its start into the report's directory \
+         (runs/… or --report)"
+    ))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -275,6 +281,8 @@ impl Scenario {
         if let Some(unknown) = self.tables.iter().find(|t| commerce && !known.contains(&t.as_str())) {
             return Err(format!("tables: {unknown} is none of {}", known.join(", ")));
         }
+        check_name(&self.name)?;
+        self.load.check().map_err(|why| format!("load.{why}"))?;
         self.copy.check()?;
         self.faults.iter().try_for_each(Fault::check)?;
         if self.faults.iter().filter(|fault| fault.kind == FaultKind::Failover).count() > 1 {
@@ -290,6 +298,9 @@ impl Scenario {
         if seconds.into_iter().any(|s| !(0.0..86_400.0).contains(&s)) {
             return Err("seconds must be from 0 to 86400".into());
         }
+        if self.limit_seconds <= 0.0 {
+            return Err("limit_seconds must be more than 0 and at most 86400: nothing ends in no time".into());
+        }
         Ok(())
     }
 
@@ -298,6 +309,20 @@ impl Scenario {
         toml::to_string_pretty(self)
             .unwrap_or_else(|e| format!("# the plan cannot be written as TOML: {e}\n"))
     }
+}
+
+/// A name is a part of the names of directories.
+fn check_name(name: &str) -> Result<(), String> {
+    const MOST: usize = 80;
+    let begins = name.starts_with(char::is_alphanumeric);
+    let plain = |c: char| c.is_alphanumeric() || " -_.".contains(c);
+    if begins && name.len() <= MOST && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "name: {name:?} cannot be part of a directory's name: give 1 to {MOST} letters, digits, spaces, `-`, `_` or `.`, a \
+         letter or digit first"
+    ))
 }
 
 /// Puts every field of `file` in the place of the one in `whole`; tables are gone into, lists are replaced.
@@ -378,6 +403,16 @@ mod tests {
             ("[[fault]]\nkind = 'restore_to_past'\n[[fault]]\nkind = 'kill_mover'", "ends the move"),
             ("[[fault]]\nkind = 'failover'\n[[fault]]\nkind = 'failover'", "once"),
             ("settle_seconds = -1.0", "seconds"),
+            ("limit_seconds = 0", "limit_seconds must be more than 0"),
+            ("limit_seconds = nan", "seconds"),
+            ("name = ''", "letter or digit first"),
+            ("name = '../../evil'", "letter or digit first"),
+            ("name = 'a/b'", "a/b"),
+            ("name = '.hidden'", "letter or digit first"),
+            ("[copy]\nchunk_rows = 0", "chunk_rows must be from 1"),
+            ("[load]\nsessions = 0", "load.sessions must be from 1"),
+            ("[load]\nrows = 0", "load.rows must be from 1"),
+            ("[load]\nhot_share = 1.5", "load.hot_share must be from 0 to 1"),
             ("[copy]\nstrategy = 'lokcing'", "watermark, locking, delete_history, snapshot"),
             ("[copy]\nstrategy = 'replica'", "no replica"),
         ] {

@@ -71,6 +71,31 @@ fn help_shows_an_example_and_exit_codes() {
     }
 }
 
+/// From the examples on, as a terminal of so many columns shows it.
+fn help_of(command: &[&str], columns: &str) -> String {
+    let output = converge().args(command).arg("--help").env("COLUMNS", columns).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    help[help.find("\nExample").unwrap() + 1..].to_owned()
+}
+
+#[test]
+fn examples_can_be_pasted_from_a_narrow_terminal() {
+    let verbs =
+        ["check", "run", "status", "switch-traffic", "cancel", "complete"].map(|verb| vec!["move", verb]);
+    let others = ["rehearse", "campaign", "shrink", "vdiff", "simulate", "load", "proxy", "selftest", "move"];
+    for command in others.map(|command| vec![command]).into_iter().chain(verbs) {
+        let help = help_of(&command, "80");
+        assert_eq!(help, help_of(&command, "200"), "broken at 80 columns");
+        let (_, examples) = help.split("\n\n").next().unwrap().split_once('\n').unwrap();
+        // Everything that is no command of its own ends a shell like this one with an error.
+        let stubs = "converge() { :; }; make() { :; }; mysql() { :; }; set -eu; PATH=\n";
+        let output =
+            std::process::Command::new("/bin/sh").args(["-c", &format!("{stubs}{examples}")]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}: {examples}", everything(&output));
+    }
+}
+
 /// Every form of a command that takes a URL, with that URL, and a good one where a second is needed.
 fn with_url(url: &str, good: &str) -> Vec<Vec<String>> {
     let words = |text: &str| text.split(' ').map(|w| w.replace("URL", url).replace("GOOD", good)).collect();
@@ -122,9 +147,27 @@ fn a_scenario_or_server_that_cannot_be_used_is_explained() {
         ("[[fault]]\nkind = 'kill_everybody'", "kill_everybody"),
         ("[[fault]]\nkind = 'kill_mover'\nat_copied = 2.0", "at_copied"),
         ("[load]\nrows = 'many'", "rows"),
+        ("[load]\nsessions = 0", "load.sessions must be from 1 to 60000"),
+        ("name = '../../evil'", "../../evil"),
+        ("limit_seconds = 0", "limit_seconds must be more than 0"),
     ] {
         std::fs::write(&file, scenario).unwrap();
-        refused(&["rehearse", path, "--report", &report], &[path, word]);
+        refused(&["rehearse", path, "--report", &report], &[path, word, "plan.toml", "at its start"]);
+    }
+    std::fs::write(&file, "schema = 'nosuch.sql'").unwrap();
+    let schemas = "give a file of SQL statements, or one of commerce, classic, types";
+    for command in [
+        &["rehearse", path, "--report", &report][..],
+        &["rehearse", "--schema", "nosuch.sql", "--report", &report],
+        &["campaign", "--runs", "1", "--directory", &report, path],
+    ] {
+        refused(command, &["cannot read the schema", "nosuch.sql", schemas]);
+        assert!(run(command).stdout.is_empty(), "a plan is printed that cannot be run");
+    }
+    for url in ["foo", "http://127.0.0.1", "127.0.0.1:8474", "http://:8474"] {
+        let output = run(&["rehearse", "--toxiproxy", url, "--report", &report]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{url}");
+        assert!(everything(&output).contains("give http://HOST:PORT"), "{}", everything(&output));
     }
     refused(&["rehearse", "/no/such/file.toml", "--report", &report], &["/no/such/file.toml"]);
     std::fs::write(&file, "").unwrap();
@@ -144,16 +187,48 @@ fn a_campaign_that_cannot_be_run_is_explained() {
     let (path, below) = (file.to_str().unwrap(), below.to_str().unwrap());
     refused(&["campaign", "--runs", "1", "/no/such/file.toml"], &["/no/such/file.toml"]);
     refused(&["campaign", "--runs", "1", "--server", "oracle", "--directory", below], &["oracle"]);
-    refused(&["campaign", "--runs", "1", "--directory", below], &[path]);
+    refused(&["campaign", "--runs", "1", "--directory", below], &[path, "--directory"]);
     for (bad, word) in [
         (&["campaign"][..], "--runs"),
         (&["campaign", "--runs", "0"], "0"),
+        (&["campaign", "--runs", "1", "--jobs", "0"], "--jobs"),
+        (&["simulate", "--worlds", "0"], "--worlds"),
+        (
+            &["simulate", "--copy-strategy", "nope"],
+            "watermark, locking, delete_history, snapshot, replica, naive",
+        ),
         (&["campaign", "--runs", "1", "--swarm", path], "cannot be used with"),
     ] {
         let output = run(bad);
         assert_eq!(output.status.code(), Some(2), "{bad:?}");
         assert!(everything(&output).contains(word), "{}", everything(&output));
     }
+}
+
+#[test]
+fn a_log_in_a_pipe_has_no_colours() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let server = directory.path().join("mysqld");
+    std::fs::write(&server, "#!/bin/sh\necho hello\n").unwrap();
+    std::fs::set_permissions(&server, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = converge();
+    command.args(["rehearse", "--server", "oracle"]).env_remove("CONVERGE_SERVERS");
+    let output = command.env("PATH", directory.path()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("passed over: ") && !errors.contains('\u{1b}'), "{errors:?}");
+}
+
+/// The text counts worlds from 1, and so does the JSON.
+#[test]
+fn a_world_that_fails_has_one_number_in_text_and_json() {
+    let simulate = ["simulate", "--copy-strategy", "naive", "--seed", "11"];
+    let text = everything(&run(&simulate));
+    let json = run(&[&simulate[..], &["--format", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let (world, seed) = (&json["failure"]["world"], &json["failure"]["seed"]);
+    assert_eq!(world, &json["worlds"]);
+    assert!(text.contains(&format!("world {world} (seed {seed}) failed")), "{text} {json}");
 }
 
 #[test]

@@ -139,8 +139,13 @@ async fn refusals(theirs: &Theirs) {
     assert_eq!(there(&theirs.source).await, ["shop"]);
 
     execute(&theirs.target, &["CREATE DATABASE commerce", "CREATE TABLE commerce.precious (id INT)"]).await;
+    let forgotten = "mover_0123abcd@'%'";
+    execute(&theirs.target, &[&format!("CREATE USER {forgotten} IDENTIFIED BY 'Aa1-x'")]).await;
     let output = theirs.command(SCENARIO, &[]).output().unwrap();
-    theirs.refused(output, &["database commerce", "--i-know"]).await;
+    let cleaning = "DROP DATABASE `commerce`; DROP USER 'mover_0123abcd'@'%';";
+    theirs.refused(output, &["database commerce", "--i-know", cleaning]).await;
+    execute(&theirs.target, &[&format!("DROP USER {forgotten}")]).await;
+    assert!(!theirs.report().exists(), "a report of nothing is left");
     assert_eq!(there(&theirs.source).await, ["shop"]);
     assert_eq!(there(&theirs.target).await, ["commerce", "shop"]);
 }
@@ -166,16 +171,18 @@ async fn on_their_servers(binary: &ServerBinary) {
     assert_eq!(there(&theirs.target).await, ["commerce", "shop"]);
 
     execute(&theirs.target, &["DROP DATABASE commerce"]).await;
-    let mut child =
-        theirs.command(SCENARIO, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.contains("kill_mover: injecting")), "it ended too soon");
-    assert_eq!(there(&theirs.target).await.len(), 4, "database, state and account are there");
-    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
-    let rest: Vec<String> = lines.collect();
-    assert_eq!(child.wait().unwrap().code(), Some(3), "{rest:?}");
-    for server in [&theirs.source, &theirs.target] {
-        assert_eq!(there(server).await, ["shop"], "{rest:?}");
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        let mut child =
+            theirs.command(SCENARIO, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("kill_mover: injecting")), "it ended too soon");
+        assert_eq!(there(&theirs.target).await.len(), 4, "database, state and account are there");
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        let rest: Vec<String> = lines.collect();
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{signal}: {rest:?}");
+        for server in [&theirs.source, &theirs.target] {
+            assert_eq!(there(server).await, ["shop"], "{signal}: {rest:?}");
+        }
     }
 }
 

@@ -85,6 +85,30 @@ fn termination_leaves_nothing() {
 }
 
 #[test]
+fn the_end_of_the_terminal_leaves_nothing() {
+    assert_eq!(ended_by(Signal::SIGHUP), Some(3));
+}
+
+/// As under `nohup`: SIGHUP is ignored by who starts it.
+#[test]
+fn who_is_told_to_outlive_its_terminal_does() {
+    let program = env!("CARGO_BIN_EXE_converge");
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" proxy --api 127.0.0.1:0", program])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("API ")));
+    kill(pid, Signal::SIGHUP).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it ended with its terminal");
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn even_sigkill_leaves_nothing() {
     assert_eq!(ended_by(Signal::SIGKILL), None);
 }

@@ -341,6 +341,11 @@ fn the_command_prints_seed_and_summary_and_says_what_is_wrong() {
     let first = text.lines().next().unwrap();
     assert!(first.contains("seed 5"), "{text}");
     assert!(text.contains("insert_ignore") && text.contains("acknowledged"), "{text}");
+    let errors = String::from_utf8(done.stderr).unwrap();
+    assert!(
+        errors.contains("the tables are ready") && !text.contains("the tables are ready"),
+        "{text}{errors}"
+    );
 
     let directory = tempfile::tempdir().unwrap();
     let history = directory.path().join("h.jsonl");
@@ -379,6 +384,32 @@ async fn somebody_elses_table_is_not_touched() {
     assert_eq!(tables, ["corder"]);
 }
 
+fn interrupt(child: &std::process::Child) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+}
+
+/// More rows than are filled before the signal is there.
+#[test]
+fn ctrl_c_while_tables_are_filled_says_so() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(support::start(&support::servers()[0], "source"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_converge"))
+        .args(["load", "--url", &server.address("shop").to_url(), "--rows", "5000000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("plan ")).expect("the plan");
+    std::thread::sleep(Duration::from_millis(500));
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert!(errors.contains("interrupted: tables may be filled in part"), "{errors}");
+}
+
 #[test]
 fn ctrl_c_ends_the_load_with_its_summary_and_a_whole_history() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -389,13 +420,15 @@ fn ctrl_c_ends_the_load_with_its_summary_and_a_whole_history() {
         .args(["load", "--url", &server.address("shop").to_url(), "--duration", "10m", "--rows", "200"])
         .args(["--history", history.to_str().unwrap()])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     lines.find(|line| line.contains("statements/s")).expect("progress");
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
-    let rest: Vec<String> = lines.collect();
+    interrupt(&child);
+    let rest: Vec<String> =
+        BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
+    assert!(!rest.iter().any(|line| line.contains("statements/s")), "{rest:?}");
     assert!(rest.last().is_some_and(|line| line.contains("writes acknowledged")), "{rest:?}");
     assert!(child.wait().unwrap().success());
     let entries: Vec<Entry> = read(&history).unwrap().map(Result::unwrap).collect();

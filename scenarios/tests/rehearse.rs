@@ -41,6 +41,9 @@ fn findings(verdict: &Value) -> Vec<(String, String)> {
 fn replays(server: &ServerBinary) {
     let run = rehearse(server, &QUIET.replace("LEAST", "each_kind = 5, during_copy = 1000000"), 4);
     assert_eq!((run.code, &run.verdict["verdict"]), (3, &json!("not_proven")), "{}", run.errors);
+    let text = run.verdict.to_string();
+    assert!(text.contains("no fault was injected: the plan has none"), "{text}");
+    assert!(run.verdict["not_verified"].to_string().contains("no fault was injected"), "{text}");
     for (oracle, finding) in findings(&run.verdict) {
         let wanted = if oracle == "copy_under_load" { "unknown" } else { "pass" };
         assert_eq!(finding, wanted, "{oracle}: {}", run.verdict);

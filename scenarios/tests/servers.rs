@@ -100,6 +100,11 @@ async fn settings_are_those_of_a_durable_source() {
                 .unwrap();
             assert_eq!((row.1.as_str(), row.2.as_str(), row.3, row.4), ("ROW", "FULL", 1, 1));
             ids.push(row.0);
+            // The system has little of it for all servers together.
+            if binary.kind() == "mysql" {
+                let native: Option<i64> = conn.query_first("SELECT @@innodb_use_native_aio").await.unwrap();
+                assert_eq!(native, Some(0));
+            }
         }
         assert_ne!(ids[0], ids[1]);
         a.keep();
@@ -168,5 +173,117 @@ fn nothing_survives_a_harness_that_panics_aborts_or_is_killed() {
             wait_until(&format!("process {pid} is gone after {ending}"), || !exists(pid));
             wait_until(&format!("{} is gone after {ending}", directory.display()), || !directory.exists());
         }
+    }
+}
+
+/// Not a test of its own: the process that starts two servers at once without a template.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the test that shares a cache between processes"]
+async fn starting_harness() {
+    let binary = ServerBinary::probe(Path::new(&std::env::var("STARTING_BINARY").unwrap())).unwrap();
+    tokio::join!(support::start(&binary, "source"), support::start(&binary, "target"));
+}
+
+/// A home with a cache of its own, and a program in it that stands for a server and writes down how it was called.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    /// `initialising`: what the program does when it is to make a data directory, as a shell command.
+    fn new(binary: &ServerBinary, initialising: &str) -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        let (called, real) = (home.path("called"), binary.path.display().to_string());
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in\n  *--version*) ;;\n  *) echo \"$*\" >>'{}' ;;\nesac\n\
+             case \"$*\" in *--initialize*|*--bootstrap*) {initialising} ;; esac\nexec '{real}' \"$@\"\n",
+            called.display()
+        );
+        std::fs::create_dir(home.path("tmp")).unwrap();
+        std::fs::write(home.path("server"), script).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(home.path("server"), executable).unwrap();
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// In this home.
+    fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command.env("XDG_CACHE_HOME", self.path("cache")).env("TMPDIR", self.path("tmp"));
+        command.env("STARTING_BINARY", self.path("server")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A rehearsal on this home's server.
+    fn rehearsal(&self) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_converge"));
+        command.args(["rehearse", "--server"]).arg(self.path("server"));
+        command.arg("--report").arg(self.path("runs").join("report"));
+        command
+    }
+
+    /// What is in the cache but for its lock.
+    fn cached(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path("cache/converge/datadirs")).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name != ".lock").collect()
+    }
+
+    /// The server's command lines.
+    fn calls(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("called")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+/// Two processes start two servers each, with nothing in the cache, while other servers have temporary tables.
+#[test]
+fn a_template_is_made_once_and_the_temporary_tables_of_others_stay() {
+    for binary in support::servers() {
+        let home = Home::new(&binary, ":");
+        let theirs = ["#sql-1a2b-3.MAI", "#sql-1a2b-3.MYD", "#sql-temptable-1-2-3.ibd"];
+        theirs.iter().for_each(|name| std::fs::write(home.path("tmp").join(name), "precious").unwrap());
+        let start = |_| {
+            let mut command = home.command(std::env::current_exe().unwrap());
+            command.args(["--exact", "starting_harness", "--ignored", "--nocapture"]).spawn().unwrap()
+        };
+        let children: Vec<_> = (0..2).map(start).collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{binary}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let calls = home.calls();
+        let made = |call: &&String| call.contains("--initialize") || call.contains("--bootstrap");
+        assert_eq!((calls.iter().filter(made).count(), calls.len()), (1, 5), "{calls:?}");
+        assert!(calls.iter().all(|call| call.contains("--tmpdir=")), "{calls:?}");
+        let cached = home.cached();
+        assert!(cached.len() == 1 && !cached[0].starts_with('.'), "{cached:?}");
+        for name in theirs {
+            assert!(home.path("tmp").join(name).exists(), "{binary} removed {name}");
+        }
+    }
+}
+
+#[test]
+fn a_template_that_cannot_be_made_is_explained_and_leaves_nothing() {
+    for binary in support::servers() {
+        let home = Home::new(&binary, "echo 'no room for the tables' >&2; exit 1");
+        let output = home.rehearsal().output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        for words in ["cannot initialise", "no room for the tables", "what to do: "] {
+            assert!(errors.contains(words), "no {words:?}: {errors}");
+        }
+        assert_eq!(home.cached(), [""; 0]);
+        assert!(!home.path("runs").exists(), "a report of nothing is left");
+
+        let home = Home::new(&binary, "exec sleep 300");
+        let mut child = home.rehearsal().spawn().unwrap();
+        wait_until("a template is being made", || !home.calls().is_empty());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until("its directory is gone", || home.cached().is_empty());
     }
 }

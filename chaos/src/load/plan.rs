@@ -135,6 +135,39 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
+    /// What cannot be sent, or would be no load, if anything: the setting, and its range.
+    pub fn check(&self) -> Result<(), String> {
+        let mut plan = self.clone();
+        if !(1..=60_000).contains(&self.sessions) {
+            return Err("sessions must be from 1 to 60000".into());
+        }
+        if !(1..=1_000_000_000).contains(&self.rows) {
+            return Err("rows must be from 1 to 1000000000".into());
+        }
+        if plan.weights.all_mut().iter().all(|weight| **weight == 0) {
+            return Err("weights must not all be 0: at least one must be from 1 up".into());
+        }
+        let [collision, transaction, rollback, savepoint, large] = plan.shares_mut().map(|share| *share);
+        for (name, share) in [
+            ("hot_share", self.hot_share),
+            ("collision_share", collision),
+            ("transaction_share", transaction),
+            ("rollback_share", rollback),
+            ("savepoint_share", savepoint),
+            ("large_share", large),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(format!("{name} must be from 0 to 1"));
+            }
+        }
+        match self.statements_per_second {
+            Some(rate) if !(0.0..=1e9).contains(&rate) => {
+                Err("statements_per_second must be from 0 (no limit) to 1000000000".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The shares whose 0 makes the load simpler, in the order of the fields.
     pub fn shares_mut(&mut self) -> [&mut f64; 5] {
         [
@@ -178,6 +211,27 @@ pub fn draw_seed() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_be_no_load_is_refused_with_its_range() {
+        assert_eq!(LoadPlan::default().check(), Ok(()));
+        let no_weights = "{\"insert\":0,\"insert_ignore\":0,\"upsert\":0,\"replace\":0,\"update\":0,\"delete\":0,\
+            \"key_update\":0,\"unique_swap\":0,\"ledger\":0,\"count\":0,\"transfer\":0,\"append\":0}";
+        for (setting, value, range) in [
+            ("sessions", "0", "from 1 to 60000"),
+            ("rows", "0", "from 1 to"),
+            ("weights", no_weights, "not all be 0"),
+            ("hot_share", "1.5", "from 0 to 1"),
+            ("hot_share", "-0.1", "from 0 to 1"),
+            ("rollback_share", "2.0", "from 0 to 1"),
+            ("statements_per_second", "-1.0", "from 0"),
+        ] {
+            let plan: LoadPlan = serde_json::from_str(&format!("{{\"{setting}\":{value}}}")).unwrap();
+            let why = plan.check().unwrap_err();
+            assert!(why.contains(setting) && why.contains(range), "{why}");
+        }
+        assert!(LoadPlan { hot_share: f64::NAN, ..LoadPlan::default() }.check().is_err());
+    }
 
     #[test]
     fn plans_round_trip_and_unknown_settings_are_refused() {

@@ -17,8 +17,6 @@ pub fn running(
 ) -> Vec<OsString> {
     let mut list = common(binary, data);
     list.push(joined("--log-error=", log));
-    // A MariaDB that starts removes what it takes for its own old temporary tables, also another server's live ones.
-    list.push(joined("--tmpdir=", &temporary(data)));
     let texts = [
         format!("--port={port}"),
         "--bind-address=127.0.0.1".into(),
@@ -75,6 +73,8 @@ pub fn temporary(data: &Path) -> PathBuf {
 /// What initialising and running have in common.
 pub fn common(binary: &ServerBinary, data: &Path) -> Vec<OsString> {
     let mut list: Vec<OsString> = vec!["--no-defaults".into(), joined("--datadir=", data)];
+    // A MariaDB that starts removes what it takes for its own old temporary tables, also another server's live ones.
+    list.push(joined("--tmpdir=", &temporary(data)));
     if runs_as_root(data) {
         list.push("--user=root".into());
     }
@@ -85,6 +85,10 @@ pub fn common(binary: &ServerBinary, data: &Path) -> Vec<OsString> {
         _ => "--innodb-log-file-size=64M",
     };
     list.push(redo.into());
+    if binary.info.flavor == Flavor::MySql {
+        // It does not start where other programs use up what the system has of it; MariaDB goes on without.
+        list.push("--innodb-use-native-aio=OFF".into());
+    }
     list
 }
 

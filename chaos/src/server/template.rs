@@ -1,22 +1,36 @@
 //! Initialised data directories. Initialising takes seconds, copying an initialised one a tenth of a second, so
 //! each binary's fresh directory is cached and copied, holes left as holes.
 //!
-//! A cached directory is never opened by a server: it is made aside, moved into place whole, and only read.
+//! A cached directory is never opened by a server: it is made aside, by one process at a time, moved into place whole,
+//! and only read.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use converge_mysql::Flavor;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::arguments;
 use super::discover::ServerBinary;
+use super::process::Watchdog;
 use crate::error::Error;
 
 /// Part of the cached directory's name: raise it when what initialising does changes.
 const RECIPE: u32 = 1;
+/// How the name of a directory begins in which a cached one is being made.
+const ASIDE: &str = ".new-";
+/// Who has the file of this name, beside the cached directories, locked may make one.
+const LOCK: &str = ".lock";
+/// How long another process may take to make one.
+const MAKE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The age at which a directory in which one was being made belongs to nobody: making one takes seconds.
+const STALE: Duration = Duration::from_secs(600);
 /// What a fresh server must know: the account that the harness logs in with over TCP.
 const ACCOUNT: &str = "\
 CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY '';
@@ -26,13 +40,8 @@ GRANT ALL PRIVILEGES ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;
 /// Makes `data` an initialised data directory for `binary`, by way of the cache where there is one.
 pub fn populate(binary: &ServerBinary, data: &Path) -> Result<(), Error> {
     match cached(binary) {
-        Some(template) => {
-            if !template.is_dir() {
-                make(binary, &template)?;
-            }
-            copy_directory(&template, data)
-        }
-        None => initialise(binary, data),
+        Some(template) if template.is_dir() || make(binary, &template)? => copy_directory(&template, data),
+        _ => initialise(binary, data, None),
     }
 }
 
@@ -48,28 +57,63 @@ fn cached(binary: &ServerBinary) -> Option<PathBuf> {
     Some(cache.join("converge").join("datadirs").join(name))
 }
 
-fn make(binary: &ServerBinary, template: &Path) -> Result<(), Error> {
+/// Makes the cached directory, unless somebody else does so meanwhile: then that is waited for. Whether it is there; not
+/// where there can be no lock, or another process does not let go of it.
+fn make(binary: &ServerBinary, template: &Path) -> Result<bool, Error> {
     let parent = template.parent().unwrap_or(template);
     std::fs::create_dir_all(parent).map_err(Error::io("making", parent))?;
+    let Some(_lock) = locked(&parent.join(LOCK), MAKE_TIMEOUT) else { return Ok(template.is_dir()) };
+    if template.is_dir() {
+        return Ok(true);
+    }
+    remove_stale(parent, STALE);
     let aside = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(ASIDE)
         .tempdir_in(parent)
         .map_err(Error::io("making a directory in", parent))?;
+    let watchdog = Watchdog::start(aside.path())?;
     let data = aside.path().join("data");
-    initialise(binary, &data)?;
-    match std::fs::rename(&data, template) {
-        // Another process was faster; its directory is as good.
-        Err(_) if template.is_dir() => Ok(()),
-        other => other.map_err(Error::io("moving a data directory to", template)),
+    initialise(binary, &data, Some(&watchdog))?;
+    std::fs::rename(&data, template).map_err(Error::io("moving a data directory to", template))?;
+    Ok(true)
+}
+
+/// Locks a file against other processes, and against other tasks of this one, until the answer is dropped. Nothing if that
+/// is not to be had in time, or not on this file system.
+fn locked(path: &Path, bound: Duration) -> Option<Flock<File>> {
+    let mut file = File::options().create(true).append(true).open(path).ok()?;
+    let give_up = Instant::now() + bound;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((back, Errno::EWOULDBLOCK)) if Instant::now() < give_up => file = back,
+            Err(_) => return None,
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-fn initialise(binary: &ServerBinary, data: &Path) -> Result<(), Error> {
-    std::fs::create_dir(data).map_err(Error::io("making", data))?;
-    match binary.info.flavor {
-        Flavor::MySql => initialise_mysql(binary, data),
-        Flavor::MariaDb => initialise_mariadb(binary, data),
-    }?;
+/// Removes what was being made when a machine, or a former version of this program, ended.
+fn remove_stale(parent: &Path, age: Duration) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok().map(|gone| gone >= age);
+        if entry.file_name().as_encoded_bytes().starts_with(ASIDE.as_bytes()) && old() == Some(true) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// `watchdog`: whose care the initialising process is in; it outlives this process by seconds otherwise.
+fn initialise(binary: &ServerBinary, data: &Path, watchdog: Option<&Watchdog>) -> Result<(), Error> {
+    let temporary = arguments::temporary(data);
+    for directory in [data, &temporary] {
+        std::fs::create_dir_all(directory).map_err(Error::io("making", directory))?;
+    }
+    let (command, input) = match binary.info.flavor {
+        Flavor::MySql => (initialising_mysql(binary, data)?, String::new()),
+        Flavor::MariaDb => initialising_mariadb(binary, data)?,
+    };
+    run(command, &binary.path, &input, watchdog)?;
     // Holds the server's UUID, which every server needs its own of; it is made anew at the next start.
     match std::fs::remove_file(data.join("auto.cnf")) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing auto.cnf in", data)(e)),
@@ -77,20 +121,19 @@ fn initialise(binary: &ServerBinary, data: &Path) -> Result<(), Error> {
     }
 }
 
-fn initialise_mysql(binary: &ServerBinary, data: &Path) -> Result<(), Error> {
-    let directory = data.parent().unwrap_or(data);
-    let account = tempfile::NamedTempFile::new_in(directory).map_err(Error::io("writing in", directory))?;
-    std::fs::write(account.path(), ACCOUNT).map_err(Error::io("writing", account.path()))?;
+fn initialising_mysql(binary: &ServerBinary, data: &Path) -> Result<Command, Error> {
+    let account = arguments::temporary(data).join("account.sql");
+    std::fs::write(&account, ACCOUNT).map_err(Error::io("writing", &account))?;
     let mut command = Command::new(&binary.path);
     command
         .args(arguments::common(binary, data))
         .args(["--initialize-insecure", "--mysqlx=OFF", "--secure-file-priv=NULL"])
-        .arg(arguments::joined("--init-file=", account.path()));
-    run(command, &binary.path, "")
+        .arg(arguments::joined("--init-file=", &account));
+    Ok(command)
 }
 
 /// What `mariadb-install-db` does, without the many programs that it needs besides the server.
-fn initialise_mariadb(binary: &ServerBinary, data: &Path) -> Result<(), Error> {
+fn initialising_mariadb(binary: &ServerBinary, data: &Path) -> Result<(Command, String), Error> {
     let mut sql =
         String::from("CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n");
     let scripts = system_scripts(&binary.path)?;
@@ -102,7 +145,7 @@ fn initialise_mariadb(binary: &ServerBinary, data: &Path) -> Result<(), Error> {
     sql = sql + "FLUSH PRIVILEGES;\n" + ACCOUNT;
     let mut command = Command::new(&binary.path);
     command.args(arguments::common(binary, data)).args(["--bootstrap", "--max-allowed-packet=8M"]);
-    run(command, &binary.path, &sql)
+    Ok((command, sql))
 }
 
 /// The SQL scripts that make MariaDB's system tables, in order. They are in the distribution's or the tarball's
@@ -130,7 +173,7 @@ fn system_scripts(server: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Runs an initialising command to its end with `input` on its standard input.
-fn run(mut command: Command, program: &Path, input: &str) -> Result<(), Error> {
+fn run(mut command: Command, program: &Path, input: &str, watchdog: Option<&Watchdog>) -> Result<(), Error> {
     let failed = |why: String| Error::Initialise { path: program.into(), why };
     let output = tempfile::NamedTempFile::new().map_err(|e| failed(e.to_string()))?;
     let reopen = || output.reopen().map_err(|e| failed(e.to_string()));
@@ -138,13 +181,23 @@ fn run(mut command: Command, program: &Path, input: &str) -> Result<(), Error> {
         .stdin(Stdio::piped())
         .stdout(reopen()?)
         .stderr(reopen()?)
+        .process_group(0)
         .spawn()
         .map_err(|e| failed(e.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).map_err(|e| failed(e.to_string()))?;
+    if let Some(watchdog) = watchdog {
+        watchdog.guard_process(child.id());
     }
+    // A program that ends early does not read all of it: why it ended is in its output.
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
     let status = child.wait().map_err(|e| failed(e.to_string()))?;
-    if status.success() { Ok(()) } else { Err(failed(format!("{status}{}", tail(output.path())))) }
+    if let Some(watchdog) = watchdog {
+        watchdog.forget_process();
+    }
+    match (status.success(), written) {
+        (true, Ok(())) => Ok(()),
+        (true, Err(e)) => Err(failed(format!("it did not read its input: {e}{}", tail(output.path())))),
+        (false, _) => Err(failed(format!("{status}{}", tail(output.path())))),
+    }
 }
 
 /// The last lines of a log, for an error message.
@@ -193,6 +246,47 @@ fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The input is more than a pipe holds.
+    #[test]
+    fn a_program_that_ends_before_it_has_read_its_input_is_heard() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo 'no room for the tables' >&2; exit 3"]);
+        let error = run(command, Path::new("/bin/sh"), &"x".repeat(1 << 20), None).unwrap_err().to_string();
+        assert!(error.contains("no room for the tables") && error.contains("exit status: 3"), "{error}");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo 'all is well'"]);
+        let error = run(command, Path::new("/bin/sh"), &"x".repeat(1 << 20), None).unwrap_err().to_string();
+        assert!(error.contains("did not read its input"), "{error}");
+    }
+
+    #[test]
+    fn only_one_at_a_time_has_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(LOCK);
+        let first = locked(&path, Duration::ZERO).unwrap();
+        assert!(locked(&path, Duration::from_millis(50)).is_none());
+        drop(first);
+        assert!(locked(&path, Duration::ZERO).is_some());
+        assert!(locked(&path.join("below a file"), Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn what_was_being_made_goes_once_it_is_old_and_nothing_else_does() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [".new-old", ".new-young", "mysql-9.7.4"] {
+            std::fs::create_dir_all(directory.path().join(name).join("data")).unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - STALE;
+        for name in [".new-old", "mysql-9.7.4"] {
+            File::open(directory.path().join(name)).unwrap().set_modified(long_ago).unwrap();
+        }
+        remove_stale(directory.path(), STALE);
+        let mut left: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".new-young", "mysql-9.7.4"]);
+    }
 
     #[test]
     fn a_sparse_copy_has_the_same_bytes_and_fewer_blocks() {

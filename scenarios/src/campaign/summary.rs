@@ -65,7 +65,8 @@ impl Summary {
     /// Adds outcomes up, which are sorted by seed.
     pub fn of(campaign: &Campaign, outcomes: &[Outcome]) -> Self {
         let of = |verdict| outcomes.iter().filter(|o| o.cause.verdict == verdict).count();
-        let seconds: f64 = outcomes.iter().map(|o| o.seconds).sum();
+        // A sum of nothing is -0.
+        let seconds = outcomes.iter().map(|o| o.seconds).fold(0.0, |sum, one| sum + one);
         let mut all: Vec<f64> = outcomes.iter().map(|o| o.seconds).collect();
         all.sort_by(f64::total_cmp);
         let (runs, diverged) = (outcomes.len(), of(Verdict::Diverged));
@@ -101,11 +102,13 @@ impl Summary {
             self.diverged,
             self.not_proven
         );
-        let _ = writeln!(
-            out,
-            "A run took {:.1} s (median), all together {:.0} s.",
-            self.median_seconds, self.seconds
-        );
+        if self.runs > 0 {
+            let _ = writeln!(
+                out,
+                "A run took {:.1} s (median), all together {:.0} s.",
+                self.median_seconds, self.seconds
+            );
+        }
         if let Some(share) = self.diverge_less_than {
             let _ = writeln!(
                 out,
@@ -196,6 +199,29 @@ mod tests {
         ];
         assert_eq!(told, wanted);
         assert!((lines[0].share_of_time - 0.4).abs() < 1e-9 && lines[0].seeds == [4, 5]);
+    }
+
+    #[test]
+    fn a_campaign_that_was_stopped_at_once_took_no_time() {
+        let campaign = Campaign {
+            plans: super::super::Plans::Standard,
+            runs: 3,
+            seed: 1,
+            jobs: 1,
+            server: converge_chaos::server::ServerBinary {
+                path: "/usr/sbin/mysqld".into(),
+                info: converge_mysql::ServerInfo::parse("mysqld  Ver 9.7.4 for Linux").unwrap(),
+            },
+            program: "converge".into(),
+            called: "converge".into(),
+            directory: "runs".into(),
+        };
+        let summary = Summary::of(&campaign, &[]);
+        assert!(summary.seconds.is_sign_positive());
+        let text = summary.to_markdown();
+        assert!(text.contains("0 of 3 runs") && !text.contains("-0") && !text.contains("took"), "{text}");
+        let text = Summary::of(&campaign, &[outcome(1, Verdict::Converged, "")]).to_markdown();
+        assert!(text.contains("took 10.0 s (median), all together 10 s"), "{text}");
     }
 
     #[test]

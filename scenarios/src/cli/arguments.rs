@@ -1,11 +1,12 @@
 //! Arguments that several commands share: their forms, and what they mean.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use converge_chaos::server::{ServerBinary, discover, select};
 use converge_mysql::names;
 use converge_scenarios::saved::SavedRun;
+use converge_scenarios::scenario::Scenario;
 use converge_vdiff::TablePair;
 
 use super::Failure;
@@ -31,6 +32,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// No option means a longer time.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A number of things of which there must be one.
+pub fn at_least_one() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(1..)
+}
 
 /// What one argument lists.
 #[derive(Debug, Clone)]
@@ -93,6 +99,18 @@ pub fn server_of(run: &SavedRun, wanted: Option<&str>) -> Result<ServerBinary, F
         None => Err(Failure::new(format!("the saved run was on {}, which is not found here", report.source))
             .with_help("name a server with --server; another kind may behave in another way")),
     }
+}
+
+/// Why a schema's file cannot be used. `more`: what may be given besides.
+pub fn unreadable_schema(file: &Path, why: &std::io::Error, more: &str) -> Failure {
+    Failure::new(format!("cannot read the schema {}: {why}", file.display()))
+        .with_help(format!("give a file of SQL statements, or one of commerce, classic, types{more}"))
+}
+
+/// Refuses a scenario whose schema is in a file that cannot be read, before anything is begun.
+pub fn check_schema(scenario: &Scenario) -> Result<(), Failure> {
+    let Some(file) = &scenario.schema else { return Ok(()) };
+    std::fs::read(file).map(drop).map_err(|e| unreadable_schema(file, &e, ""))
 }
 
 /// This program's own file, which is run again as the mover.

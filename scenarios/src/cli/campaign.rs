@@ -6,7 +6,7 @@ use converge_scenarios::campaign::{Campaign, Outcome as Run, Plans, Summary};
 use converge_scenarios::rehearsal::RehearsalError;
 use converge_scenarios::scenario::Scenario;
 
-use super::arguments::{chosen_server, program, program_word};
+use super::arguments::{at_least_one, check_schema, chosen_server, program, program_word};
 use super::{Failure, Format, Outcome, interrupted};
 
 /// Characters of a cause in the line of a run.
@@ -17,17 +17,22 @@ const SHORT: usize = 120;
 Example:
   converge campaign --runs 100 --swarm
   converge campaign --runs 300 --jobs 2 --server mariadb scenarios/short.toml
-  converge campaign --runs 50 --seed 1000 --directory /tmp/nightly my-scenario.toml
+  converge campaign --runs 50 --seed 1000 --directory /tmp/nightly \\
+    my-scenario.toml
 
-Each run is a rehearsal with a seed of its own, on private servers. What came of it is written into results.jsonl in the
-directory at once; the same command goes on there after it was stopped or killed, more --runs add to it, and no seed is
-run twice. Directories of runs that converged are removed, the others stay in runs/SEED, to be looked at, repeated
-(`converge rehearse --replay`) and made smaller (`converge shrink`).
+Each run is a rehearsal with a seed of its own, on private servers. What came
+of it is written into results.jsonl in the directory at once; the same command
+goes on there after it was stopped or killed, more --runs add to it, and no
+seed is run twice. Directories of runs that converged are removed, the others
+stay in runs/SEED, to be looked at, repeated (`converge rehearse --replay`)
+and made smaller (`converge shrink`).
 
-Failures count as one cause if verdict, oracles and their evidence are the same but for numbers, keys, names and
-positions. The summary is printed and written into summary.md and summary.json.
+Failures count as one cause if verdict, oracles and their evidence are the
+same but for numbers, keys, names and positions. The summary is printed and
+written into summary.md and summary.json.
 
-Exit codes: 0 all runs converged, 1 one diverged, 2 the work could not be done, 3 one was not proven or not run.")]
+Exit codes: 0 all runs converged, 1 one diverged, 2 the work could not be
+done, 3 one was not proven or not run.")]
 pub struct Arguments {
     /// A scenario in TOML for all runs [default: the built-in one, drawn from each run's seed]
     scenario: Option<PathBuf>,
@@ -41,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
     /// Rehearsals at the same time
-    #[arg(long, value_name = "J", default_value_t = 1)]
+    #[arg(long, value_name = "J", default_value_t = 1, value_parser = at_least_one())]
     jobs: usize,
     /// The server: mysql, mariadb, or a path to a mysqld or mariadbd [default: the first one found]
     #[arg(long, value_name = "KIND|PATH")]
@@ -61,6 +66,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         None if arguments.swarm => Plans::Swarm,
         None => Plans::Standard,
     };
+    check_schema(&plans.of(0))?;
     let server = chosen_server(arguments.server.as_deref())?;
     let by_default = || Path::new("runs").join(format!("campaign-{}-{}", plans.name(), server.kind()));
     let campaign = Campaign {

@@ -14,16 +14,20 @@ const WIDTH: usize = 120;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  converge move check --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
+  converge move check --source mysql://mover:pw@db1:3306/shop \\
+    --target mysql://mover:pw@db2:3306/shop --tables customer,corder
 
-`move run` asks the same questions before it begins, so tables of a move that runs already are refused here as not empty.
-It needs the same privileges; missing ones are findings, each with its GRANT.
+`move run` asks the same questions before it begins, so tables of a move that
+runs already are refused here as not empty. It needs the same privileges;
+missing ones are findings, each with its GRANT.
 
-JSON: {\"format\": 1, \"verdict\": \"pass\"|\"warn\"|\"refuse\", \"source\": …, \"target\": …, \"findings\": [{\"weight\":
-\"pass\"|\"warn\"|\"refuse\", \"name\": …, \"side\": \"source\"|\"target\"|null, \"table\": …|null, \"what\": …, \"fix\": …|null}, …],
+JSON: {\"format\": 1, \"verdict\": \"pass\"|\"warn\"|\"refuse\", \"source\": …, \"target\":
+…, \"findings\": [{\"weight\": \"pass\"|\"warn\"|\"refuse\", \"name\": …, \"side\":
+\"source\"|\"target\"|null, \"table\": …|null, \"what\": …, \"fix\": …|null}, …],
 \"not_checked\": [\"…\"]}. Names of findings do not change; fields may be added.
 
-It ends with 0 if nothing forbids the move (there may be warnings), with 2 if it is refused or a server gave no answer.")]
+It ends with 0 if nothing forbids the move (there may be warnings), with 2 if
+it is refused or a server gave no answer.")]
 pub struct Arguments {
     /// The source: mysql://user:password@host:port/database
     #[arg(long, value_name = "URL")]

@@ -1,6 +1,8 @@
 //! `converge load`: the load alone, against a schema that it makes.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,21 +12,25 @@ use converge_chaos::load::{
 };
 use converge_mysql::Address;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::arguments::duration;
-use super::{Failure, Format, Outcome};
+use super::arguments::{duration, unreadable_schema};
+use super::{Failure, Format, Outcome, interrupted};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  converge load --url mysql://root@127.0.0.1:3306/shop --seed 7 --sessions 16 --duration 30s --history shop.jsonl
-  converge load --url mysql://root@127.0.0.1:3306/scratch --schema my-schema.sql --sessions 1000
+  converge load --url mysql://root@127.0.0.1:3306/shop --seed 7 \\
+    --sessions 16 --duration 30s --history shop.jsonl
+  converge load --url mysql://root@127.0.0.1:3306/scratch \\
+    --schema my-schema.sql --sessions 1000
 
-Makes the tables in the URL's database (and the database, if it may), fills them if they are empty, and sends inserts,
-updates, deletes and transactions that a mover finds hard. `--schema existing` does that to the tables that are there,
-respecting their types, keys, foreign keys and checks. The same seed, sessions and rows send the same statements. Ctrl-C ends the load early, with its summary. Never point it at data that matters.")]
+Makes the tables in the URL's database (and the database, if it may), fills
+them if they are empty, and sends inserts, updates, deletes and transactions
+that a mover finds hard. `--schema existing` does that to the tables that are
+there, respecting their types, keys, foreign keys and checks. The same seed,
+sessions and rows send the same statements. Ctrl-C ends the load early, with
+its summary. Never point it at data that matters.")]
 pub struct Arguments {
     /// Where to: mysql://user:password@host:port/database, percent-encoded
     // Parsed later: the parser's own complaint would print the password.
@@ -55,6 +61,8 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    // From the beginning on: filling the tables takes minutes.
+    let mut end = std::pin::pin!(interrupted());
     let Arguments { url, schema, seed, sessions, duration, rows, history, format } = arguments;
     let url: Address = url.parse()?;
     url.require_database()?;
@@ -65,21 +73,30 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         Format::Text => answer!("{line}"),
         Format::Json => note!("{line}"),
     };
+    // Who reads the answer through a pipe does not wait for its progress.
+    let here = format == Format::Text && std::io::stdout().is_terminal();
+    let tell = |line: String| if here { answer!("{line}") } else { note!("{line}") };
     let plan_json = serde_json::to_value(&plan).map_err(|e| Failure::new(e.to_string()))?;
     say(format!("load on {url}: seed {}, {sessions} sessions, {rows} rows, {duration:?}", plan.seed));
     say(format!("plan {plan_json}"));
 
     let history = history.map_or_else(|| Ok(History::discard()), |path| History::create(&path))?;
     history.record(Event::Run { wall: rfc3339(SystemTime::now()), seed: plan.seed, plan: plan_json });
-    fill(&url, file, &plan, &say).await?;
+    tokio::select! {
+        filled = fill(&url, file, &plan, &tell) => filled?,
+        signal = &mut end => {
+            note!("{signal}: tables may be filled in part; no load was sent");
+            return Ok(Outcome::NotProven);
+        }
+    }
     let load = Load::start(url, plan.clone(), history.clone()).await?;
     let began = Instant::now();
-    let totals = watch(load, duration, &say).await?;
+    let totals = watch(load, duration, end, &tell).await;
     let seconds = began.elapsed().as_secs_f64();
     history.finish()?;
 
     match format {
-        Format::Text => print!("{}", summary(&totals, seconds)),
+        Format::Text => answer!("{}", summary(&totals, seconds).trim_end()),
         Format::Json => answer!("{}", object(&plan, &totals, seconds)),
     }
     // Load that wrote nothing must not look like load.
@@ -101,21 +118,18 @@ async fn fill(
     url: &Address,
     file: Option<PathBuf>,
     plan: &LoadPlan,
-    say: &impl Fn(String),
+    tell: &impl Fn(String),
 ) -> Result<(), Failure> {
     let began = Instant::now();
     if let Some(file) = file {
-        let sql = std::fs::read_to_string(&file).map_err(|e| {
-            Failure::new(format!("cannot read the schema {}: {e}", file.display()))
-                .with_help("give a file of SQL statements, or one of commerce, classic, types, existing")
-        })?;
+        let sql = std::fs::read_to_string(&file).map_err(|e| unreadable_schema(&file, &e, ", existing"))?;
         create_database(url).await?;
         run_file(url, &sql).await?;
     }
     for note in prepare(url, plan).await? {
-        say(note);
+        tell(note);
     }
-    say(format!(
+    tell(format!(
         "the tables are ready after {:.1} s; those that were empty are filled",
         began.elapsed().as_secs_f64()
     ));
@@ -123,22 +137,25 @@ async fn fill(
 }
 
 /// Prints progress each second until the time is over or somebody stops the load, then ends it.
-async fn watch(load: LoadHandle, duration: Duration, say: &impl Fn(String)) -> Result<Totals, Failure> {
+async fn watch(
+    load: LoadHandle,
+    duration: Duration,
+    mut end: Pin<&mut impl Future<Output = &'static str>>,
+    tell: &impl Fn(String),
+) -> Totals {
     let began = Instant::now();
     let counters: Arc<Counters> = load.counters();
     let mut each_second = interval_at(began + Duration::from_secs(1), Duration::from_secs(1));
     each_second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::new(e.to_string()))?;
     let mut before = 0;
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(began + duration) => break,
-            _ = tokio::signal::ctrl_c() => break,
-            _ = terminate.recv() => break,
+            _ = &mut end => break,
             _ = each_second.tick() => {
                 let totals = counters.totals();
                 let sum = totals.sum();
-                say(format!(
+                tell(format!(
                     "{:>4} s  {:>6} statements/s  ok {}  fail {}  unknown {}  acknowledged writes {}",
                     began.elapsed().as_secs(), sum.ok.saturating_sub(before), sum.ok, sum.fail, sum.info,
                     totals.acknowledged_writes()
@@ -147,7 +164,7 @@ async fn watch(load: LoadHandle, duration: Duration, say: &impl Fn(String)) -> R
             }
         }
     }
-    Ok(load.stop().await)
+    load.stop().await
 }
 
 fn summary(totals: &Totals, seconds: f64) -> String {

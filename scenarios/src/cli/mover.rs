@@ -21,14 +21,18 @@ use super::{Failure, Format, Outcome, check, interrupted};
     about = "Move tables online from one server to another",
     after_help = "\
 Example:
-  converge move check --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
-  converge move run shop --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
+  converge move check --source mysql://mover:pw@db1:3306/shop \\
+    --target mysql://mover:pw@db2:3306/shop --tables customer,corder
+  converge move run shop --source mysql://mover:pw@db1:3306/shop \\
+    --target mysql://mover:pw@db2:3306/shop --tables customer,corder
   converge move status shop --target mysql://mover:pw@db2:3306/shop
-  converge move switch-traffic shop --target mysql://mover:pw@db2:3306/shop --timeout 30s
+  converge move switch-traffic shop \\
+    --target mysql://mover:pw@db2:3306/shop --timeout 30s
   converge move complete shop --target mysql://mover:pw@db2:3306/shop
 
-The workflow's state is kept on the target, in the database _converge: commands work from any machine that reaches
-the target, and `run` resumes where the rows are."
+The workflow's state is kept on the target, in the database _converge:
+commands work from any machine that reaches the target, and `run` resumes
+where the rows are."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -70,33 +74,45 @@ struct Named {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  converge move run shop --source mysql://mover:pw@db1:3306/shop --target mysql://mover:pw@db2:3306/shop --tables customer,corder
+  converge move run shop --source mysql://mover:pw@db1:3306/shop \\
+    --target mysql://mover:pw@db2:3306/shop --tables customer,corder
 
-Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION CLIENT (BINLOG MONITOR, SLAVE MONITOR on MariaDB), and
-CREATE, SELECT, INSERT, UPDATE, DELETE on _converge.*; for switch-traffic also ALTER, DROP, CREATE and INSERT on the
-database. On the target all of these on the tables and on _converge.*.
+Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION
+CLIENT (BINLOG MONITOR, SLAVE MONITOR on MariaDB), and CREATE, SELECT, INSERT,
+UPDATE, DELETE on _converge.*; for switch-traffic also ALTER, DROP, CREATE and
+INSERT on the database. On the target all of these on the tables and on
+_converge.*.
 
 Copy strategies (--copy-strategy). Each is right under any load:
-  watermark       (default) two small marks per chunk are written to _converge.watermark on the source; no locks.
-                  A chunk waits for the stream to come to its mark; two are written at once, over connections to the
-                  target beside the stream's.
-  locking         each chunk is read with shared row locks, kept until the target has it: writers of these rows wait
-                  for that. One mark in all, no privilege beyond the default's.
-  delete_history  one mark per chunk; no locks, and a chunk never waits for the stream. Keys removed meanwhile are
-                  kept in memory.
-  snapshot        all rows come from one consistent snapshot, and the stream begins when they are copied: the source
-                  keeps old row versions and binary logs for so long. No marks. MySQL: a moment's LOCK TABLES … READ
-                  on all tables (privilege LOCK TABLES); MariaDB: no locks. A copy that is interrupted begins again.
-  replica         as locking, on the replica in --copy-from: its applier waits for the locks, not the source's writers,
-                  and its binary log is followed until all is copied, then the source's. Needs GTIDs and
-                  log_replica_updates there, and on the replica SELECT and the two REPLICATION privileges.
+  watermark       (default) two small marks per chunk are written to
+                  _converge.watermark on the source; no locks. A chunk waits
+                  for the stream to come to its mark; two are written at once,
+                  over connections to the target beside the stream's.
+  locking         each chunk is read with shared row locks, kept until the
+                  target has it: writers of these rows wait for that. One mark
+                  in all, no privilege beyond the default's.
+  delete_history  one mark per chunk; no locks, and a chunk never waits for
+                  the stream. Keys removed meanwhile are kept in memory.
+  snapshot        all rows come from one consistent snapshot, and the stream
+                  begins when they are copied: the source keeps old row
+                  versions and binary logs for so long. No marks. MySQL: a
+                  moment's LOCK TABLES … READ on all tables (privilege LOCK
+                  TABLES); MariaDB: no locks. A copy that is interrupted
+                  begins again.
+  replica         as locking, on the replica in --copy-from: its applier waits
+                  for the locks, not the source's writers, and its binary log
+                  is followed until all is copied, then the source's. Needs
+                  GTIDs and log_replica_updates there, and on the replica
+                  SELECT and the two REPLICATION privileges.
 
-Tables with neither a primary key nor a unique key without NULLs (--allow-no-key) are copied first, as by `snapshot`,
-whatever the strategy: writes to them wait for a moment on MySQL, and their copy does not resume. Their changes are
-then applied to rows that are equal in every column, each of which is looked for in the whole table: for small tables.
+Tables with neither a primary key nor a unique key without NULLs
+(--allow-no-key) are copied first, as by `snapshot`, whatever the strategy:
+writes to them wait for a moment on MySQL, and their copy does not resume.
+Their changes are then applied to rows that are equal in every column, each of
+which is looked for in the whole table: for small tables.
 
-Stop it with Ctrl-C and run the same command again to resume, while it copies with the same strategy. Exit code 3:
-stopped before it was complete.")]
+Stop it with Ctrl-C and run the same command again to resume, while it copies
+with the same strategy. Exit code 3: stopped before it was complete.")]
 struct Run {
     #[command(flatten)]
     named: Named,
@@ -145,7 +161,8 @@ struct Run {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  converge move status shop --target mysql://mover:pw@db2:3306/shop --format json")]
+  converge move status shop --target mysql://mover:pw@db2:3306/shop \\
+    --format json")]
 struct StatusArguments {
     #[command(flatten)]
     named: Named,
@@ -157,7 +174,8 @@ struct StatusArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  converge move switch-traffic shop --target mysql://mover:pw@db2:3306/shop --timeout 30s")]
+  converge move switch-traffic shop \\
+    --target mysql://mover:pw@db2:3306/shop --timeout 30s")]
 struct SwitchArguments {
     #[command(flatten)]
     named: Named,

@@ -11,29 +11,41 @@ const NAME: &str = "mysql";
 #[command(after_help = "\
 Example:
   converge proxy --listen 127.0.0.1:3307 --upstream 127.0.0.1:3306
-  mysql -h 127.0.0.1 -P 3307                  # goes through the proxy, which is called `mysql`
+  mysql -h 127.0.0.1 -P 3307      # goes through the proxy, called `mysql`
 
-The network is broken over HTTP, as with Toxiproxy, whose API this is (its clients work unchanged). A toxic works on
-open connections at once; it has a direction (`stream`: `downstream`, from the server, is the default, or `upstream`)
-and goes to the share of connections that `toxicity` says (1.0: all). Add one of each kind:
+The network is broken over HTTP, as with Toxiproxy, whose API this is (its
+clients work unchanged). A toxic works on open connections at once; it has a
+direction (`stream`: `downstream`, from the server, is the default, or
+`upstream`) and goes to the share of connections that `toxicity` says (1.0:
+all). Add one of each kind:
 
-  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics -d '{\"type\": \"latency\", \"attributes\": {\"latency\": 300, \"jitter\": 50}}'
+  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics \\
+    -d '{\"type\": \"latency\", \"attributes\": {\"latency\": 300, \"jitter\": 50}}'
       everything arrives 300 ms later, give or take 50
-  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics -d '{\"type\": \"bandwidth\", \"attributes\": {\"rate\": 100}}'
+  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics \\
+    -d '{\"type\": \"bandwidth\", \"attributes\": {\"rate\": 100}}'
       at most 100 kilobytes a second
-  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics -d '{\"type\": \"slicer\", \"attributes\": {\"average_size\": 500, \"size_variation\": 100, \"delay\": 10000}}'
+  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics \\
+    -d '{\"type\": \"slicer\", \"attributes\": {\"average_size\": 500,
+        \"size_variation\": 100, \"delay\": 10000}}'
       pieces of 400 to 600 bytes, 10000 microseconds apart
-  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics -d '{\"type\": \"limit_data\", \"attributes\": {\"bytes\": 20000}}'
+  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics \\
+    -d '{\"type\": \"limit_data\", \"attributes\": {\"bytes\": 20000}}'
       the connection is closed once 20000 bytes have gone through
-  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics -d '{\"type\": \"timeout\", \"attributes\": {\"timeout\": 1000}}'
-      nothing goes through, and the connection is closed after 1000 ms (0: never, as with a pulled cable)
-  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics -d '{\"type\": \"reset_peer\", \"attributes\": {\"timeout\": 0}}'
+  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics \\
+    -d '{\"type\": \"timeout\", \"attributes\": {\"timeout\": 1000}}'
+      nothing goes through, and the connection is closed after 1000 ms
+      (0: never, as with a pulled cable)
+  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics \\
+    -d '{\"type\": \"reset_peer\", \"attributes\": {\"timeout\": 0}}'
       the connection is reset (TCP RST) after 0 ms
-  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics -d '{\"type\": \"slow_close\", \"attributes\": {\"delay\": 1000}}'
+  curl -X POST http://127.0.0.1:8474/proxies/mysql/toxics \\
+    -d '{\"type\": \"slow_close\", \"attributes\": {\"delay\": 1000}}'
       an end is passed on 1000 ms late
 
-Look at what is there, remove a toxic (by its type and direction, unless it was given a `name`), take the proxy down
-(connections are refused, open ones break) and up again, and heal everything at once:
+Look at what is there, remove a toxic (by its type and direction, unless it
+was given a `name`), take the proxy down (connections are refused, open ones
+break) and up again, and heal everything at once:
 
   curl http://127.0.0.1:8474/proxies
   curl -X DELETE http://127.0.0.1:8474/proxies/mysql/toxics/latency_downstream
@@ -43,10 +55,13 @@ Look at what is there, remove a toxic (by its type and direction, unless it was 
 
 More proxies can be made, before other servers:
 
-  curl -X POST http://127.0.0.1:8474/proxies -d '{\"name\": \"other\", \"listen\": \"127.0.0.1:3317\", \"upstream\": \"127.0.0.1:3316\"}'
+  curl -X POST http://127.0.0.1:8474/proxies \\
+    -d '{\"name\": \"other\", \"listen\": \"127.0.0.1:3317\",
+        \"upstream\": \"127.0.0.1:3316\"}'
 
-`converge rehearse --toxiproxy http://127.0.0.1:8474` makes its proxies here, and removes them when it ends. Ctrl-C takes
-all proxies down and ends with 0. Nothing here asks who calls: let --api listen on addresses that you trust.")]
+`converge rehearse --toxiproxy http://127.0.0.1:8474` makes its proxies here,
+and removes them when it ends. Ctrl-C takes all proxies down and ends with 0.
+Nothing here asks who calls: let --api listen on addresses that you trust.")]
 pub struct Arguments {
     /// Where the HTTP API listens; port 0: any that is free
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8474")]

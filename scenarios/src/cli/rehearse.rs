@@ -15,7 +15,7 @@ use converge_scenarios::scenario::Scenario;
 use converge_scenarios::shell;
 use converge_scenarios::verdict::RunReport;
 
-use super::arguments::{chosen_server, program, server_of};
+use super::arguments::{check_schema, chosen_server, program, server_of};
 use super::{Failure, Format, Outcome, drawn_seed, interrupted};
 
 #[derive(Debug, clap::Args)]
@@ -28,22 +28,30 @@ Example:
   converge rehearse --schema my-schema.sql
   converge rehearse --replay runs/default-7-20261121140000
   converge rehearse --image mysql:8.4
-  converge rehearse --source-url mysql://root:pw@db1:3306/ --target-url mysql://root:pw@db2:3306/
+  converge rehearse --source-url mysql://root:pw@db1:3306/ \\
+    --target-url mysql://root:pw@db2:3306/
 
-Starts two private servers on loopback, seeds a commerce schema, moves tables while randomized DML runs, kills servers
-and the mover and drops the network on the way, switches traffic, compares, and gives a verdict. Nothing outside the
-report's directory is touched, and nothing is left running. `plan.toml` in a report's directory is a complete scenario
-to start from; `--replay` runs it again and says whether it ended for the same cause. The same statements are sent again;
-what meets what in time may differ, so a failure that is rare may need several replays.
+Starts two private servers on loopback, seeds a commerce schema, moves tables
+while randomized DML runs, kills servers and the mover and drops the network
+on the way, switches traffic, compares, and gives a verdict. Nothing outside
+the report's directory is touched, and nothing is left running. `plan.toml` in
+a report's directory is a complete scenario to start from; `--replay` runs it
+again and says whether it ended for the same cause. The same statements are
+sent again; what meets what in time may differ, so a failure that is rare may
+need several replays.
 
-With --source-url and --target-url the rehearsal is on two servers that are there already. It makes the databases
-`commerce` and `_converge` and an account on both, and drops them at its end and on Ctrl-C (a SIGKILL leaves them).
-The accounts in the URLs must be administrators. Faults that need the servers' hosts are refused by name: kill_source,
-kill_target, restart, pause, unplug, network_down_restart, disk_full, failover, restore_to_past.
+With --source-url and --target-url the rehearsal is on two servers that are
+there already. It makes the databases `commerce` and `_converge` and an
+account on both, and drops them at its end, on Ctrl-C and when its terminal
+goes away (a SIGKILL leaves them). The accounts in the URLs must be
+administrators. Faults that need the servers' hosts are refused by name:
+kill_source, kill_target, restart, pause, unplug, network_down_restart,
+disk_full, failover, restore_to_past.
 
-With --docker or --image both servers run in containers, each in a network of its own, on ports of the loopback interface;
-containers and networks are gone afterwards. Faults besides: `unplug` pulls a container's cable; disk_full, failover and
-restore_to_past are refused.")]
+With --docker or --image both servers run in containers, each in a network of
+its own, on ports of the loopback interface; containers and networks are gone
+afterwards. Faults besides: `unplug` pulls a container's cable; disk_full,
+failover and restore_to_past are refused.")]
 pub struct Arguments {
     /// A scenario in TOML [default: the built-in one, drawn from the seed]
     scenario: Option<PathBuf>,
@@ -89,8 +97,18 @@ pub struct Arguments {
     #[arg(long)]
     keep: bool,
     /// Use this Toxiproxy server's API (such as that of `converge proxy`) instead of the built-in proxy
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = api)]
     toxiproxy: Option<String>,
+}
+
+/// The address of an HTTP API.
+fn api(text: &str) -> Result<String, String> {
+    let place = text.strip_prefix("http://").map(|place| place.trim_end_matches('/'));
+    let port = place.and_then(|place| place.rsplit_once(':')).filter(|(host, _)| !host.is_empty());
+    match port.map(|(_, port)| port.parse::<u16>()) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("give http://HOST:PORT, as in http://127.0.0.1:8474".into()),
+    }
 }
 
 /// Runs a rehearsal.
@@ -148,6 +166,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         Some(schema) => scenario.with_schema(schema),
         None => scenario,
     };
+    check_schema(&scenario)?;
     let servers = match elsewhere(arguments)? {
         Some(servers) => servers,
         None => chosen_server(arguments.server.as_deref())?.into(),
@@ -185,6 +204,7 @@ fn external(arguments: &Arguments) -> Result<Option<External>, Failure> {
 /// The plan of a saved run, with its seed, on a server like its own.
 fn repeated(arguments: &Arguments, directory: &Path) -> Result<Plan, Failure> {
     let run = SavedRun::read(directory)?;
+    check_schema(&run.scenario)?;
     let same = |report: &Path| {
         report.canonicalize().ok().is_some_and(|r| directory.canonicalize().is_ok_and(|d| d == r))
     };

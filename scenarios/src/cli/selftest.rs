@@ -7,7 +7,7 @@ use converge_mover::planted::Bug;
 use converge_scenarios::rehearsal::RehearsalError;
 use converge_scenarios::selftest::{self, Campaign, Matrix, Outcome as Run};
 
-use super::arguments::program;
+use super::arguments::{at_least_one, program};
 use super::{Failure, Outcome, interrupted};
 
 #[derive(Debug, clap::Args)]
@@ -16,11 +16,14 @@ Example, which makes a build that has the bugs in it:
   make selftest ARGS=\"--runs 20 --jobs 2 --write scenarios/KILL_MATRIX.md\"
   make selftest ARGS=\"--bug delete_in_window --runs 3 --server mariadb\"
 
-Each run is a short rehearsal on private servers with one bug planted in the mover. A bug counts as detected if the
-verdict is not `converged` for a reason that blames the mover, in at least 19 of 20 runs in which it did harm. Results
-are kept in a file; what is in it is not run again. The reports of misses stay beside it.
+Each run is a short rehearsal on private servers with one bug planted in the
+mover. A bug counts as detected if the verdict is not `converged` for a reason
+that blames the mover, in at least 19 of 20 runs in which it did harm. Results
+are kept in a file; what is in it is not run again. The reports of misses stay
+beside it.
 
-Exit codes: 0 every bug that was run was detected, 1 one was missed, 2 the work could not be done, 3 one never did harm.")]
+Exit codes: 0 every bug that was run was detected, 1 one was missed, 2 the
+work could not be done, 3 one never did harm.")]
 pub struct Arguments {
     /// Only this bug; may be given several times [default: all]
     #[arg(long, value_name = "ID")]
@@ -29,13 +32,13 @@ pub struct Arguments {
     #[arg(long)]
     list: bool,
     /// Runs of each bug on each kind of server
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
     /// The first run's seed
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Rehearsals at the same time
-    #[arg(long, value_name = "J", default_value_t = 1)]
+    #[arg(long, value_name = "J", default_value_t = 1, value_parser = at_least_one())]
     jobs: usize,
     /// The server: mysql, mariadb, or a path [default: every kind found]
     #[arg(long, value_name = "KIND|PATH")]

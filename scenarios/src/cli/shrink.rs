@@ -16,15 +16,19 @@ use super::{Failure, Outcome, interrupted};
 #[command(after_help = "\
 Example:
   converge shrink runs/default-7-20261121140000
-  converge shrink runs/campaign-swarm-mysql/runs/12 --tries 5 --max-duration 2h
+  converge shrink runs/campaign-swarm-mysql/runs/12 --tries 5 \\
+    --max-duration 2h
 
-Rehearses the failed run's plan again and again, each time with less in it: faults, tables, kinds of statements,
-transactions, sessions, rows, time. What still fails for the same cause is kept, until nothing can be left out. A plan
-fails for the same cause if the verdict is the same and no oracle points at anything that it did not point at in the
-saved run. The smallest plan so far is always in smallest.toml in the run's directory.
+Rehearses the failed run's plan again and again, each time with less in it:
+faults, tables, kinds of statements, transactions, sessions, rows, time. What
+still fails for the same cause is kept, until nothing can be left out. A plan
+fails for the same cause if the verdict is the same and no oracle points at
+anything that it did not point at in the saved run. The smallest plan so far
+is always in smallest.toml in the run's directory.
 
-Exit codes: 0 the smallest plan was found, 2 the work could not be done, 3 the search was cut short (--max-duration,
-Ctrl-C), or the run's plan did not fail again.")]
+Exit codes: 0 the smallest plan was found, 2 the work could not be done, 3 the
+search was cut short (--max-duration, Ctrl-C), or the run's plan did not fail
+again.")]
 pub struct Arguments {
     /// The directory of a run that diverged or was not proven
     run: PathBuf,

@@ -17,16 +17,18 @@ Example:
   converge simulate --copy-strategy delete_history
   converge simulate --copy-strategy naive
 
-Each world is a source, a target, a few clients and the mover's own code in memory, with crashes, lost connections and
-changes that are logged before they are visible; what happens when is drawn from the seed. The first world that does not
-converge ends the search: it is made as small as it goes and told step by step. `naive` is wrong on purpose: it shows
-what the others protect from. No server is needed, and nothing is shown about real ones.")]
+Each world is a source, a target, a few clients and the mover's own code in
+memory, with crashes, lost connections and changes that are logged before they
+are visible; what happens when is drawn from the seed. The first world that
+does not converge ends the search: it is made as small as it goes and told
+step by step. `naive` is wrong on purpose: it shows what the others protect
+from. No server is needed, and nothing is shown about real ones.")]
 pub struct Arguments {
     /// How chunks are protected
-    #[arg(long, value_name = "STRATEGY", default_value_t)]
+    #[arg(long, value_name = "STRATEGY", default_value_t, value_parser = strategy)]
     copy_strategy: Strategy,
     /// How many worlds
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     worlds: u64,
     /// The first world's seed; each further world has the next number [default: drawn and printed]
     #[arg(long, value_name = "N")]
@@ -34,6 +36,14 @@ pub struct Arguments {
     /// How to answer on standard output
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+}
+
+/// A strategy. Elsewhere nobody should choose the one that is wrong on purpose; here it is worth seeing.
+fn strategy(text: &str) -> Result<Strategy, String> {
+    text.parse().map_err(|_| {
+        let all = Strategy::SAFE.into_iter().chain([Strategy::Naive]).map(Strategy::name);
+        format!("there is no copy strategy {text:?}, only {}", all.collect::<Vec<_>>().join(", "))
+    })
 }
 
 /// Runs many worlds.
@@ -99,9 +109,10 @@ fn words(end: &End) -> String {
 fn answer(arguments: &Arguments, seed: u64, tally: &Tally, failure: Option<&Told>, took: Duration) {
     let run = tally.converged + tally.stopped + u64::from(failure.is_some());
     let rate = run as f64 / took.as_secs_f64().max(1e-9);
+    let last = seed.wrapping_add(run.saturating_sub(1));
     if arguments.format == Format::Json {
         let failure = failure.map(|told| {
-            json!({"outcome": words(&told.end), "world": run - 1, "plan": format!("{:?}", told.plan), "story": told.story})
+            json!({"outcome": words(&told.end), "world": run, "seed": last, "plan": format!("{:?}", told.plan), "story": told.story})
         });
         answer!(
             "{}",
@@ -119,11 +130,7 @@ fn answer(arguments: &Arguments, seed: u64, tally: &Tally, failure: Option<&Told
         tally.stopped
     );
     let Some(told) = failure else { return };
-    answer!(
-        "\nworld {} (seed {}) failed; the smallest world that fails like it:\n",
-        run,
-        seed.wrapping_add(run - 1)
-    );
+    answer!("\nworld {run} (seed {last}) failed; the smallest world that fails like it:\n");
     for (table, rows) in told.plan.tables.iter().enumerate() {
         let rows: Vec<String> =
             rows.iter().map(|(key, unique)| format!("(key {key}, unique {unique}, v0)")).collect();

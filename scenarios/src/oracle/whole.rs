@@ -65,10 +65,13 @@ pub fn needed(names: Names, moved: &[String], fenced: bool) -> Vec<&'static str>
     needed
 }
 
+/// What is said for an oracle that gave no answer.
+pub const SILENT: &str = "it gave no answer";
+
 /// An answer "cannot tell" for each oracle that is needed and gave none.
 pub fn absent(needed: &[&str], answered: &[Oracle]) -> Vec<Oracle> {
     let is_missing = |name: &&&str| !answered.iter().any(|oracle| oracle.name == **name);
-    let unknown = |name: &&str| Oracle::new(name, Finding::Unknown, "it gave no answer");
+    let unknown = |name: &&str| Oracle::new(name, Finding::Unknown, SILENT);
     needed.iter().filter(is_missing).map(unknown).collect()
 }
 

@@ -318,8 +318,10 @@ impl Hosts {
             let extra = vec![replica_option(binary.info.flavor).to_owned()];
             if wanted { server(REPLICA, extra).await.map(Some) } else { Ok(None) }
         };
+        // All are waited for before an error goes up: a start that is given up in its middle would leave something behind.
         let (source, target, replica) =
-            tokio::try_join!(server(SOURCE, Vec::new()), server(TARGET, Vec::new()), replica)?;
+            tokio::join!(server(SOURCE, Vec::new()), server(TARGET, Vec::new()), replica);
+        let (source, target, replica) = (source?, target?, replica?);
         if let Some(replica) = &replica {
             replica.replicate(&source).await?;
         }
@@ -350,8 +352,9 @@ impl Hosts {
             (Footprint::in_the_way(source).await?, Footprint::in_the_way(target).await?);
         for (server, databases) in [(source, &on_source), (target, &on_target)] {
             if !databases.is_empty() && !external.i_know {
+                let help = Footprint::clearing(server, databases).await;
                 let (server, databases) = (server.to_string(), databases.clone());
-                return Err(RehearsalError::InTheWay { server, databases });
+                return Err(RehearsalError::InTheWay { server, databases, help });
             }
         }
         Ok(Self {

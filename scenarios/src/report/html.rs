@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::chart;
 use super::timeline::Timeline;
+use crate::oracle::limit;
 use crate::verdict::{Finding, RunReport, Verdict};
 use converge_vdiff::report::show::{first_difference, grouped, line, window};
 
@@ -71,7 +72,7 @@ pub fn page(report: &RunReport, timeline: &Timeline, directory: &Path) -> Result
     environment.get_template(NAME)?.render(context! {
         report => Value::from(Serde(report)),
         words => report.verdict.words(),
-        meaning => meaning(report.verdict),
+        meaning => meaning(report),
         not_verified => not_verified(report),
         // Made by `svg`, which escapes what goes into it.
         chart => Value::from_safe_string(chart::draw(timeline)),
@@ -82,8 +83,11 @@ pub fn page(report: &RunReport, timeline: &Timeline, directory: &Path) -> Result
     })
 }
 
-fn meaning(verdict: Verdict) -> &'static str {
-    match verdict {
+fn meaning(report: &RunReport) -> &'static str {
+    match report.verdict {
+        Verdict::Converged if report.faults.is_empty() => {
+            "Source and target hold equal rows at a proven position, under load that really happened. No fault was injected."
+        }
         Verdict::Converged => {
             "Source and target hold equal rows at a proven position, under load and faults that really happened."
         }
@@ -92,10 +96,17 @@ fn meaning(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What a reader must not take for verified, for the page and for the terminal.
+/// What a reader must not take for verified.
 pub fn not_verified(report: &RunReport) -> Vec<String> {
     let open = report.oracles.iter().filter(|o| o.finding == Finding::Unknown);
-    let mut lines: Vec<String> = open.map(|o| format!("{} could not tell: {}", o.name, o.detail)).collect();
+    let mut lines = limit::lines(open, |o| format!("{} could not tell: {}", o.name, o.detail));
+    lines.extend(left_out(report));
+    lines.iter().map(|text| line(text)).collect()
+}
+
+/// The same without what oracles could not tell.
+pub fn left_out(report: &RunReport) -> Vec<String> {
+    let mut lines = Vec::new();
     if report.vdiff.is_none() {
         lines.push("no rows were compared at all".into());
     }

@@ -212,6 +212,27 @@ fn the_text_holds_what_the_verdict_rests_on_and_no_terminal_codes() {
 }
 
 #[test]
+fn a_pass_without_faults_says_so() {
+    let faults = "faults that really happened";
+    let (_, page) = written(&RunReport { verdict: Verdict::Converged, ..report() });
+    assert!(page.contains(faults) && !page.contains("No fault was injected."), "{page}");
+    let (_, page) = written(&RunReport { verdict: Verdict::Converged, faults: vec![], ..report() });
+    assert!(!page.contains(faults) && page.contains("No fault was injected."), "{page}");
+}
+
+#[test]
+fn what_oracles_could_not_tell_is_said_once() {
+    let said = "copy_under_load could not tell";
+    assert!(text(&report()).contains(said));
+    let reasons = vec!["copy_under_load: the copy was not seen".into()];
+    let text = text(&RunReport { verdict: Verdict::NotProven, reasons, ..report() });
+    assert!(
+        !text.contains(said) && text.contains("because   copy_under_load: the copy was not seen"),
+        "{text}"
+    );
+}
+
+#[test]
 fn long_evidence_is_cut_and_said_to_be() {
     let evidence = (0..20).map(|i| format!("row {i}")).collect();
     let oracles = vec![Oracle::new("vdiff", Finding::Fail, "20 rows").with_evidence(evidence)];

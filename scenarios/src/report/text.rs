@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::html::not_verified;
-use crate::verdict::{Finding, Oracle, RunReport};
+use super::html::{left_out, not_verified};
+use crate::verdict::{Finding, Oracle, RunReport, Verdict};
 use converge_vdiff::report::show::{grouped, line};
 
 /// Characters of a line.
@@ -29,7 +29,11 @@ pub fn text(report: &RunReport) -> String {
     statements(&mut out, report);
     faults(&mut out, report);
     explanation(&mut out, report);
-    let open = not_verified(report);
+    // What oracles could not tell is said once: it is why nothing was proven.
+    let open = match report.verdict {
+        Verdict::NotProven => left_out(report),
+        _ => not_verified(report),
+    };
     if !open.is_empty() {
         out.push_str("\nNOT verified\n");
         open.iter().for_each(|text| wrapped(&mut out, "  - ", text));

@@ -12,25 +12,30 @@ use crate::cli::{Failure, Format};
 
 const EXAMPLE: &str = "\
 Example:
-  converge vdiff --source mysql://root:secret@10.0.0.1/shop --target mysql://root:secret@10.0.0.2/shop \\
-                 --tables customer,corder,old_product=product --report vdiff.html
+  converge vdiff --source mysql://root:secret@10.0.0.1/shop \\
+    --target mysql://root:secret@10.0.0.2/shop \\
+    --tables customer,corder,old_product=product --report vdiff.html
 
 Options follow a URL's database, as for every command:
-  'mysql://reader@db2/shop?password-env=DB2_PASSWORD&ssl-mode=VERIFY_CA&ssl-ca=ca.pem'
-  'mysql:///shop?defaults-file=/etc/converge/db1.cnf'          user, password, host, ssl-* of its group [client]
+  'mysql://reader@db2/shop?password-env=PW&ssl-mode=VERIFY_CA&ssl-ca=ca.pem'
+  'mysql:///shop?defaults-file=/etc/converge/db1.cnf'
+      user, password, host, ssl-* of its group [client]
   'mysql://root@localhost/shop?socket=/run/mysqld/mysqld.sock'
 
 A part of the tables, on servers with other work to do:
-  --where 'orders:id > 1000' --ignore-columns customer.last_seen --rename-columns orders.total=amount
+  --where 'orders:id > 1000' --ignore-columns customer.last_seen
+  --rename-columns orders.total=amount
   --sample 1% --seed 7
   --max-load Threads_running=25 --max-lag 10 --parallel 1
 
-SELECT on the tables is all the accounts need. Differing rows are read again until they agree, or until both servers
-stood still while they differed; where neither happens the verdict is not_proven. With --workflow (needs SELECT on
-_converge.* on the target) or --replica (needs REPLICATION CLIENT there; SLAVE MONITOR on MariaDB) they are also proven
-while rows are written.
+SELECT on the tables is all the accounts need. Differing rows are read again
+until they agree, or until both servers stood still while they differed; where
+neither happens the verdict is not_proven. With --workflow (needs SELECT on
+_converge.* on the target) or --replica (needs REPLICATION CLIENT there; SLAVE
+MONITOR on MariaDB) they are also proven while rows are written.
 
-Exit codes: 0 equal, 1 different, 2 the comparison could not be done, 3 not proven.";
+Exit codes: 0 equal, 1 different, 2 the comparison could not be done, 3 not
+proven.";
 
 /// Thirty days: MySQL takes no statement for much longer.
 const MOST_SECONDS: u64 = 30 * 24 * 3600;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use converge_mysql::{Address, Connector, Error as ServerError, quote, within};
 use mysql_async::prelude::Queryable;
 
-use super::{DATABASE, STATE};
+use super::{DATABASE, MOVER, STATE};
 use crate::rehearsal::RehearsalError;
 
 /// How long cleaning one server up may take.
@@ -31,6 +31,19 @@ impl Footprint {
             quote::text(STATE)
         );
         Ok(within(BOUND, WHAT, conn.query(query)).await?)
+    }
+
+    /// What to do about them. A rehearsal that was killed leaves its accounts as well; their names are its own.
+    pub async fn clearing(admin: &Address, databases: &[String]) -> String {
+        let accounts = accounts(admin).await.unwrap_or_default();
+        let drops = databases.iter().map(|name| format!("DROP DATABASE {};", quote::ident(name)));
+        let users = accounts.iter().map(|account| format!("DROP USER {account};"));
+        let statements: Vec<String> = drops.chain(users).collect();
+        format!(
+            "a rehearsal writes to them at random: use a server without, or give --i-know (databases that were there are not \
+             dropped); if a killed rehearsal left them, and no other one and no `converge move` uses that server: {}",
+            statements.join(" ")
+        )
     }
 
     /// What is about to be made: an account, and those databases that are not there yet.
@@ -65,6 +78,18 @@ impl Drop for Footprint {
         let left = self.statements().join("; ");
         tracing::warn!("{} was not cleaned up ({why}); what to do: {left}", self.admin);
     }
+}
+
+/// The accounts that rehearsals have made on a server and not dropped.
+async fn accounts(admin: &Address) -> Result<Vec<String>, ServerError> {
+    let mut conn = Connector::new(admin.with_database("")).connect().await?;
+    let query = format!(
+        "SELECT user, host FROM mysql.user WHERE user REGEXP '^{MOVER}_[0-9a-f]{{8}}$' ORDER BY 1, 2"
+    );
+    let found: Vec<(String, String)> = within(BOUND, "listing accounts", conn.query(query)).await?;
+    converge_mysql::connect::close(conn).await;
+    let account = |(user, host): &(String, String)| format!("{}@{}", quote::text(user), quote::text(host));
+    Ok(found.iter().map(account).collect())
 }
 
 async fn remove(admin: Address, statements: Vec<String>) -> Result<(), ServerError> {

@@ -1,0 +1,64 @@
+//! The report's directory at the beginning of a run, and its removal where nothing came of the run.
+
+use std::path::{Path, PathBuf};
+
+use super::RehearsalError;
+
+/// A directory, and which of those above it were not there before.
+#[derive(Debug)]
+pub struct Ground {
+    directory: PathBuf,
+    /// The innermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Ground {
+    /// Makes the directory, unless it is there.
+    pub fn make(directory: &Path) -> Result<Self, RehearsalError> {
+        let missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+        let made = directory.ancestors().take_while(missing).map(PathBuf::from).collect();
+        std::fs::create_dir_all(directory).map_err(RehearsalError::io("creating", directory))?;
+        Ok(Self { directory: directory.into(), made })
+    }
+
+    /// Removes what was made, after a run that was refused before a server or the mover had anything to say: their logs
+    /// tell why a run came to nothing.
+    pub fn abandon(self) {
+        let log = |file: PathBuf| file.extension().is_some_and(|extension| extension == "log");
+        let mut files = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        if self.made.is_empty() || files.any(|entry| log(entry.path())) {
+            return;
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+        // Those above only while they hold nothing else.
+        let _ = self.made.iter().skip(1).try_for_each(std::fs::remove_dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_made_and_tells_nothing_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let run = home.path().join("runs").join("a run");
+        Ground::make(&run).unwrap().abandon();
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+
+        let ground = Ground::make(&run).unwrap();
+        std::fs::write(run.join("plan.toml"), "").unwrap();
+        std::fs::create_dir(home.path().join("runs").join("another run")).unwrap();
+        ground.abandon();
+        assert!(!run.exists() && home.path().join("runs").exists());
+
+        let ground = Ground::make(&run).unwrap();
+        std::fs::write(run.join("source.log"), "why").unwrap();
+        ground.abandon();
+        assert!(run.exists());
+        std::fs::remove_file(run.join("source.log")).unwrap();
+        // It was there before.
+        Ground::make(&run).unwrap().abandon();
+        assert!(run.exists());
+    }
+}
