@@ -218,21 +218,21 @@ impl Control {
         let token = format!("{:016x}", crate::workflow::random_number());
         self.store.request_switch(&mut self.conn, &token, timeout).await?;
         let mut asked = Asked { token, fenced: workflow.fenced_tables(), begun: false };
-        let bound = timeout + GRACE;
+        let begun = Instant::now();
         let answer = tokio::select! {
-            answer = self.answer(&mut asked, bound) => answer?,
+            answer = self.answer(&mut asked, timeout + GRACE) => match answer? {
+                None => self.withdraw(&mut asked, LAST_LOOK).await?,
+                answer => answer,
+            },
             _ = interrupted => {
                 tracing::warn!("interrupted: the request is taken back; what was begun is undone, or is proven already");
                 self.withdraw(&mut asked, GRACE).await?
             }
         };
-        if let Some(switched) = answer {
-            return Ok(switched);
-        }
-        if let Some(switched) = self.withdraw(&mut asked, LAST_LOOK).await? {
-            return Ok(switched);
-        }
-        Err(self.unanswered(&asked, &format!("the runner did not answer within {} s", bound.as_secs())))
+        answer.ok_or_else(|| {
+            let why = format!("the runner did not answer within {} s", begun.elapsed().as_secs());
+            self.unanswered(&asked, &why)
+        })
     }
 
     fn check_switchable(&self, workflow: &Workflow) -> Result<()> {
