@@ -161,7 +161,9 @@ impl Writes {
 
 /// The members of two lists whose names are not known: outside the basic plane, the catalogue shows `?` for a letter.
 fn doubtful(columns: [&Column; 2]) -> Vec<u64> {
-    let lists = columns.map(Column::members);
+    // Those cannot have such letters.
+    let plain = |c: &Column| ["ascii", "latin1", "utf8mb3"].contains(&text::charset(c).as_str());
+    let lists = columns.map(|c| if plain(c) { Vec::new() } else { c.members() });
     let mut doubtful: Vec<u64> = (lists.iter())
         .flat_map(|list| (0u64..).zip(list))
         .filter(|(_, name)| name.contains('?'))
