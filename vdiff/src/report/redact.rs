@@ -78,6 +78,7 @@ pub fn redact(report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
+    use crate::report::not_compared;
     use crate::report::tests::{hostile, report};
 
     #[test]
