@@ -107,7 +107,8 @@ fn ms(since: Instant) -> f64 {
 
 impl<F: Fence, V: Verdict> Switch<F, V> {
     /// Sees to what a session finds of the ones before: a switch that was interrupted is finished, or undone if the
-    /// workflow has `stopped` since. Any other request was made of somebody who is gone.
+    /// workflow has `stopped` since. A request that nobody has begun on stands for as long as its time lasts: who gives it
+    /// up takes it back.
     pub async fn inherit(
         &mut self,
         state: State,
@@ -119,11 +120,7 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
                 self.undo(request, "the workflow stopped in the switch").await
             }
             (State::Switching, _) => self.resume(request).await,
-            (_, Some(request)) => {
-                let why = "the session that was asked had ended before it began; ask again";
-                self.verdict.decline(&request.token, why).await
-            }
-            (_, None) => Ok(()),
+            _ => Ok(()),
         }
     }
 
