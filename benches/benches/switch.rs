@@ -92,9 +92,9 @@ fn line(binary: &ServerBinary, runs: &[Run]) -> Vec<String> {
     };
     vec![
         binary.info.to_string(),
-        both(|r| r.switched.times.unwrap_or_default().drained_ms),
-        both(|r| r.switched.times.unwrap_or_default().fencing_ms),
-        both(|r| r.switched.times.unwrap_or_default().blocked_ms),
+        both(|r| r.switched.times.clone().unwrap_or_default().drained_ms),
+        both(|r| r.switched.times.clone().unwrap_or_default().fencing_ms),
+        both(|r| r.switched.times.clone().unwrap_or_default().blocked_ms),
         both(|r| r.total_ms),
         both(|r| r.rate),
         format!("{:.1}", median(runs.iter().map(|r| r.mover.cpu).collect())),

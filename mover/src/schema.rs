@@ -168,8 +168,11 @@ fn reading(what: &str, schema: &str, table: &str) -> impl Fn(mysql_async::Error)
     move |e| ServerError::driver(what.clone(), e)
 }
 
+/// Kind, rows, bytes of a row, and the server's own spelling of both names.
+type EstimateRow = (String, Option<u64>, Option<u64>, String, String);
+
 async fn read_estimates(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Option<(u64, u64)>> {
-    let found: Option<(String, Option<u64>, Option<u64>, String, String)> = conn
+    let found: Option<EstimateRow> = conn
         .query_first(format!(
             "SELECT table_type, table_rows, avg_row_length, table_schema, table_name FROM information_schema.tables \
              WHERE table_schema = {} AND table_name = {}",

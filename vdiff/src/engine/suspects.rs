@@ -61,11 +61,11 @@ pub fn batches<'a>(plan: &Plan, suspects: &'a [Suspect], most: usize) -> impl It
 }
 
 /// Suspects that follow each other and go with the first of them, at most so many at once.
-fn grouped<'a>(
-    suspects: &'a [Suspect],
+fn grouped(
+    suspects: &[Suspect],
     most: usize,
     goes_with: impl Fn(&Suspect, &Suspect) -> bool,
-) -> impl Iterator<Item = &'a [Suspect]> {
+) -> impl Iterator<Item = &[Suspect]> {
     let mut rest = suspects;
     std::iter::from_fn(move || {
         let first = rest.first()?;
