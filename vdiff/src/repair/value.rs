@@ -53,6 +53,9 @@ pub enum Writes {
     Members,
     /// Bytes in `utf8mb4` that may be marked as having no form in it.
     Marked,
+    /// The same, but for letters beyond the basic plane: by them a server may find another member than the one of that
+    /// name, since its collation need not tell them apart and its catalogue does not.
+    MarkedInPlane,
     /// The SQL type of a JSON document, a space, and its text.
     Document,
 }
@@ -87,6 +90,7 @@ impl Writes {
             (Kind::Set, Kind::Set) if by_number => {
                 Self::Bits(doubtful.iter().fold(0, |mask, i| mask | 1 << (i % 64)))
             }
+            (Kind::Enum, Kind::Enum) | (Kind::Set, Kind::Set) if !doubtful.is_empty() => Self::MarkedInPlane,
             (Kind::Set, Kind::Set) if form.framing == Framing::Plain => Self::Members,
             (Kind::Integer | Kind::Decimal, Kind::Integer | Kind::Decimal) => Self::Number,
             (Kind::Real, Kind::Real) => Self::Real,
@@ -119,7 +123,11 @@ impl Writes {
             Self::Bytes(charset) => plain(string(charset, piece)),
             Self::Members => plain(string("utf8mb4", &members(piece)?)),
             Self::Document => plain(document(piece)?),
-            Self::Marked => match piece {
+            // Only they take four bytes in UTF-8, of which the first is this or more.
+            Self::MarkedInPlane if piece.first() != Some(&0xff) && piece.iter().any(|byte| *byte >= 0xf0) => {
+                None
+            }
+            Self::Marked | Self::MarkedInPlane => match piece {
                 [0xff, 0x00] => Some(Written { lax: true, ..Written::plain("0".into()) }),
                 [0xff, ..] => None,
                 text => plain(string("utf8mb4", text)),
