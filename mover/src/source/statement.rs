@@ -94,7 +94,9 @@ pub fn meaning<'a>(logged: &Logged<'_>, schema: &str, tables: impl Iterator<Item
     let (statement, default) = (logged.text, logged.default);
     let mut words = words(statement);
     words.drain(..prefix(&words));
-    let upper: Vec<String> = words.iter().map(|w| w.text.to_uppercase()).collect();
+    // A name in quotes is no keyword, whatever it says.
+    let keyword = |w: &Word| if w.quoted { String::new() } else { w.text.to_uppercase() };
+    let upper: Vec<String> = words.iter().map(keyword).collect();
     let begins = |with: &[&str]| upper.len() >= with.len() && with.iter().zip(&upper).all(|(a, b)| a == b);
     if [&["BEGIN"][..], &["START", "TRANSACTION"], &["XA", "START"], &["XA", "BEGIN"]]
         .iter()
@@ -241,11 +243,13 @@ struct Word {
     text: String,
     /// Whether a dot stands between this word and the one before.
     qualified: bool,
+    /// Whether it stands in quotes.
+    quoted: bool,
 }
 
 impl Word {
     fn is(&self, keyword: &str) -> bool {
-        self.text.eq_ignore_ascii_case(keyword)
+        !self.quoted && self.text.eq_ignore_ascii_case(keyword)
     }
 }
 
@@ -257,7 +261,7 @@ fn words(statement: &str) -> Vec<Word> {
         let length = match c {
             '`' | '"' => {
                 let (text, length) = quoted(rest, c);
-                words.push(Word { text, qualified: dot && !words.is_empty() });
+                words.push(Word { text, qualified: dot && !words.is_empty(), quoted: true });
                 dot = false;
                 length
             }
@@ -270,7 +274,8 @@ fn words(statement: &str) -> Vec<Word> {
             '/' if rest.starts_with("/*") => rest[2..].find("*/").map_or(rest.len(), |end| end + 4),
             c if is_of_a_name(c) => {
                 let length = rest.find(|c: char| !is_of_a_name(c)).unwrap_or(rest.len());
-                words.push(Word { text: rest[..length].into(), qualified: dot && !words.is_empty() });
+                let qualified = dot && !words.is_empty();
+                words.push(Word { text: rest[..length].into(), qualified, quoted: false });
                 dot = false;
                 length
             }
@@ -425,6 +430,23 @@ mod tests {
             assert_eq!(read(statement), Meaning::Other, "{statement}");
         }
         assert_eq!(read_in("DROP TABLE customer", "other", None), Meaning::Other);
+    }
+
+    #[test]
+    fn names_in_quotes_are_no_keywords() {
+        let read = |text: &str| {
+            let logged = Logged { text, default: "shop", changed: None };
+            meaning(&logged, "shop", ["if", "exists", "customer"].into_iter())
+        };
+        for statement in [
+            "ALTER TABLE `exists` ADD x INT",
+            "CREATE OR REPLACE TABLE `if` (a INT)",
+            "CREATE INDEX `on` ON customer (a)",
+            "DROP INDEX `on` ON `customer`",
+        ] {
+            assert_eq!(read(statement), Meaning::Concerns, "{statement}");
+        }
+        assert_eq!(read("CREATE OR REPLACE VIEW `table` AS SELECT * FROM customer"), Meaning::Other);
     }
 
     #[test]
