@@ -13,7 +13,7 @@ use common::{fresh, request, run, server, server_with};
 use converge_chaos::server::LocalServer;
 use converge_mysql::Flavor;
 use converge_vdiff::repair::TableRepair;
-use converge_vdiff::{Request, TablePair, Verdict};
+use converge_vdiff::{Repair, Request, TablePair, Verdict, compare_and_repair};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use repairing::{all_servers, pair, play, played, quick, repaired, text};
@@ -230,5 +230,28 @@ async fn triggers_that_the_account_may_not_see_are_not_run() {
         run(&mut target, &format!("GRANT TRIGGER ON vt.* TO {account}")).await;
         assert_eq!(repaired(&asked, None, true).await.0.verdict, Verdict::Equal);
         assert_eq!(target.query_first::<u32, _>("SELECT COUNT(*) FROM log").await.unwrap(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_cannot_be_written_loses_no_answer() {
+    for one in all_servers().await {
+        let [_source, _target] = pair(
+            &one,
+            "CREATE TABLE t (id INT PRIMARY KEY, v INT)",
+            &["INSERT INTO t VALUES (1, 1), (2, 2)"],
+            &["INSERT INTO t VALUES (1, 1), (2, 3)"],
+        )
+        .await;
+        let request = request([&one, &one], vec![TablePair::same("t")], quick());
+        let directory = tempfile::tempdir().unwrap();
+        // The script can be written, its undo cannot.
+        let repair = Repair { script: Some(directory.path().join("r.sql")), apply: false };
+        std::fs::create_dir(&repair.files()[1]).unwrap();
+        let report = compare_and_repair(&request, &repair, &|_| {}).await.unwrap();
+        assert_eq!((report.verdict, report.tables[0].rows.len()), (Verdict::Different, 1));
+        let failed = report.repair.as_ref().unwrap().failed.clone().unwrap_or_default();
+        assert!(failed.contains("r.undo.sql") && failed.contains("nothing was changed"), "{failed}");
+        assert!(report.to_text().contains("FAILED: cannot write the repair to"), "{}", report.to_text());
     }
 }

@@ -54,6 +54,8 @@ struct Pool<'a> {
     throttle: Throttle,
     options: Arc<Options>,
     request: &'a Request,
+    /// All that are compared: the request's, or those of the workflow that it names.
+    pairs: Vec<TablePair>,
     /// The engine that was the faster one for the tables so far.
     preference: Option<Preference>,
     /// What outlives this process.
@@ -76,6 +78,7 @@ impl<'a> Pool<'a> {
             throttle,
             options: Arc::new(request.options.clone()),
             request,
+            pairs: Vec::new(),
             preference: None,
             state: None,
             deadline,
@@ -171,12 +174,13 @@ pub(crate) async fn compare_keeping(
     let mut pool = Pool::open(request).await?;
     let standing = Standing::open(request).await?;
     let pairs = standing.as_ref().map_or(&request.tables, |standing| &standing.tables);
+    pool.pairs.clone_from(pairs);
     let shared = same::is_shared(&mut pool.control).await?;
     let began = (Evidence::read(&mut pool.control).await?, tokio::time::Instant::now());
     // All tables are looked up before the first is compared: a typing error must not come out after hours.
     let mut known = Vec::with_capacity(pairs.len());
     for pair in pairs {
-        known.push(look_up(&mut pool.control, pair, request).await?);
+        known.push(look_up(&mut pool.control, pair, &pool.pairs, request).await?);
     }
     lookup::check(&known, &request.options)?;
     if let Some(directory) = &request.options.state {
@@ -261,7 +265,7 @@ async fn one_table(
     // Where nothing was written since, a table is as it was when all were looked up.
     let known = match began.0.both_stood_still(&start.0) {
         true => known,
-        false => look_up(&mut pool.control, pair, pool.request).await?,
+        false => look_up(&mut pool.control, pair, &pool.pairs, pool.request).await?,
     };
     let plan = known.plan.clone();
     let table = pair.source.clone();
@@ -296,7 +300,8 @@ async fn one_table(
     reasons.extend(proof.reasons);
     // Whatever the servers say they wrote: not every DDL is logged.
     let replaced = watched.replaced(run.sessions, &plan).await?;
-    reasons.extend(known.altered(&look_up(run.sessions, pair, pool.request).await?).or(replaced));
+    let later = look_up(run.sessions, pair, &pool.pairs, pool.request).await?;
+    reasons.extend(known.altered(&later).or(replaced));
     let found = if proof.differences { counts } else { run.proven() };
     let unconfirmed = counts.differing() - found.differing();
     let complete = run.cut_short.is_none();

@@ -14,6 +14,8 @@ mod write;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use miette::Diagnostic as _;
+
 use crate::engine::rows::{Differing, fetch, matched};
 use crate::engine::shards::Sessions;
 use crate::engine::suspects::Lookup;
@@ -36,11 +38,21 @@ pub struct Repair {
     pub apply: bool,
 }
 
+impl Repair {
+    /// The files that it writes: the script and its undo.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.script.iter().flat_map(|script| [script.clone(), undo_of(script)]).collect()
+    }
+}
+
 /// Compares, then repairs what is proven to differ.
 ///
+/// What ends the repair early, as a script that cannot be written or an account that may not write, stands in the
+/// report: what was found by then is not lost with it. What an applied repair had committed stays, and a new comparison
+/// finds the rest.
+///
 /// # Errors
-/// Those of [`crate::compare`]; a script that cannot be written; an account that may not write. What an applied repair
-/// had committed by then stays, and a new comparison finds the rest.
+/// Those of [`crate::compare`].
 pub async fn compare_and_repair(
     request: &Request,
     repair: &Repair,
@@ -55,18 +67,38 @@ pub async fn compare_and_repair(
         applied: repair.apply,
         script: None,
         tables: Vec::new(),
+        failed: None,
     };
+    if let Err(error) = carry_out(request, repair, &names, &found, &mut report, &mut done).await {
+        done.failed = Some(match error.help() {
+            Some(help) => format!("{error} ({help})"),
+            None => error.to_string(),
+        });
+    }
+    report.repair = Some(done);
+    Ok(report)
+}
+
+/// Repairs what was found, and takes down how far it came.
+async fn carry_out(
+    request: &Request,
+    repair: &Repair,
+    names: &[[String; 2]],
+    found: &[Found],
+    report: &mut Report,
+    done: &mut RepairReport,
+) -> Result<(), Error> {
     let mut sessions = Sessions::open(request).await?;
     let shared = same::is_shared(&mut sessions).await?;
     let mut open = Vec::new();
-    for found in &found {
+    for found in found {
         let mut table = TableRepair {
             table: found.pair.source.clone(),
             target_table: found.pair.target.clone(),
             further_rows: found.uncounted,
             ..TableRepair::default()
         };
-        let target = match entangled(&names, &found.plan.names, shared) {
+        let target = match entangled(names, &found.plan.names, shared) {
             Some(why) => Err(why.to_owned()),
             None => Target::read(&mut sessions, found).await?,
         };
@@ -78,16 +110,15 @@ pub async fn compare_and_repair(
     }
     if let Some(path) = &repair.script {
         let undo = undo_of(path);
-        script(&mut sessions, &report, request, [path, &undo], &open, &mut done.tables).await?;
+        script(&mut sessions, report, request, [path, &undo], &open, &mut done.tables).await?;
         done.script = Some([path.display().to_string(), undo.display().to_string()]);
     }
     if repair.apply && !open.is_empty() {
         apply(&mut sessions, request, &open, &mut done.tables).await?;
-        judge(&mut report, &done.tables);
+        judge(report, &done.tables);
     }
     sessions.close().await;
-    report.repair = Some(done);
-    Ok(report)
+    Ok(())
 }
 
 /// The names of all tables that were compared, as far as known as their servers have them.

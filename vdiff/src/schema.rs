@@ -94,6 +94,26 @@ pub struct Index {
     pub hidden: bool,
 }
 
+/// What a foreign key asks for and does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Its columns, in lower case.
+    pub columns: Vec<String>,
+    /// The table it refers to; with its database only where that is another.
+    pub parent: String,
+    /// The columns it refers to, in lower case.
+    pub parent_columns: Vec<String>,
+    /// `on update … on delete …`.
+    pub rules: String,
+}
+
+impl std::fmt::Display for ForeignKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [columns, others] = [&self.columns, &self.parent_columns].map(|c| c.join(", "));
+        write!(f, "({columns}) references {} ({others}) {}", self.parent, self.rules)
+    }
+}
+
 /// What is compared of a schema although rows do not depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
@@ -109,8 +129,8 @@ pub struct Details {
     pub partitioned: bool,
     /// All indexes.
     pub indexes: Vec<Index>,
-    /// Foreign keys by name, in words.
-    pub foreign_keys: BTreeMap<String, String>,
+    /// Foreign keys by name.
+    pub foreign_keys: BTreeMap<String, ForeignKey>,
     /// Clauses of CHECK constraints.
     pub checks: Vec<String>,
     /// Triggers by name, with moment and statement.

@@ -48,7 +48,7 @@ pub fn play(server: &LocalServer, script: &Path) -> Output {
         .arg(format!("--port={}", address.port))
         .stdin(std::fs::File::open(script).unwrap())
         .output()
-        .unwrap()
+        .unwrap_or_else(|e| panic!("the client {}, which tests need: {e}", client(server).display()))
 }
 
 /// Runs a script that must work.
@@ -69,6 +69,7 @@ pub async fn repaired(request: &Request, script: Option<&Path>, apply: bool) -> 
     let repair = Repair { script: script.map(Path::to_owned), apply };
     let report = compare_and_repair(request, &repair, &|_| {}).await.unwrap_or_else(|e| panic!("{e}"));
     let done = report.repair.clone().unwrap();
+    assert_eq!(done.failed, None);
     (report, done)
 }
 

@@ -301,6 +301,28 @@ async fn each_difference_of_schemas_is_found_and_twins_have_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_refers_to_its_parent_by_either_name() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        for (database, parent, child) in
+            [("vs", "_parent_fenced", "_child_fenced"), ("vt", "parent", "child")]
+        {
+            let mut conn = fresh(&one, database).await;
+            run(&mut conn, &format!("CREATE TABLE {parent} (id INT PRIMARY KEY)")).await;
+            let of = format!("CONSTRAINT of_parent FOREIGN KEY (p) REFERENCES {parent} (id)");
+            run(&mut conn, &format!("CREATE TABLE {child} (id INT PRIMARY KEY, p INT, KEY (p), {of})")).await;
+        }
+        let renamed = |name: &str| TablePair { source: format!("_{name}_fenced"), target: name.into() };
+        let pairs = ["parent", "child"].map(|name| renamed(name)).to_vec();
+        let both = report(&request([&one, &one], pairs, tiny_chunks())).await;
+        assert_eq!(both.tables.iter().map(|t| t.schema.len()).sum::<usize>(), 0);
+        // Of the parent alone it is not known that it has another name.
+        let alone = report(&request([&one, &one], vec![renamed("child")], tiny_chunks())).await;
+        assert_eq!(alone.tables[0].schema.len(), 2, "{:?}", alone.tables[0].schema);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_account_may_not_see_is_not_verified() {
     for binary in support::servers() {
         let one = server(&binary).await;

@@ -43,15 +43,20 @@ impl Pair {
     }
 }
 
-/// Looks a pair of tables up.
-pub async fn look_up(sessions: &mut Sessions, pair: &TablePair, request: &Request) -> Result<Pair, Error> {
+/// Looks a pair of tables up, which is one of `pairs`.
+pub async fn look_up(
+    sessions: &mut Sessions,
+    pair: &TablePair,
+    pairs: &[TablePair],
+    request: &Request,
+) -> Result<Pair, Error> {
     let (source, target) = tokio::join!(
         table_of(&mut sessions.source, &pair.source),
         table_of(&mut sessions.target, &pair.target)
     );
     let (source, target) = (source?, target?);
     let flavors = [sessions.source.first().info.flavor, sessions.target.first().info.flavor];
-    let plan = plan::build([&source, &target], flavors, &request.options)?;
+    let plan = plan::build([&source, &target], flavors, &request.options, pairs)?;
     if plan.is_filtered() {
         probe(&mut sessions.source, &plan, 0).await?;
         probe(&mut sessions.target, &plan, 1).await?;

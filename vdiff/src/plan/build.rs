@@ -8,11 +8,16 @@ use super::part::Part;
 use super::{Identity, Plan, PlannedColumn};
 use crate::error::Error;
 use crate::form::Pairing;
-use crate::request::Options;
+use crate::request::{Options, TablePair};
 use crate::schema::{Column, SchemaFinding, Severity, Table, UniqueIndex, compare};
 
-/// Plans the comparison of two tables. Fails only where no column compares at all.
-pub fn build(tables: [&Table; 2], flavors: [Flavor; 2], options: &Options) -> Result<Plan, Error> {
+/// Plans the comparison of two tables, which is one of `pairs`. Fails only where no column compares at all.
+pub fn build(
+    tables: [&Table; 2],
+    flavors: [Flavor; 2],
+    options: &Options,
+    pairs: &[TablePair],
+) -> Result<Plan, Error> {
     let mut plan = Plan {
         // In the default database of each connection: that of each shard may have another name.
         tables: tables.map(|table| quote::ident(&table.name)),
@@ -48,7 +53,7 @@ pub fn build(tables: [&Table; 2], flavors: [Flavor; 2], options: &Options) -> Re
     note_tables(&mut plan, tables);
     plan.unlockable = unlockable(&plan, tables[0]);
     plan.matched = part.matched();
-    plan.schema.extend(compare::tables([&renamed(tables[0], &twins), tables[1]], flavors));
+    plan.schema.extend(compare::tables([&renamed(tables[0], &twins, pairs), tables[1]], flavors));
     plan.schema.sort_by_key(|finding| Reverse(finding.severity));
     plan.schema_notes.splice(..0, plan.schema.iter().map(|finding| finding.message.clone()));
     Ok(plan)
@@ -157,8 +162,17 @@ fn pair_columns(plan: &mut Plan, tables: [&Table; 2], twins: &[String], part: &m
 }
 
 /// A table with its columns named as their counterparts are, in its indexes too.
-fn renamed(table: &Table, twins: &[String]) -> Table {
+fn renamed(table: &Table, twins: &[String], pairs: &[TablePair]) -> Table {
     let mut named = table.clone();
+    for key in named.details.foreign_keys.values_mut() {
+        if let Some(pair) = pairs.iter().find(|pair| pair.source == key.parent) {
+            key.parent.clone_from(&pair.target);
+        }
+        for name in &mut key.columns {
+            let twin = table.columns.iter().zip(twins).find(|(column, _)| same(&column.name, name));
+            *name = twin.map_or_else(|| name.clone(), |(_, twin)| twin.to_lowercase());
+        }
+    }
     for part in named.details.indexes.iter_mut().flat_map(|index| &mut index.parts) {
         // The name may be followed by the length of a prefix, and by the direction.
         let new = table.columns.iter().zip(twins).find_map(|(column, twin)| {

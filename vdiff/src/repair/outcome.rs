@@ -53,6 +53,8 @@ pub struct RepairReport {
     pub script: Option<[String; 2]>,
     /// Each table with rows that differ.
     pub tables: Vec<TableRepair>,
+    /// What ended it early, if anything did.
+    pub failed: Option<String>,
 }
 
 impl RepairReport {
@@ -61,6 +63,9 @@ impl RepairReport {
         let mut lines = vec![format!("verdict before: {}", self.verdict_before.as_str())];
         if let Some([script, undo]) = &self.script {
             lines.push(format!("script: {script}, its undo: {undo}"));
+        }
+        if let Some(why) = &self.failed {
+            lines.push(format!("FAILED: {why}; the verdict is that of the comparison before it"));
         }
         for table in &self.tables {
             let name = table.name();

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use converge_mysql::{Flavor, quote};
 
-use super::Details;
 use super::read::named_exactly;
+use super::{Details, ForeignKey};
 use crate::error::Error;
 use crate::session::{Cells, Session, text};
 
@@ -36,36 +36,37 @@ async fn foreign_keys(
     session: &mut Session,
     schema: &str,
     name: &str,
-) -> Result<BTreeMap<String, String>, Error> {
+) -> Result<BTreeMap<String, ForeignKey>, Error> {
     let sql = format!(
         "SELECT CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME \
          FROM information_schema.KEY_COLUMN_USAGE WHERE {} AND REFERENCED_TABLE_NAME IS NOT NULL \
          ORDER BY CONSTRAINT_NAME, ORDINAL_POSITION",
         named_exactly("", ["TABLE_SCHEMA", "TABLE_NAME"], [schema, name])
     );
-    let mut parts: BTreeMap<String, [Vec<String>; 3]> = BTreeMap::new();
+    let mut keys: BTreeMap<String, ForeignKey> = BTreeMap::new();
     for row in session.query("reading the foreign keys", &sql).await? {
         let [column, there, parent, other] = [1, 2, 3, 4].map(|i| text(&row[i]));
-        let [columns, others, table] = parts.entry(text(&row[0])).or_default();
-        columns.push(column.to_lowercase());
-        others.push(other.to_lowercase());
-        // The databases of the two sides may have other names.
-        *table = vec![if there == schema { parent } else { format!("{there}.{parent}") }];
+        let key = keys.entry(text(&row[0])).or_insert_with(|| ForeignKey {
+            columns: Vec::new(),
+            // The databases of the two sides may have other names.
+            parent: if there == schema { parent } else { format!("{there}.{parent}") },
+            parent_columns: Vec::new(),
+            rules: String::new(),
+        });
+        key.columns.push(column.to_lowercase());
+        key.parent_columns.push(other.to_lowercase());
     }
-    if parts.is_empty() {
-        return Ok(BTreeMap::new());
+    if keys.is_empty() {
+        return Ok(keys);
     }
     let sql = format!(
         "SELECT CONSTRAINT_NAME, UPDATE_RULE, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE {}",
         named_exactly("", ["CONSTRAINT_SCHEMA", "TABLE_NAME"], [schema, name])
     );
-    let mut keys = BTreeMap::new();
     for row in session.query("reading the foreign keys' rules", &sql).await? {
-        let Some([columns, others, table]) = parts.get(&text(&row[0])) else { continue };
+        let Some(key) = keys.get_mut(&text(&row[0])) else { continue };
         let [update, delete] = [1, 2].map(|i| rule(&text(&row[i])));
-        let (columns, others, table) = (columns.join(", "), others.join(", "), table.concat());
-        let rules = format!("on update {update} on delete {delete}");
-        keys.insert(text(&row[0]), format!("({columns}) references {table} ({others}) {rules}"));
+        key.rules = format!("on update {update} on delete {delete}");
     }
     Ok(keys)
 }

@@ -12,10 +12,12 @@ use crate::cli::{Failure, Format, Outcome, interrupted};
 /// Compares, shows how far it is, says what came out, and writes the reports.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let files = &arguments.answer;
-    let named = [&files.report, &files.json, &files.junit, &arguments.repair.repair_sql];
-    let named: Vec<&Path> = named.into_iter().flatten().map(PathBuf::as_path).collect();
+    let reports = [&files.report, &files.json, &files.junit].into_iter().flatten();
+    let repair = Repair { script: arguments.repair.repair_sql.clone(), apply: arguments.repair.repair };
+    let scripts = repair.files();
+    let named: Vec<&Path> = reports.chain(&scripts).map(PathBuf::as_path).collect();
     placeable(&named)?;
-    let mut report = match compared(&arguments).await {
+    let mut report = match compared(&arguments, &repair).await {
         Ok(report) => report,
         Err(failure) => {
             // Whoever reads only this file must not take an old one for today's answer.
@@ -37,6 +39,9 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         write(files.junit.as_deref(), || Ok(report.to_junit()?)),
     ];
     told.into_iter().collect::<Result<Vec<()>, _>>()?;
+    if let Some(why) = report.repair.as_ref().and_then(|repair| repair.failed.as_ref()) {
+        return Err(Failure::new(format!("the tables were compared, but not repaired to the end: {why}")));
+    }
     report.forget_state()?;
     Ok(match report.verdict {
         Verdict::Equal => Outcome::Good,
@@ -45,15 +50,14 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     })
 }
 
-async fn compared(arguments: &Arguments) -> Result<Report, Failure> {
+async fn compared(arguments: &Arguments, repair: &Repair) -> Result<Report, Failure> {
     let interrupted = interrupted();
     let request = arguments.request()?;
     let display = Display::new();
     let tell = |progress: Progress| display.tell(progress);
-    let repair = Repair { script: arguments.repair.repair_sql.clone(), apply: arguments.repair.repair };
     let answered = async {
         match repair.apply || repair.script.is_some() {
-            true => compare_and_repair(&request, &repair, &tell).await,
+            true => compare_and_repair(&request, repair, &tell).await,
             false => compare(&request, &tell).await,
         }
     };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use converge_mysql::Flavor;
 
 use super::super::spelling::{Likeness, alike};
-use super::super::{Index, SchemaFinding, Severity, Table};
+use super::super::{ForeignKey, Index, SchemaFinding, Severity, Table};
 
 /// What an index does, without its name.
 fn indexed(index: &Index) -> String {
@@ -54,27 +54,18 @@ pub fn indexes(findings: &mut Vec<SchemaFinding>, tables: [&Table; 2]) {
     }
 }
 
-/// Foreign keys by what they do.
+/// Foreign keys by what they do; their names are no part of it.
 pub fn foreign_keys(findings: &mut Vec<SchemaFinding>, tables: [&Table; 2]) {
     let sides = tables.map(|t| &t.details.foreign_keys);
-    only_here(findings, sides, "foreign key", |side| match side {
-        0 => "the target takes rows without their parent, and does not cascade",
-        _ => "the target refuses rows, or cascades, where the source does not",
-    });
-}
-
-/// What one side has and the other has not, by definition; the names are the keys.
-fn only_here(
-    findings: &mut Vec<SchemaFinding>,
-    sides: [&BTreeMap<String, String>; 2],
-    kind: &str,
-    so: impl Fn(usize) -> &'static str,
-) {
     for side in [0, 1] {
-        let there: Vec<&String> = sides[1 - side].values().collect();
-        for (name, what) in sides[side].iter().filter(|(_, what)| !there.contains(what)) {
-            let object = format!("{kind} {name}");
-            findings.push(SchemaFinding::only_on(side, Severity::Warning, &object, what, so(side)));
+        let so = match side {
+            0 => "the target takes rows without their parent, and does not cascade",
+            _ => "the target refuses rows, or cascades, where the source does not",
+        };
+        let there: Vec<&ForeignKey> = sides[1 - side].values().collect();
+        for (name, key) in sides[side].iter().filter(|(_, key)| !there.contains(key)) {
+            let (object, what) = (format!("foreign key {name}"), key.to_string());
+            findings.push(SchemaFinding::only_on(side, Severity::Warning, &object, &what, so));
         }
     }
 }
