@@ -17,6 +17,8 @@ mod replication;
 mod sql;
 #[path = "support/servers.rs"]
 mod support;
+#[path = "strategies/vendors.rs"]
+mod vendors;
 
 use std::time::{Duration, Instant};
 
