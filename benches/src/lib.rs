@@ -34,6 +34,7 @@ pub fn orders() -> Table {
         key_name: "PRIMARY".into(),
         rows_estimated: 0,
         row_bytes_estimated: 0,
+        row_hashes: 0,
     }
 }
 

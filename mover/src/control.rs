@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use converge_mysql::{Address, Connector, Position, within};
+use converge_mysql::{Address, Connector, Error as ServerError, Position, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde::Serialize;
 
 use crate::error::{Error, OnSide, Result};
-use crate::source::fenced_name;
+use crate::source::{fenced_name, marks::SCHEMA};
 use crate::state::switching::{SWITCHED, SwitchTimes};
 use crate::state::{State, Store, Workflow};
 use crate::target::TIMEOUT;
@@ -35,7 +35,7 @@ pub struct Status {
     pub source_position: Option<String>,
     /// All source transactions up to here are on the target.
     pub applied_position: String,
-    /// Seconds that the target is behind.
+    /// Seconds that the target is behind; `None` if no runner is there to know.
     pub lag_seconds: Option<f64>,
     /// Why the workflow does not go on.
     pub error: Option<String>,
@@ -66,6 +66,7 @@ pub struct TableStatus {
 
 impl From<&Workflow> for Status {
     fn from(w: &Workflow) -> Self {
+        let is_running = !w.stopped && w.silent_seconds.is_some_and(|s| s < SILENT);
         let tables = w.tables.iter().map(|t| TableStatus {
             table: t.source.clone(),
             target_table: t.target.clone(),
@@ -83,11 +84,12 @@ impl From<&Workflow> for Status {
                 Err(_) => text.clone(),
             }),
             applied_position: w.position.to_string(),
-            lag_seconds: w.lag_seconds,
+            // Of a runner that is gone nobody knows it.
+            lag_seconds: w.lag_seconds.filter(|_| is_running || w.state == State::Switched),
             error: w.error.clone(),
             what_to_do: w.what_to_do.clone(),
             silent_seconds: w.silent_seconds,
-            running: !w.stopped && w.silent_seconds.is_some_and(|s| s < SILENT),
+            running: is_running,
             source: w.source.clone(),
         }
     }
@@ -145,12 +147,30 @@ impl Control {
 
     async fn load(&mut self) -> Result<Workflow> {
         let found = self.store.load(&mut self.conn).await?;
+        if found.is_none() && self.is_hidden().await? {
+            return Err(self.misfit(
+                "the account may not read the workflows on this target",
+                format!(
+                    "GRANT SELECT ON `{SCHEMA}`.* to it; all but `status` need INSERT and UPDATE there, too"
+                ),
+            ));
+        }
         found.ok_or_else(|| {
             self.misfit(
                 "there is no such workflow on this target",
                 "check the name and --target; `converge move run` creates one",
             )
         })
+    }
+
+    /// Whether the account may not know if there are workflows.
+    async fn is_hidden(&mut self) -> Result<bool> {
+        let query = format!("SELECT 1 FROM `{SCHEMA}`.`workflow` LIMIT 0");
+        match within(TIMEOUT, "looking for workflows", self.conn.query_drop(query)).await {
+            Err(ServerError::Denied { .. }) => Ok(true),
+            Err(error) if error.is_refusal() => Ok(false),
+            other => other.map(|()| false).on_target(),
+        }
     }
 
     fn misfit(&self, what: impl Into<String>, help: impl Into<String>) -> Error {
@@ -247,12 +267,12 @@ impl Control {
                 format!("the workflow has stopped, and nobody would carry out the switch: {}", error()),
                 format!("{}; then try again", workflow.what_to_do.as_deref().unwrap_or("remove the reason")),
             )),
-            State::Copying | State::Indexing => refuse("wait until `converge move status` says replicating"),
             State::Switching => refuse("a switch is under way; ask `converge move status` for its end"),
             _ if !Status::from(workflow).running => Err(self.misfit(
-                "no runner is alive to carry out the switch",
-                "start `converge move run` and try again",
+                format!("it is {}, and no runner is alive to carry out the switch", workflow.state),
+                "start `converge move run`, and try again when `converge move status` says replicating",
             )),
+            State::Copying | State::Indexing => refuse("wait until `converge move status` says replicating"),
             _ => Ok(()),
         }
     }
@@ -333,10 +353,13 @@ impl Control {
         {
             return Ok(workflow);
         }
-        Err(self.misfit(
-            format!("it is {}, not switched", workflow.state),
-            "`converge move switch-traffic` first, or `converge move cancel`",
-        ))
+        let help = match workflow.state {
+            State::Cancelled => {
+                "it has ended already; another one begins with `converge move run` under another name"
+            }
+            _ => "`converge move switch-traffic` first, or `converge move cancel`",
+        };
+        Err(self.misfit(format!("it is {}, not switched", workflow.state), help))
     }
 
     /// Gives a workflow up. Nothing is dropped; the answer names the tables on the target, and is as the workflow was: a
@@ -362,9 +385,10 @@ impl Control {
                 return Ok(workflow);
             }
         }
-        Err(self.misfit(
-            format!("it is {} and cannot be cancelled", workflow.state),
-            "after the switch writes go to the target: `converge move complete` ends the workflow",
-        ))
+        let help = match workflow.state {
+            State::Complete => "it has ended already, and writes go to the target",
+            _ => "after the switch writes go to the target: `converge move complete` ends the workflow",
+        };
+        Err(self.misfit(format!("it is {} and cannot be cancelled", workflow.state), help))
     }
 }

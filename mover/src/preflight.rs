@@ -13,6 +13,7 @@ mod foreign_keys;
 mod grants;
 mod hidden;
 mod keys;
+mod owner;
 mod privileges;
 mod servers;
 mod settings;
@@ -98,12 +99,14 @@ pub async fn examine(servers: &mut Servers<'_>, request: &Request) -> Result<(Re
     if request.tables.is_empty() {
         return Err(Error::refused("no tables are named", "name them: --tables customer,corder"));
     }
+    owner::reserved(request)?;
     let mut findings = versions::check(servers);
     findings.extend(settings::source(&mut servers.source).await?);
     findings.extend(settings::both(servers));
     findings.extend(target::deferral(servers, request));
     findings.extend(target::server(&mut servers.target));
     findings.extend(xa::check(&mut servers.source).await?);
+    findings.extend(owner::check(&mut servers.target, request).await?);
     let mut pairs = Vec::new();
     for (from, to) in &request.tables {
         pairs.push(target::pair(servers, request, (from, to), &mut findings).await?);

@@ -4,8 +4,8 @@ pub mod generated;
 pub mod secondary;
 
 use converge_mysql::{Error as ServerError, quote};
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, OnSide, Result, Side};
@@ -100,6 +100,10 @@ pub struct Table {
     pub rows_estimated: u64,
     /// The server's estimate of a row's bytes.
     pub row_bytes_estimated: u64,
+    /// Hidden columns behind all others in the row events: MariaDB's, one for each unique index that keeps hashes of
+    /// values too long for it.
+    #[serde(default)]
+    pub row_hashes: usize,
 }
 
 impl Table {
@@ -148,6 +152,7 @@ impl Table {
             key_name,
             rows_estimated,
             row_bytes_estimated,
+            row_hashes: count_row_hashes(conn, side, schema, name).await?,
         }))
     }
 }
@@ -291,7 +296,51 @@ fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _):
     })
 }
 
-/// MariaDB's hash indexes do not count: they keep values apart, but no range of them can be read in their order.
+async fn count_row_hashes(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<usize> {
+    let count: Option<usize> = conn
+        .query_first(format!(
+            "SELECT COUNT(DISTINCT index_name) FROM information_schema.statistics WHERE table_schema = {} \
+             AND table_name = {} AND non_unique = 0 AND index_type = 'HASH'",
+            quote::text(schema),
+            quote::text(name)
+        ))
+        .await
+        .map_err(reading("keys", schema, name))
+        .on(side)?;
+    Ok(count.unwrap_or(0))
+}
+
+/// A column of a unique index: the index, the column (`None`: an expression), and whether every value of it is in the
+/// index, in an order that a range of it can be read in.
+type KeyPart = (String, Option<String>, bool);
+
+/// Reads the parts of the unique indexes that statements may use, the primary key first.
+///
+/// MariaDB's hash indexes do not count: they keep values apart, but have no order. Nor do hidden ones, which statements
+/// cannot name.
+async fn read_unique(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Vec<KeyPart>> {
+    // What says that an index is hidden has another name with each product.
+    let rows: Vec<Row> = conn
+        .query(format!(
+            "SELECT * FROM information_schema.statistics WHERE table_schema = {} AND table_name = {} AND non_unique = 0 \
+             AND index_type <> 'HASH' ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
+            quote::text(schema),
+            quote::text(name)
+        ))
+        .await
+        .map_err(reading("keys", schema, name))
+        .on(side)?;
+    let text = |row: &Row, column: &str| row.get::<Option<String>, _>(column).flatten();
+    let is_hidden = |row: &Row| {
+        text(row, "IS_VISIBLE").is_some_and(|v| v == "NO") || text(row, "IGNORED").is_some_and(|v| v == "YES")
+    };
+    let part = |row: &Row| {
+        let whole = text(row, "SUB_PART").is_none() && text(row, "NULLABLE").is_none_or(|v| v != "YES");
+        (text(row, "INDEX_NAME").unwrap_or_default(), text(row, "COLUMN_NAME"), whole)
+    };
+    Ok(rows.iter().filter(|row| !is_hidden(row)).map(part).collect())
+}
+
 async fn read_key(
     conn: &mut Conn,
     side: Side,
@@ -299,26 +348,17 @@ async fn read_key(
     name: &str,
     columns: &[Column],
 ) -> Result<(String, Vec<usize>)> {
-    let parts: Vec<(String, Option<String>, Option<u64>, String)> = conn
-        .query(format!(
-            "SELECT index_name, column_name, sub_part, nullable FROM information_schema.statistics \
-             WHERE table_schema = {} AND table_name = {} AND non_unique = 0 AND index_type <> 'HASH' \
-             ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
-            quote::text(schema),
-            quote::text(name)
-        ))
-        .await
-        .map_err(reading("keys", schema, name))
-        .on(side)?;
+    let parts = read_unique(conn, side, schema, name).await?;
     let mut names: Vec<&str> = parts.iter().map(|p| p.0.as_str()).collect();
     names.dedup();
     for index in names {
         let whole: Option<Vec<usize>> = parts
             .iter()
             .filter(|p| p.0 == index)
-            .map(|(_, column, prefix, nullable)| {
-                let usable = prefix.is_none() && nullable != "YES";
-                columns.iter().position(|c| usable && Some(&c.name) == column.as_ref())
+            .map(|(_, column, whole)| {
+                columns
+                    .iter()
+                    .position(|c| *whole && !c.compares_loosely() && Some(&c.name) == column.as_ref())
             })
             .collect();
         if let Some(key) = whole {
@@ -326,6 +366,17 @@ async fn read_key(
         }
     }
     Ok(Default::default())
+}
+
+/// Members of a SET whose numbers a double holds exactly.
+pub const EXACT_MEMBERS: usize = 53;
+
+impl Column {
+    /// Whether the server compares its numbers in another way than it orders them: those of a SET as doubles, which tell
+    /// only so many members apart, or as signed integers. None of the members has a comma in it.
+    pub fn compares_loosely(&self) -> bool {
+        self.kind == Kind::Set && self.sql_type.matches(',').count() >= EXACT_MEMBERS
+    }
 }
 
 #[cfg(test)]
@@ -349,6 +400,7 @@ impl Table {
             key_name: "PRIMARY".into(),
             rows_estimated: 0,
             row_bytes_estimated: 0,
+            row_hashes: 0,
         }
     }
 }

@@ -185,8 +185,8 @@ async fn end(options: &Options, memory: &mut Memory, error: Error) -> Error {
         _ => None,
     };
     let error = rescue(options, memory, error).await;
-    // Whoever runs the workflow says himself how it goes.
-    if !matches!(error, Error::AlreadyRunning { .. }) {
+    // Whoever runs the workflow says himself how it goes; and a command that does not fit it changes nothing about it.
+    if !matches!(error, Error::AlreadyRunning { .. } | Error::Workflow { .. }) {
         let stopped = Some(Stopped { statement });
         record(options, &error.to_string(), &error.advice(), stopped).await;
     }

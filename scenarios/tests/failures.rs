@@ -12,6 +12,8 @@ mod kills;
 mod mover;
 #[path = "failures/network.rs"]
 mod network;
+#[path = "failures/others.rs"]
+mod others;
 #[path = "failures/runners.rs"]
 mod runners;
 #[path = "failures/source.rs"]

@@ -7,6 +7,8 @@
 mod kinds;
 #[path = "support/mover.rs"]
 mod mover;
+#[path = "keys/odd.rs"]
+mod odd;
 #[path = "keys/once.rs"]
 mod once;
 #[path = "support/sql.rs"]

@@ -6,7 +6,7 @@ use converge_mysql::{Flavor, quote};
 
 use super::{Finding, Server, Servers};
 use crate::error::{Result, Side};
-use crate::schema::Table;
+use crate::schema::{EXACT_MEMBERS, Table};
 use crate::target::common_name;
 
 const KEY: &str = "key";
@@ -25,6 +25,12 @@ struct Part {
     collation: Option<String>,
     /// Whether the index orders nothing: MariaDB's over long columns.
     hash: bool,
+    /// Whether statements cannot use the index: MySQL's INVISIBLE, MariaDB's IGNORED.
+    hidden: bool,
+    /// Whether its values are members, which compare by their numbers whatever the collation.
+    members: bool,
+    /// See [`Column::compares_loosely`](crate::schema::Column::compares_loosely).
+    loose: bool,
 }
 
 impl Part {
@@ -38,6 +44,12 @@ impl Part {
             Some(format!("has the generated column {column}"))
         } else if self.hash {
             Some(format!("is a hash index over {column}, which has no order"))
+        } else if self.hidden {
+            Some("is hidden from statements".into())
+        } else if self.loose {
+            Some(format!(
+                "has {column}, a SET of more than {EXACT_MEMBERS} members, which servers compare in another way than they order it"
+            ))
         } else {
             self.prefix.map(|n| format!("has only the first {n} of {column}"))
         }
@@ -54,12 +66,17 @@ type PartRow = (
     Option<String>,
     Option<String>,
     Option<String>,
+    Option<String>,
+    Option<bool>,
 );
 
 async fn unique_keys(server: &mut Server<'_>, schema: &str, table: &str) -> Result<UniqueKeys> {
-    let expression = if server.info.flavor == Flavor::MySql { "s.expression" } else { "NULL" };
+    let (expression, hidden) = match server.info.flavor {
+        Flavor::MySql => ("s.expression", "s.is_visible = 'NO'"),
+        Flavor::MariaDb => ("NULL", "s.ignored = 'YES'"),
+    };
     let query = format!(
-        "SELECT s.index_name, s.column_name, {expression}, s.sub_part, s.nullable, c.extra, c.collation_name, s.index_type \
+        "SELECT s.index_name, s.column_name, {expression}, s.sub_part, s.nullable, c.extra, c.collation_name, s.index_type, c.column_type, {hidden} \
          FROM information_schema.statistics s LEFT JOIN information_schema.columns c ON c.table_schema = s.table_schema \
          AND c.table_name = s.table_name AND c.column_name = s.column_name \
          WHERE s.table_schema = {} AND s.table_name = {} AND s.non_unique = 0 ORDER BY s.index_name, s.seq_in_index",
@@ -68,7 +85,9 @@ async fn unique_keys(server: &mut Server<'_>, schema: &str, table: &str) -> Resu
     );
     let rows: Vec<PartRow> = server.query("reading unique keys", &query).await?;
     let mut keys = UniqueKeys::new();
-    for (index, column, expression, prefix, nullable, extra, collation, kind) in rows {
+    for (index, column, expression, prefix, nullable, extra, collation, kind, column_type, hidden) in rows {
+        let column_type = column_type.unwrap_or_default().to_lowercase();
+        let is_set = column_type.starts_with("set(");
         let generated = extra.is_some_and(|e| e.to_uppercase().contains(" GENERATED"));
         let nullable = nullable.as_deref() == Some("YES");
         keys.entry(index).or_default().push(Part {
@@ -79,6 +98,9 @@ async fn unique_keys(server: &mut Server<'_>, schema: &str, table: &str) -> Resu
             generated,
             collation: collation.map(|c| common_name(&c, server.info.flavor)),
             hash: kind.as_deref() == Some("HASH"),
+            hidden: hidden == Some(true),
+            members: is_set || column_type.starts_with("enum("),
+            loose: is_set && column_type.matches(',').count() >= EXACT_MEMBERS,
         });
     }
     Ok(keys)
@@ -128,6 +150,29 @@ pub async fn usable(
         .of(name),
     );
     Ok(usable || allowed)
+}
+
+/// MariaDB's keys over periods cannot be written to by statements that write rows over others.
+pub async fn over_periods(server: &mut Server<'_>, table: &Table) -> Result<Option<Finding>> {
+    if server.info.flavor != Flavor::MariaDb {
+        return Ok(None);
+    }
+    let name = table.qualified();
+    let shown: Option<(String, String)> =
+        server.first("reading a table's definition", &format!("SHOW CREATE TABLE {name}")).await?;
+    let definition = shown.map(|(_, definition)| definition).unwrap_or_default();
+    // A line for each key; what people wrote, as a comment or a default, stands in others.
+    let is_key =
+        |line: &str| line.contains("KEY ") && line.trim_end_matches(',').ends_with("WITHOUT OVERLAPS)");
+    Ok(definition.lines().any(is_key).then(|| {
+        Finding::refuse(
+            "without_overlaps",
+            format!("{name} has a key over a period (WITHOUT OVERLAPS), which does not let rows be written over others"),
+            format!("ALTER TABLE {name} DROP that key, or leave the table out"),
+        )
+        .on(server.side)
+        .of(&name)
+    }))
 }
 
 /// A table whose rows nothing tells apart is moved only if the operator says so.
@@ -185,7 +230,8 @@ fn same_key(source: &Table, target: &Table, here: &UniqueKeys, there: &UniqueKey
         return Finding::refuse("same_key", what, "give both the same primary key");
     }
     let collations = |keys: &UniqueKeys, t: &Table| -> Vec<Option<String>> {
-        keys.get(&t.key_name).into_iter().flatten().map(|p| p.collation.clone()).collect()
+        let of = |part: &Part| part.collation.clone().filter(|_| !part.members);
+        keys.get(&t.key_name).into_iter().flatten().map(of).collect()
     };
     let (ours, theirs) = (collations(here, source), collations(there, target));
     for ((column, ours), theirs) in source.key_columns().zip(&ours).zip(&theirs) {
@@ -214,7 +260,7 @@ fn implies(own: &[Part], other: &[Part]) -> bool {
         other.iter().any(|o| {
             let same = lower(&o.column) == lower(&part.column)
                 && o.expression == part.expression
-                && lower(&o.collation) == lower(&part.collation);
+                && (lower(&o.collation) == lower(&part.collation) || o.members && part.members);
             let long_enough = o.prefix.is_none() || part.prefix.is_some_and(|n| o.prefix >= Some(n));
             // Rows with NULL in the source's key are apart from all others; in the target's they must be so too.
             same && long_enough && (!part.nullable || o.nullable)
@@ -247,6 +293,9 @@ mod tests {
             generated: false,
             collation: collation.map(Into::into),
             hash: false,
+            hidden: false,
+            members: false,
+            loose: false,
         }
     }
 
@@ -261,6 +310,11 @@ mod tests {
         let null = &Part { nullable: true, ..a.clone() };
         assert!(implies(&[a], &[&part("A", None)]), "names of columns ignore case");
         assert!(implies(&[a], &[a, b]), "more columns only tell more rows apart");
+        let member = |collation| Part { members: true, ..part("e", Some(collation)) };
+        assert!(
+            implies(&[&member("utf8mb4_0900_ai_ci")], &[&member("utf8mb4_general_ci")]),
+            "members are numbers"
+        );
         assert!(!implies(&[a, b], &[a]), "fewer columns merge rows");
         assert!(!implies(&[b], &[&part("b", Some("utf8mb4_general_ci"))]), "another collation merges rows");
         assert!(!implies(&[b], &[cut]) && implies(&[cut], &[cut]), "a prefix merges rows");
@@ -279,6 +333,8 @@ mod tests {
             (Part { generated: true, ..a.clone() }, "generated"),
             (Part { prefix: Some(3), ..a.clone() }, "first 3 of `a`"),
             (Part { hash: true, ..a.clone() }, "hash index over `a`"),
+            (Part { hidden: true, ..a.clone() }, "hidden"),
+            (Part { loose: true, ..a.clone() }, "more than 53 members"),
         ] {
             assert!(part.obstacle().unwrap().contains(word));
         }

@@ -22,6 +22,7 @@ pub async fn source(server: &mut Server<'_>) -> Result<Vec<Finding>> {
     findings.push(encoding(server));
     findings.extend(positions(server));
     findings.extend(not_measured(server));
+    findings.extend(durability(server));
     findings.push(filters(server).await?);
     findings.push(replica_log(server).await?);
     Ok(findings.into_iter().map(|f| f.on(Side::Source)).collect())
@@ -50,6 +51,26 @@ fn wanted(server: &Server<'_>) -> Vec<Finding> {
             })
         })
         .collect()
+}
+
+/// A source that answers before its log is on the disk can lose, with its machine, what the target has already.
+fn durability(server: &Server<'_>) -> Option<Finding> {
+    let settings = ["sync_binlog", "innodb_flush_log_at_trx_commit"];
+    let loose: Vec<&str> =
+        settings.into_iter().filter(|n| server.variable(n).is_some_and(|v| v != "1")).collect();
+    let shown = |list: &[&str]| {
+        let each = list.iter().map(|n| format!("{n} = {}", server.variable(n).unwrap_or_default()));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    if loose.is_empty() {
+        return Some(Finding::pass("durability", shown(&settings)));
+    }
+    let what = format!(
+        "the source has {}: if its machine crashes, it may lose transactions that are on the target by then",
+        shown(&loose)
+    );
+    let fix: Vec<String> = loose.iter().map(|name| format!("SET GLOBAL {name} = 1")).collect();
+    Some(Finding::warn("durability", what, fix.join("; ")))
 }
 
 /// MariaDB's former form of times with fractions is logged in a way that does not tell how many digits they have.

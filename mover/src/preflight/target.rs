@@ -60,6 +60,7 @@ pub async fn pair(
     match refusal(read, "table", Side::Source, findings)? {
         Some(Some(table)) => {
             findings.push(engine(&mut servers.source, &table).await?);
+            findings.extend(keys::over_periods(&mut servers.source, &table).await?);
             pair.source = Some(table);
         }
         Some(None) => findings.push(missing(schema, from)),

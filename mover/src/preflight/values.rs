@@ -17,7 +17,7 @@ pub async fn check(servers: &mut Servers<'_>, source: &Table, target: &Table) ->
     let flavors = [servers.source.info.flavor, servers.target.info.flavor];
     let conns = [servers.source.conn(), servers.target.conn()];
     let mut findings = computed(conns, flavors, source, target).await?;
-    findings.extend(source.columns.iter().filter_map(|column| stored(column, target)));
+    findings.extend(source.columns.iter().filter_map(|column| stored(column, target, source.key.is_empty())));
     if findings.is_empty() {
         let what = format!("each of {} columns holds the source's values", source.columns.len());
         findings.push(Finding::pass(NAME, what));
@@ -52,7 +52,7 @@ pub async fn computed(
 }
 
 /// What is wrong with the target's column for one whose values are moved.
-fn stored(column: &Column, target: &Table) -> Option<Finding> {
+fn stored(column: &Column, target: &Table, source_has_no_key: bool) -> Option<Finding> {
     let (name, shown) = (target.qualified(), quote::ident(&column.name));
     let modify = || format!("ALTER TABLE {name} MODIFY {shown} {}", sql_type(column));
     let Some(there) = target.columns.iter().find(|c| same_name(c, column)) else {
@@ -69,6 +69,12 @@ fn stored(column: &Column, target: &Table) -> Option<Finding> {
             there.sql_type, column.sql_type
         )
     };
+    if source_has_no_key && matches!((&column.kind, &there.kind), (Kind::Char { .. }, Kind::Json)) {
+        let why = "the table has no key, and a row is looked for by its values, which the target spells in its own way";
+        let fix =
+            format!("give the source's table a primary key, or ALTER TABLE {name} MODIFY {shown} LONGTEXT");
+        return Some(Finding::refuse(NAME, what(why), fix));
+    }
     match fit(column, there) {
         Fit::Alters(why) => Some(Finding::refuse(NAME, what(why), modify())),
         Fit::OrStops(why) => Some(Finding::warn(NAME, what(why), modify())),

@@ -151,6 +151,7 @@ fn table() -> Table {
         key_name: "PRIMARY".into(),
         rows_estimated: 0,
         row_bytes_estimated: 0,
+        row_hashes: 0,
     }
 }
 

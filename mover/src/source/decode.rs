@@ -78,21 +78,23 @@ impl Plan {
     /// Matches a table map with the table's definition.
     pub fn new(index: usize, table: &Table, map: &TableMapEvent<'_>) -> Result<Self, BadRow> {
         let count = map.columns_count() as usize;
-        if count != table.ordinals.len() {
+        if count != table.ordinals.len() + table.row_hashes {
             return Err(BadRow(format!(
                 "{} has {} columns, its row events have {count}",
                 table.qualified(),
-                table.ordinals.len()
+                table.ordinals.len() + table.row_hashes
             )));
         }
         let mut wires = Vec::with_capacity(count);
-        for (i, stored) in table.ordinals.iter().enumerate() {
+        // What is behind the columns nobody is told of but who reads the log.
+        let ordinals = table.ordinals.iter().copied().chain(std::iter::repeat_n(None, table.row_hashes));
+        for (i, stored) in ordinals.enumerate() {
             let kind = stored.map(|s| &table.columns[s].kind);
             let raw = map.get_raw_column_type(i).ok().flatten().map_or(0, |t| t as u8);
             let wire = wire(raw, map.get_column_metadata(i).unwrap_or(&[]), kind).ok_or_else(|| {
                 BadRow(format!("column {} of {} has the unknown type {raw}", i + 1, table.qualified()))
             })?;
-            wires.push((wire, *stored));
+            wires.push((wire, stored));
         }
         Ok(Self { table: index, wires, stored: table.columns.len(), key: table.key.clone() })
     }

@@ -27,6 +27,10 @@ pub struct LogIdentity {
     pub file: String,
     /// When it was begun, in seconds since 1970.
     pub begun: u32,
+    /// A place in this or a later file up to which all is on the target. A machine that crashes can take the end of a log
+    /// back that was not on its disk yet; the file stays, and what is written after it gets the numbers of what was lost.
+    #[serde(default)]
+    pub reached: Option<Position>,
 }
 
 /// Reads log files of one source.
@@ -47,7 +51,7 @@ impl Historian<'_> {
         let server = preflight::identity(self.conn, Side::Source, self.info).await?;
         let file = Position::current_file(self.conn, self.info).await.on_source()?.file;
         match self.begun(&file).await? {
-            Some(begun) => Ok(LogIdentity { server, file, begun }),
+            Some(begun) => Ok(LogIdentity { server, file, begun, reached: None }),
             None => Err(refused::lost(&format!("the source's log {file} is gone already"))),
         }
     }
@@ -75,7 +79,7 @@ impl Historian<'_> {
         }
         let begun = if before.file == now.file { Some(now.begun) } else { self.begun(&before.file).await? };
         match begun {
-            Some(begun) if begun == before.begun => Ok(()),
+            Some(begun) if begun == before.begun => self.check_end(before).await,
             Some(begun) => Err(replaced(format!(
                 "{} was begun at {} when the workflow last ran, and now at {begun} (seconds since 1970)",
                 before.file, before.begun
@@ -84,16 +88,33 @@ impl Historian<'_> {
         }
     }
 
-    /// A file that is gone was purged if only later ones are left. Whether it was needed is asked elsewhere.
-    async fn check_purged(&mut self, before: &LogIdentity) -> Result<()> {
+    /// A file that ends before what was applied lost its end.
+    async fn check_end(&mut self, before: &LogIdentity) -> Result<()> {
+        let Some(Position::File(reached)) = &before.reached else { return Ok(()) };
+        let ends = self.files().await?.into_iter().find(|(file, _)| *file == reached.file);
+        match ends.filter(|(_, end)| *end < reached.offset) {
+            None => Ok(()),
+            Some((file, end)) => Err(replaced(format!(
+                "{file} was applied up to {}, and ends at {end} now: the source lost transactions when it crashed",
+                reached.offset
+            ))),
+        }
+    }
+
+    /// The log files with their sizes.
+    async fn files(&mut self) -> Result<Vec<(String, u64)>> {
         let rows: Vec<Row> =
             within(TIMEOUT, "listing the source's binary logs", self.conn.query("SHOW BINARY LOGS"))
                 .await
                 .on_source()?;
-        let files: Vec<String> = rows.iter().filter_map(|row| row.get(0)).collect();
-        match files.iter().find(|file| sequence(file) <= sequence(&before.file)) {
+        Ok(rows.iter().filter_map(|row| Some((row.get(0)?, row.get(1)?))).collect())
+    }
+
+    /// A file that is gone was purged if only later ones are left. Whether it was needed is asked elsewhere.
+    async fn check_purged(&mut self, before: &LogIdentity) -> Result<()> {
+        match self.files().await?.iter().find(|(file, _)| sequence(file) <= sequence(&before.file)) {
             None => Ok(()),
-            Some(file) => Err(replaced(format!("{} is gone, and {file} is there", before.file))),
+            Some((file, _)) => Err(replaced(format!("{} is gone, and {file} is there", before.file))),
         }
     }
 

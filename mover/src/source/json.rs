@@ -147,19 +147,49 @@ fn push(out: &mut String, number: impl std::fmt::Display) {
 
 /// The shortest text that reads back the same, in the server's choice between digits and an exponent.
 fn push_double(out: &mut String, value: f64) {
-    let scientific = format!("{value:e}");
+    let shortest = format!("{value:e}");
+    let scientific = half_to_even(value, &shortest).unwrap_or(shortest);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
     if (-15..=14).contains(&exponent) || exponent == 15 && digits == 17 {
-        push(out, value);
-        if value.fract() == 0.0 {
-            out.push_str(".0");
+        let mut plain = value.to_string();
+        match mantissa.chars().next_back() {
+            // Both end in the last digit that counts.
+            Some(last) if value.fract() != 0.0 => {
+                plain.replace_range(plain.len() - 1.., last.encode_utf8(&mut [0; 4]))
+            }
+            _ => plain.push_str(".0"),
         }
+        out.push_str(&plain);
     } else {
         out.push_str(&scientific);
     }
 }
+
+/// Of two texts that are equally short and equally near, the server takes the one that ends in an even digit, Rust the
+/// greater one: the server's, where they differ.
+fn half_to_even(value: f64, shortest: &str) -> Option<String> {
+    let (mantissa, exponent) = shortest.split_once('e')?;
+    let (rest, last) = mantissa.split_at(mantissa.len() - 1);
+    let last: u8 = last.parse().ok().filter(|digit| digit % 2 == 1)?;
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    let below = format!("{rest}{}", last - 1);
+    let half = if digits == 1 { format!("{below}.5") } else { format!("{below}5") };
+    // In the middle, one digit more says all there is to say.
+    let is_half = |precision: usize| {
+        let exact = format!("{value:.precision$e}");
+        exact
+            .split_once('e')
+            .and_then(|(exact, _)| exact.strip_prefix(&half))
+            .is_some_and(|tail| tail.bytes().all(|b| b == b'0'))
+    };
+    let even = format!("{below}e{exponent}");
+    (is_half(digits) && is_half(MOST_DIGITS) && even.parse() == Ok(value)).then_some(even)
+}
+
+/// Digits after the first that any double has.
+const MOST_DIGITS: usize = 767;
 
 fn literal(code: u8) -> Result<&'static str> {
     match code {
@@ -312,7 +342,15 @@ fn temporal_of(kind: u8, data: &[u8]) -> Result<String> {
     })
 }
 
+/// Bytes in a line of base64.
+const LINE: usize = 57;
+
+/// Lines of 76 digits, as the server breaks them.
 pub(super) fn base64(data: &[u8]) -> String {
+    data.chunks(LINE).map(base64_line).collect::<Vec<_>>().join("\n")
+}
+
+fn base64_line(data: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for group in data.chunks(3) {
@@ -413,6 +451,26 @@ mod tests {
             (base64(b"a"), base64(b"ab"), base64(b"abc")),
             ("YQ==".into(), "YWI=".into(), "YWJj".into())
         );
+        assert_eq!(base64(&[0; 58]), format!("{}\nAA==", "A".repeat(76)));
+    }
+
+    #[test]
+    #[allow(clippy::excessive_precision, reason = "the digits that lie in the middle are the point")]
+    fn doubles_between_two_texts_end_in_an_even_digit() {
+        // As MySQL 9.7 prints them.
+        for (value, expected) in [
+            (689_562_960_270_756.25, "689562960270756.2"),
+            (689_562_960_270_756.75, "689562960270756.8"),
+            (-562_949_953_421_312.125, "-562949953421312.1"),
+            (1_125_899_906_842_625.25, "1125899906842625.2"),
+            (0.1, "0.1"),
+            (5e-324, "5e-324"),
+            (5.0, "5.0"),
+        ] {
+            let mut out = String::new();
+            push_double(&mut out, value);
+            assert_eq!(out, expected);
+        }
     }
 
     proptest! {

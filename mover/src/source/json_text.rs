@@ -214,8 +214,8 @@ fn typed(text: &str, kind: &str) -> Result<Option<String>> {
 fn base64(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut held) = (0u32, 0);
-    // MySQL breaks long ones into lines.
-    for b in text.replace("\\n", "").trim_end_matches('=').bytes() {
+    // MySQL breaks long ones into lines; in a document's text the breaks are escaped.
+    for b in text.replace("\\n", "").replace('\n', "").trim_end_matches('=').bytes() {
         let digit = match b {
             b'A'..=b'Z' => b - b'A',
             b'a'..=b'z' => b - b'a' + 26,

@@ -30,6 +30,7 @@ pub fn definition() -> Table {
         key_name: "PRIMARY".into(),
         rows_estimated: 1,
         row_bytes_estimated: 64,
+        row_hashes: 0,
     }
 }
 

@@ -111,8 +111,12 @@ async fn fetch(
     let id = conn.id();
     let (mut rows, mut typed, mut bytes) = (Vec::new(), Vec::new(), 0);
     // A prepared statement answers in binary form: FLOAT loses digits in text form.
-    let mut result =
-        within(TIMEOUT, &what, conn.exec_iter(query, ())).await.on_source().map_err(snapshot::altered)?;
+    let begun = within(TIMEOUT, &what, conn.exec_iter(query, ())).await;
+    if let Err(ServerError::TimedOut { .. }) = begun {
+        // The server would go on with it, or wait for what it waits for, and the next session would send another.
+        let _ = stop(connector, id).await;
+    }
+    let mut result = begun.on_source().map_err(snapshot::altered)?;
     while bytes < MOST_BYTES {
         let next: Option<ServerRow> =
             within(TIMEOUT, &what, result.next()).await.on_source().map_err(snapshot::altered)?;

@@ -41,7 +41,8 @@ fn refusal(message: &str, position: &str) -> Error {
     if says(&["more gtids than", "greater than file size", "> file size", "impossible position", "diverged"])
         || says(&["not in the master's binlog"])
     {
-        return Error::SourceWentBack { source_position: message, applied: position };
+        let source_position = format!("another place (its words: {message})");
+        return Error::SourceWentBack { source_position, applied: position };
     }
     if says(&["could not find first log file", "purged", "too old", "could not find gtid state"]) {
         return Error::BinlogPurged { position, message };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use converge_mysql::connect::patient;
 use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, within};
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Sid};
@@ -14,6 +15,9 @@ use super::{ChangeStream, ServerReader, Source, TIMEOUT, fence, marks, place, re
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
+
+/// How long a statement of the mover's waits for a table that somebody locks as a whole.
+const TABLE_LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// A server, the tables that are moved away from it, and the workflow that does it.
 #[derive(Clone)]
@@ -60,9 +64,12 @@ impl ServerSource {
         within(
             TIMEOUT,
             "setting up a session",
-            // A copy that goes slowly leaves its connection idle for long.
+            // A copy that goes slowly leaves its connection idle for long. Keys may hold days that there are not. A table that
+            // somebody keeps locked is told of before the mover's own patience is over, which would leave the statement waiting.
             conn.query_drop(format!(
-                "SET SESSION sql_mode = '', character_set_results = NULL, wait_timeout = {IDLE}"
+                "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL, wait_timeout = {IDLE}, \
+                 lock_wait_timeout = {}",
+                patient(TABLE_LOCK_WAIT).as_secs().max(1)
             )),
         )
         .await
@@ -138,9 +145,21 @@ impl ServerSource {
         marks::write(conn, &self.workflow, mark).await
     }
 
+    /// The transactions that the source has. What a replica of MariaDB's was set up with is not in its log, nor are domains in
+    /// which nothing was written since.
+    async fn known(&self, conn: &mut Conn) -> Result<Position> {
+        let logged = self.position(conn).await?;
+        let Position::MariaDbGtid(_) = &logged else { return Ok(logged) };
+        let what = "reading gtid_slave_pos";
+        let applied: Option<String> =
+            within(TIMEOUT, what, conn.query_first("SELECT @@gtid_slave_pos")).await.on_source()?;
+        let applied = applied.unwrap_or_default().parse().on_source()?;
+        Ok(logged.joined(&Position::MariaDbGtid(applied)))
+    }
+
     /// Refuses a position that the source no longer has, or does not have yet.
     async fn check_position(&self, conn: &mut Conn, position: &Position) -> Result<()> {
-        let now = self.position(conn).await?;
+        let now = self.known(conn).await?;
         match now.covers(position) {
             Some(true) => {}
             Some(false) => {

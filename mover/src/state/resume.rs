@@ -8,11 +8,11 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde::de::DeserializeOwned;
 
-use super::{Store, TIMEOUT, Workflow, table};
+use super::{HEARTBEAT_TIMEOUT, Store, TIMEOUT, Workflow, table};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
 use crate::source::history::LogIdentity;
-use converge_mysql::{quote, within};
+use converge_mysql::{FilePosition, Position, quote, within};
 
 /// The statement at which the workflow stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +141,17 @@ impl Store {
              ON DUPLICATE KEY UPDATE ddl_cleared = ddl_cleared AND ddl_position = {position}, ddl_position = {position}"
         );
         self.execute(conn, "recording a statement", sql).await.map(drop)
+    }
+
+    /// Records that all is on the target up to here.
+    pub async fn reached_in_log(&self, conn: &mut Conn, end: &FilePosition) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} SET log_identity = JSON_SET(log_identity, '$.reached', {}) WHERE workflow = {}",
+            table("source_log"),
+            quote::text(&Position::File(end.clone()).to_string()),
+            self.me()
+        );
+        self.execute_within(HEARTBEAT_TIMEOUT, conn, "recording progress", sql).await.map(drop)
     }
 
     /// Records the source's log, and its address, which a failover changes.

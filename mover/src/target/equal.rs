@@ -39,6 +39,10 @@ fn push_same(sql: &mut Vec<u8>, column: &Column, value: &Value) {
             value.push_literal(column, sql);
             sql.extend_from_slice(b" AS JSON) AS CHAR)");
         }
+        // Without the cast it may be compared as a double, or as a signed integer.
+        (Kind::Set, Value::UInt(v)) => {
+            sql.extend_from_slice(format!("CAST({name} AS UNSIGNED) = {v}").as_bytes())
+        }
         // A YEAR that is compared as such takes 0 for 2000.
         (Kind::Year, Value::Int(v)) => sql.extend_from_slice(format!("{name} + 0 = {v}").as_bytes()),
         _ => push_comparison(sql, column, "=", value),

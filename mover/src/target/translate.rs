@@ -196,7 +196,8 @@ fn column(
         let collation = named.unwrap_or(default);
         match counterpart(collation, dialect) {
             None => return refuse(&format!("the target has no collation like {collation}")),
-            Some((_, false)) if in_key => {
+            // Members compare by their numbers.
+            Some((_, false)) if in_key && !matches!(sql_type.as_str(), "enum" | "set") => {
                 return refuse(&format!(
                     "it is in a unique key, and the target has no collation that tells values apart as {collation} does"
                 ));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
-use converge_mysql::{Position, quote, within};
+use converge_mysql::{FilePosition, Position, quote, within};
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -26,7 +26,8 @@ use crate::target::Opening;
 /// How often progress is recorded in the target.
 const RECORD: Duration = Duration::from_secs(1);
 
-/// Position and copied rows: what a session must move for it to count as progress.
+/// Position and copied rows: what a session must move for it to count as progress. While tables are copied the position
+/// does not count: the mover's own marks move it, also where no row comes.
 pub type Reached = (Option<Position>, u64);
 
 /// What a runner remembers from session to session.
@@ -78,7 +79,8 @@ pub async fn run(options: &Options, memory: &mut Memory) -> (Result<Ended>, Opti
     memory.saw(&setup.workflow);
     let followed = followed.borrow().clone();
     let rows = followed.copied.iter().map(|c| c.rows_copied).sum();
-    (result, Some((followed.position, rows)))
+    let position = followed.position.filter(|_| setup.workflow.state != State::Copying);
+    (result, Some((position, rows)))
 }
 
 async fn work(
@@ -172,6 +174,8 @@ struct Control<'a> {
     owner: &'a str,
     followed: watch::Receiver<Followed>,
     begun: Instant,
+    /// An end of the source's log, and the position there, which the target has not come to yet.
+    log_end: Option<(FilePosition, Position)>,
 }
 
 impl<'a> Control<'a> {
@@ -181,7 +185,7 @@ impl<'a> Control<'a> {
         owner: &'a str,
         sender: &watch::Sender<Followed>,
     ) -> Self {
-        Self { setup, source, owner, followed: sender.subscribe(), begun: Instant::now() }
+        Self { setup, source, owner, followed: sender.subscribe(), begun: Instant::now(), log_end: None }
     }
 
     /// Watches to the end of the workflow, and cleans up on the source.
@@ -267,17 +271,21 @@ impl<'a> Control<'a> {
 
     /// Tells the target's state how far the source is ahead.
     async fn record(&mut self, state: State) -> Result<()> {
-        let Setup { source: conn, target, store, .. } = &mut *self.setup;
+        let Setup { source: conn, source_info, target, store, .. } = &mut *self.setup;
         if state == State::Switched {
             // Both servers stay still from here on, so that a comparison can prove that they did.
             return Ok(());
         }
+        let end = Position::current_file(conn, source_info).await.on_source()?;
         let position = self.source.position(conn).await?;
         let now: Option<u64> =
             within(TIMEOUT, "reading the source's clock", conn.query_first("SELECT UNIX_TIMESTAMP()"))
                 .await
                 .on_source()?;
         let followed = self.followed.borrow().clone();
+        let (_, there) = self.log_end.get_or_insert_with(|| (end, position.clone()));
+        let reached = followed.position.as_ref().is_some_and(|applied| applied.covers(there) == Some(true));
+        let reached = self.log_end.take_if(|_| reached);
         let caught_up = followed.position.is_some_and(|applied| applied.covers(&position) == Some(true));
         let lag = match (caught_up, followed.timestamp, now) {
             (true, ..) => 0.0,
@@ -286,7 +294,14 @@ impl<'a> Control<'a> {
         };
         let rows: u64 = followed.copied.iter().map(|c| c.rows_copied).sum();
         tracing::info!("{state}: {rows} rows copied, {} changes applied, lag {lag:.0} s", followed.changes);
-        unless_committing(&self.followed, store.heartbeat(target, &position, lag)).await
+        unless_committing(&self.followed, async {
+            store.heartbeat(target, &position, lag).await?;
+            match reached {
+                Some((end, _)) => store.reached_in_log(target, &end).await,
+                None => Ok(()),
+            }
+        })
+        .await
     }
 }
 

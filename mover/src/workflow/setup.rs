@@ -132,9 +132,12 @@ async fn check_log(
     before: &Remembered,
     position: &Position,
 ) -> Result<LogIdentity> {
-    let now = historian.current().await?;
+    let mut now = historian.current().await?;
     if let Some(log) = &before.log {
         historian.check(log, &now, position).await?;
+        if log.server == now.server {
+            now.reached.clone_from(&log.reached);
+        }
         if log.server != now.server {
             tracing::warn!("the source is another server now; it must have everything up to {position}");
         }
@@ -237,6 +240,13 @@ fn check_same(options: &Options, workflow: &Workflow) -> Result<()> {
             help: "run it as it was created, or choose another workflow name".into(),
         })
     };
+    if workflow.state == State::Cancelled {
+        return Err(Error::Workflow {
+            workflow: workflow.name.clone(),
+            what: "it was cancelled, and a cancelled workflow does not go on".into(),
+            help: "begin again under another name, with target tables that are empty or not there".into(),
+        });
+    }
     if !options.tables.is_empty() && options.tables != stored {
         let names: Vec<String> = stored.iter().map(|(s, t)| format!("{s}={t}")).collect();
         return mismatch(format!("it moves {}, not the tables named now", names.join(",")));

@@ -8,6 +8,7 @@
 //! behind the source: what is left to apply then is what the fence lets through last.
 
 mod counters;
+mod ends;
 pub(crate) mod rescue;
 mod server;
 
@@ -37,6 +38,8 @@ const CLOSE: Duration = Duration::from_millis(100);
 /// How often a switch under way looks whether its request still stands. That also keeps the connection that holds the
 /// workflow's lock from looking idle.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long writers wait at the most for a last look at both sides.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 /// How long writers wait at the most for the target's AUTO_INCREMENT counters.
 const COUNTERS: Duration = Duration::from_secs(5);
 /// What is said where [`Verdict::stands`] says no before the time is over.
@@ -63,6 +66,10 @@ pub trait Fence {
     async fn is_own(&mut self) -> Result<bool> {
         Ok(true)
     }
+    /// With what each table behind it begins and ends, in words that both sides share.
+    async fn ends(&mut self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// The next AUTO_INCREMENT number of each table behind it, where there is one.
     async fn counters(&mut self) -> Result<Vec<Option<u64>>> {
         Ok(Vec::new())
@@ -84,6 +91,10 @@ pub trait Verdict {
     async fn undo(&mut self, token: &str, why: &str) -> Result<()>;
     /// The switch is proven at `position`: from switching to switched.
     async fn finish(&mut self, token: &str, position: &str, times: &SwitchTimes) -> Result<()>;
+    /// How the target's tables begin and end otherwise than `source` says of theirs, if they do.
+    async fn differs(&mut self, _source: &[String]) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// Raises the target's AUTO_INCREMENT counters to these. What could not be done.
     async fn raise_counters(&mut self, _counters: &[Option<u64>]) -> Result<Vec<String>> {
         Ok(Vec::new())
@@ -292,10 +303,38 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
             };
             return self.verdict.undo(&request.token, &why).await;
         };
+        match self.compare_ends().await {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                self.fence.lower().await?;
+                return self.verdict.undo(&request.token, &why).await;
+            }
+            Err(why) => times.warnings.push(why),
+        }
         times.drained_ms = ms(fenced);
-        times.warnings = self.carry_counters_over().await;
-        tracing::info!("switched at {position}: {times:?}");
+        times.warnings.extend(self.carry_counters_over().await);
+        tracing::info!(
+            "switched at {position}: fenced after {:.0} ms, and proven {:.0} ms later",
+            times.fencing_ms,
+            times.drained_ms
+        );
         self.verdict.finish(&request.token, &position, &times).await
+    }
+
+    /// What speaks against the switch although the target has everything; `Err`: that nobody could look.
+    async fn compare_ends(&mut self) -> std::result::Result<Option<String>, String> {
+        let comparing = async {
+            let source = self.fence.ends().await?;
+            self.verdict.differs(&source).await
+        };
+        let why = match timeout(LAST_LOOK, comparing).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it took longer than {} s", LAST_LOOK.as_secs()),
+        };
+        Err(format!(
+            "the tables' first and last keys were not compared: {why}; `converge vdiff` compares all rows"
+        ))
     }
 
     /// Raises the target's AUTO_INCREMENT counters to the source's. What could not be done.

@@ -22,10 +22,11 @@ impl FromStr for Address {
 }
 
 fn parse(text: &str) -> Result<Address, String> {
-    let url = Url::parse(text).map_err(|e| e.to_string())?;
-    if url.scheme() != "mysql" {
-        return Err("the scheme is not mysql://".into());
+    const SCHEME: &str = "mysql://";
+    if !text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME)) {
+        return Err("it does not begin with mysql://, which MariaDB has too".into());
     }
+    let url = Url::parse(text).map_err(|e| e.to_string())?;
     let options = options::parse(url.query().unwrap_or(""))?;
     let file = match options.get(options::DEFAULTS_FILE) {
         Some(path) => OptionFile::read(Path::new(path))?,

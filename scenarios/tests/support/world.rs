@@ -29,11 +29,17 @@ pub struct World {
 impl World {
     /// Both servers, with more arguments for each.
     pub async fn with(binary: &ServerBinary, source: &[&str], target: &[&str]) -> Self {
-        let start = |name: &'static str, extra: &[&str]| {
+        Self::between([binary, binary], source, target).await
+    }
+
+    /// Servers of which each may be of its own kind.
+    pub async fn between(binaries: [&ServerBinary; 2], source: &[&str], target: &[&str]) -> Self {
+        let start = |side: usize, name: &'static str, extra: &[&str]| {
             let extra = extra.iter().map(ToString::to_string).collect();
-            LocalServer::start(binary, ServerOptions { extra, ..ServerOptions::named(name) })
+            LocalServer::start(binaries[side], ServerOptions { extra, ..ServerOptions::named(name) })
         };
-        let (source, target) = tokio::try_join!(start("source", source), start("target", target)).unwrap();
+        let (source, target) =
+            tokio::try_join!(start(0, "source", source), start(1, "target", target)).unwrap();
         connect(&source).await;
         connect(&target).await;
         Self { source, target }

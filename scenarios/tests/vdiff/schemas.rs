@@ -313,7 +313,7 @@ async fn a_foreign_key_refers_to_its_parent_by_either_name() {
             run(&mut conn, &format!("CREATE TABLE {child} (id INT PRIMARY KEY, p INT, KEY (p), {of})")).await;
         }
         let renamed = |name: &str| TablePair { source: format!("_{name}_fenced"), target: name.into() };
-        let pairs = ["parent", "child"].map(|name| renamed(name)).to_vec();
+        let pairs = ["parent", "child"].map(&renamed).to_vec();
         let both = report(&request([&one, &one], pairs, tiny_chunks())).await;
         assert_eq!(both.tables.iter().map(|t| t.schema.len()).sum::<usize>(), 0);
         // Of the parent alone it is not known that it has another name.

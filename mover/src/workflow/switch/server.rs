@@ -5,11 +5,11 @@ use std::time::Duration;
 use converge_mysql::Connector;
 use mysql_async::Conn;
 
-use super::{Fence, Verdict, counters};
+use super::{Fence, Verdict, counters, ends};
 use crate::change::Mark;
-use crate::error::Result;
+use crate::error::{OnSide, Result};
 use crate::schema::Table;
-use crate::source::{Raised, ServerSource};
+use crate::source::{Raised, ServerSource, fenced_name};
 use crate::state::switching::SwitchTimes;
 use crate::state::{State, Store};
 
@@ -50,6 +50,13 @@ impl Fence for ServerFence<'_> {
 
     async fn is_own(&mut self) -> Result<bool> {
         self.source.is_fence_of(self.conn, self.owner).await
+    }
+
+    async fn ends(&mut self) -> Result<Vec<String>> {
+        let fenced = |table: &Table| Table { name: fenced_name(&table.name), ..table.clone() };
+        let tables: Vec<Table> = self.source.tables().iter().map(fenced).collect();
+        // A connection of its own: this one must be there for taking the fence away, whatever becomes of the look.
+        ends::of(&mut self.source.control().await?, &tables).await.on_source()
     }
 
     async fn counters(&mut self) -> Result<Vec<Option<u64>>> {
@@ -100,6 +107,12 @@ impl Verdict for StoredVerdict<'_> {
     async fn finish(&mut self, token: &str, position: &str, times: &SwitchTimes) -> Result<()> {
         *self.known = State::Switched;
         self.store.finish_switch(self.conn, token, position, times).await
+    }
+
+    async fn differs(&mut self, source: &[String]) -> Result<Option<String>> {
+        let mut conn = self.connector.connect().await.on_target()?;
+        let there = ends::of(&mut conn, self.tables).await.on_target()?;
+        Ok(ends::differing(source, &there, self.tables))
     }
 
     async fn raise_counters(&mut self, counters: &[Option<u64>]) -> Result<Vec<String>> {
