@@ -8,6 +8,7 @@ mod counters;
 mod generate;
 mod invariants;
 mod limits;
+mod literal;
 mod plan;
 mod rest;
 mod schema;
