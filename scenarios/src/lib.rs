@@ -15,3 +15,4 @@ pub mod selftest;
 pub mod shell;
 pub mod shrink;
 pub mod verdict;
+pub mod words;

@@ -26,6 +26,7 @@ pub use story::{Suspect, differing, explain};
 
 use crate::rehearsal::End;
 use crate::verdict::{FaultReport, Finding, Oracle};
+use crate::words::counted;
 
 /// The name of the oracle [`loud_stop`].
 pub const LOUD_STOP: &str = "loud_stop";
@@ -39,7 +40,7 @@ pub fn vdiff(report: &VdiffReport) -> Oracle {
     use converge_vdiff::Verdict as V;
     let rows: u64 = report.tables.iter().map(|t| t.processed_rows).sum();
     let matching: u64 = report.tables.iter().map(|t| t.matching_rows).sum();
-    let detail = format!("{matching} of {rows} rows match in {} tables", report.tables.len());
+    let detail = format!("{matching} of {rows} rows match in {}", counted(report.tables.len(), "table"));
     let mut evidence = Vec::new();
     for table in &report.tables {
         evidence.extend(table.reasons.iter().map(|r| format!("{}: {r}", table.target_table)));

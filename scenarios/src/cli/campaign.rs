@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use converge_scenarios::campaign::{Campaign, Outcome as Run, Plans, Summary};
 use converge_scenarios::rehearsal::RehearsalError;
 use converge_scenarios::scenario::Scenario;
+use converge_scenarios::words::counted;
 
 use super::arguments::{at_least_one, check_schema, chosen_server, program, program_word};
 use super::{Failure, Format, Outcome, interrupted};
@@ -80,7 +81,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         called: program_word(),
     };
     let (server, directory) = (&campaign.server.info, campaign.directory.display());
-    note!("{} runs of {} on {server}, kept in {directory}", campaign.runs, campaign.plans.name());
+    let runs = counted(campaign.runs as usize, "run");
+    note!("{runs} of {} on {server}, kept in {directory}", campaign.plans.name());
     let ended = campaign.run(interrupted(), tell).await?;
     let summary = Summary::of(&campaign, &ended.results);
     summary.write(&campaign)?;
@@ -97,7 +99,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         // What was found stays found.
         _ if summary.diverged > 0 => Ok(Outcome::Different),
         Some((error, count)) => {
-            note!("{count} runs could not be carried out; run the same command again to try them again");
+            let runs = counted(count, "run");
+            note!("{runs} could not be carried out; run the same command again to try them again");
             Err(error.into())
         }
         None if summary.converged as u64 == campaign.runs => Ok(Outcome::Good),
