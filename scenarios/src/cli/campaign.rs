@@ -8,7 +8,7 @@ use converge_scenarios::scenario::Scenario;
 use converge_scenarios::words::counted;
 
 use super::arguments::{at_least_one, check_schema, chosen_server, program, program_word};
-use super::{Failure, Format, Outcome, interrupted};
+use super::{Failure, Format, Outcome, interrupted, print, print_json};
 
 /// Characters of a cause in the line of a run.
 const SHORT: usize = 120;
@@ -87,10 +87,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let summary = Summary::of(&campaign, &ended.results);
     summary.write(&campaign)?;
     match arguments.format {
-        Format::Text => answer!("{}", summary.to_markdown().trim_end()),
-        Format::Json => {
-            answer!("{}", serde_json::to_string(&summary).map_err(|e| Failure::new(e.to_string()))?);
-        }
+        Format::Text => print(&format!("{}\n", summary.to_markdown().trim_end()))?,
+        Format::Json => print_json(&summary)?,
     }
     if let Some(signal) = ended.stopped {
         note!("{signal}: run the same command again to go on");

@@ -7,7 +7,7 @@ use converge_scenarios::words::counted;
 use converge_vdiff::TablePair;
 
 use super::arguments::{Listed, pairs, tables};
-use super::{Failure, Format, Outcome};
+use super::{Failure, Format, Outcome, print, print_json};
 
 /// Columns of the text form.
 const WIDTH: usize = 120;
@@ -68,11 +68,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     };
     let report = preflight::check(&request).await?;
     match arguments.format {
-        Format::Json => {
-            let text = serde_json::to_string(&report).map_err(|e| Failure::new(e.to_string()))?;
-            answer!("{text}");
-        }
-        Format::Text => answer!("{}", text(&report)),
+        Format::Json => print_json(&report)?,
+        Format::Text => print(&(text(&report) + "\n"))?,
     }
     match report.verdict {
         Weight::Refuse => {

@@ -14,8 +14,8 @@ use converge_mysql::Address;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::arguments::{duration, unreadable_schema};
-use super::{Failure, Format, Outcome, interrupted};
+use super::arguments::{script, some_time};
+use super::{Failure, Format, Outcome, interrupted, print, print_json};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -96,8 +96,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     history.finish()?;
 
     match format {
-        Format::Text => answer!("{}", summary(&totals, seconds).trim_end()),
-        Format::Json => answer!("{}", object(&plan, &totals, seconds)),
+        Format::Text => print(&summary(&totals, seconds))?,
+        Format::Json => print_json(&object(&plan, &totals, seconds))?,
     }
     // Load that wrote nothing must not look like load.
     Ok(if totals.acknowledged_writes() > 0 { Outcome::Good } else { Outcome::NotProven })

@@ -13,8 +13,8 @@ use converge_mover::workflow::{Ended, Options};
 use converge_mysql::Address;
 use converge_vdiff::TablePair;
 
-use super::arguments::{Listed, duration, pairs, tables};
-use super::{Failure, Format, Outcome, check, interrupted};
+use super::arguments::{Listed, at_least_one, duration, pairs, tables};
+use super::{Failure, Format, Outcome, check, interrupted, print, print_json};
 
 #[derive(Debug, Args)]
 #[command(
@@ -260,11 +260,8 @@ async fn open(named: &Named) -> Result<Control, Failure> {
 async fn status(arguments: StatusArguments) -> Result<Outcome, Failure> {
     let status = open(&arguments.named).await?.status().await?;
     match arguments.format {
-        Format::Json => {
-            let text = serde_json::to_string(&status).map_err(|e| Failure::new(e.to_string()))?;
-            answer!("{text}");
-        }
-        Format::Text => print!("{}", status_text(&status)),
+        Format::Json => print_json(&status)?,
+        Format::Text => print(&status_text(&status))?,
     }
     Ok(Outcome::Good)
 }
@@ -309,7 +306,7 @@ async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
     let mut control = open(named).await?;
     let switched = control.switch_traffic_unless(arguments.timeout, interrupted).await?;
     if arguments.format == Format::Json {
-        answer!("{}", serde_json::to_string(&switched).map_err(|e| Failure::new(e.to_string()))?);
+        print_json(&switched)?;
         return Ok(Outcome::Good);
     }
     answer!("workflow {}: traffic switched", named.workflow);

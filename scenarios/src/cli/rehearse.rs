@@ -16,7 +16,7 @@ use converge_scenarios::shell;
 use converge_scenarios::verdict::RunReport;
 
 use super::arguments::{check_schema, chosen_server, program, server_of};
-use super::{Failure, Format, Outcome, drawn_seed, interrupted};
+use super::{Failure, Format, Outcome, drawn_seed, interrupted, print as tell, print_json};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -64,7 +64,8 @@ pub struct Arguments {
     /// Draw faults and load from the seed instead: other kinds of faults, on either side, in each plan
     #[arg(long, conflicts_with = "scenario")]
     swarm: bool,
-    /// What everything random is drawn from [default: drawn and printed; with --replay that of the run]
+    /// What everything random is drawn from [default: load.seed in the scenario, or drawn and printed; with --replay that
+    /// of the run]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// The server: mysql, mariadb, or a path to a mysqld or mariadbd [default: the first one found; with --replay that of
@@ -295,12 +296,10 @@ fn introduce(options: &Options, format: Format) {
 fn print(report: &RunReport, options: &Options, format: Format) -> Result<(), Failure> {
     match format {
         Format::Text => {
-            answer!("\nreport: {}", options.directory.join("report.html").display());
-            answer!("{}", report::text(report));
-        }
-        Format::Json => {
-            answer!("{}", serde_json::to_string(report).map_err(|e| Failure::new(e.to_string()))?);
+            let page = options.directory.join("report.html");
+            tell(&format!("\nreport: {}\n{}\n", page.display(), report::text(report)))
         }
     }
     Ok(())
 }
+        Format::Json => print_json(report),
