@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod campaign;
 pub mod cause;
+mod lock;
 pub mod mutant;
 pub mod oracle;
 pub mod rehearsal;

@@ -9,6 +9,7 @@ mod finish;
 mod ground;
 mod mover;
 mod readings;
+mod scan;
 mod servers;
 mod watch;
 mod world;
@@ -28,8 +29,10 @@ use self::faults::Stage;
 use self::ground::Ground;
 use self::mover::Mover;
 use self::readings::Readings;
-use self::watch::{CopySpan, Watcher};
+use self::scan::Scan;
+use self::watch::Watcher;
 use self::world::{Seeded, World};
+use crate::lock::Lock;
 use crate::mutant::Mutant;
 use crate::oracle::commits::Commits;
 use crate::oracle::{self, Statements, Suspect, Tally, limit, whole};
@@ -136,6 +139,19 @@ pub enum RehearsalError {
     #[diagnostic(help("give two servers: tables keep their names and database"))]
     OneServer(String),
     /// No network that could be broken.
+    /// Another process works in the directory.
+    #[error("another run is at work in {}", .0.display())]
+    #[diagnostic(help(
+        "wait for its end, or name another directory (rehearse: --report, campaign: --directory)"
+    ))]
+    InUse(PathBuf),
+    /// The tables that the scenario names cannot be moved, or none can.
+    #[error("{0}")]
+    #[diagnostic(help(
+        "change `tables` in the scenario, or the schema: a rehearsal moves InnoDB tables with a primary key or a unique key \
+         without NULLs"
+    ))]
+    NotMovable(String),
     #[error("a server that is reached by the Unix socket {0} has no network to be broken")]
     #[diagnostic(help("give host and port"))]
     Socket(String),
@@ -160,6 +176,7 @@ pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, Reh
     options.servers.check(&options.scenario)?;
     let ground = Ground::make(&options.directory)?;
     let result = rehearse(options, progress).await;
+    let _lock = Lock::take(&options.directory)?;
     if result.is_err() {
         ground.abandon();
     }
@@ -342,27 +359,7 @@ impl Run<'_> {
     /// The oracles that look at the history, once it is complete. `cut_short`: the time limit, if that ended the run.
     fn judge_history(&mut self, path: &Path, cut_short: Option<Duration>) -> Tally {
         let least = self.options.scenario.least;
-        let mut statements = Statements::default();
-        let (mut copy, mut reached) = (CopySpan::default(), limit::Reached::default());
-        let (mut readings, mut progress) = (oracle::Readings::default(), oracle::Progress::default());
-        let mut trouble = None;
-        match history::read(path) {
-            Err(e) => trouble = Some(e.to_string()),
-            Ok(entries) => {
-                for entry in entries {
-                    match entry {
-                        Ok(entry) => {
-                            copy.see(&entry);
-                            reached.see(&entry);
-                            readings.see(&entry);
-                            progress.see(&entry);
-                            statements.see(entry);
-                        }
-                        Err(e) => trouble = Some(e.to_string()),
-                    }
-                }
-            }
-        }
+        let Scan { statements, copy, mut reached, readings, progress, trouble } = Scan::of(path);
         self.oracles.extend(cut_short.map(|bound| reached.oracle(bound)));
         let going_on = reached.fault(&self.faults).filter(|_| cut_short.is_some());
         let planned = self.options.scenario.faults.len();
