@@ -185,6 +185,9 @@ struct SwitchArguments {
     /// How to answer
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Give up and take the fence away once standard input is closed: for a parent whose end must be this process's end too
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
 }
 
 /// Runs one of the commands.
@@ -301,10 +304,16 @@ fn status_text(status: &Status) -> String {
 }
 
 async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
-    let named = &arguments.named;
+    let (named, until_stdin_closes) = (&arguments.named, arguments.until_stdin_closes);
     let interrupted = interrupted();
+    let given_up = async {
+        tokio::select! {
+            how = interrupted => how,
+            () = stdin_closed(), if until_stdin_closes => "left by its parent",
+        }
+    };
     let mut control = open(named).await?;
-    let switched = control.switch_traffic_unless(arguments.timeout, interrupted).await?;
+    let switched = control.switch_traffic_unless(arguments.timeout, given_up).await?;
     if arguments.format == Format::Json {
         print_json(&switched)?;
         return Ok(Outcome::Good);

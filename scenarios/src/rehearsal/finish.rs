@@ -7,7 +7,7 @@ use converge_mover::control::Status;
 use converge_mover::source::fenced_name;
 use converge_vdiff::{Filter, Options as VdiffOptions, Request, TablePair};
 
-use super::mover::{Mover, WORKFLOW};
+use super::mover::{Mover, UNTIL, WORKFLOW};
 use super::watch::{TICK, Watcher};
 use super::world::World;
 use super::{RehearsalError, Run, Running};
@@ -122,7 +122,7 @@ impl Run<'_> {
     async fn switch(&mut self, watcher: &Watcher, mover: &mut Mover) -> Result<(), RehearsalError> {
         self.step("fencing writes on the source while the load goes on");
         let (code, output) =
-            mover.command("switch-traffic", &["--timeout", SWITCH_TIMEOUT], SWITCH_BOUND).await?;
+            mover.command("switch-traffic", &["--timeout", SWITCH_TIMEOUT, UNTIL], SWITCH_BOUND).await?;
         self.history.note(format!("switch-traffic ended with {code}: {output}"));
         if code != 0 {
             let ended = mover.ended().unwrap_or_default();
