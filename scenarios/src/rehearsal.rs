@@ -43,6 +43,7 @@ use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, ju
 pub use mover::End;
 pub use servers::{External, Servers};
 pub use watch::{Progress, Update};
+pub use world::DATABASE;
 
 /// What to rehearse, and where to put what comes of it.
 #[derive(Debug, Clone)]
