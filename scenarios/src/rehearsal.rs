@@ -37,7 +37,7 @@ use crate::mutant::Mutant;
 use crate::oracle::commits::Commits;
 use crate::oracle::{self, Statements, Suspect, Tally, limit, whole};
 use crate::saved;
-use crate::scenario::Scenario;
+use crate::scenario::{Least, Scenario};
 use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
 
 pub use mover::End;
@@ -405,6 +405,7 @@ impl Run<'_> {
         }
         not_verified.extend(nothing_broken(&self.options.scenario.copy.strategy, &self.faults));
         not_verified.push("what a crash of the machine (not of a process) would lose".to_owned());
+        not_verified.extend(not_asked_for(&self.options.scenario.least));
         for table in self.vdiff.iter().flat_map(|v| &v.tables) {
             not_verified.extend(table.not_verified.iter().map(|n| format!("{}: {n}", table.table)));
         }
@@ -445,6 +446,14 @@ fn nothing_broken(strategy: &str, faults: &[FaultReport]) -> Vec<String> {
 
 /// The verdict in words: what the oracles that decided it said.
 fn reasons(verdict: Verdict, oracles: &[Oracle], faults: &[FaultReport]) -> Vec<String> {
+/// What a pass says nothing about, because the scenario does not ask for it.
+fn not_asked_for(least: &Least) -> Vec<String> {
+    let each_kind = "that each kind of statement was sent: least.each_kind is 0";
+    let during_copy = "more than one change while rows were copied: least.during_copy is 0";
+    let lines = [(least.each_kind, each_kind), (least.during_copy, during_copy)];
+    lines.into_iter().filter(|(least, _)| *least == 0).map(|(_, line)| line.to_owned()).collect()
+}
+
     let deciding = match verdict {
         Verdict::Converged => {
             let faults = if faults.is_empty() { "; no fault was injected" } else { "" };
