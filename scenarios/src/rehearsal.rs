@@ -467,5 +467,5 @@ fn not_asked_for(least: &Least) -> Vec<String> {
     // Some moves can only end well by not ending: then that comes first.
     let loud = |o: &&Oracle| o.name == oracle::LOUD_STOP && o.finding == Finding::Pass;
     let decided = oracles.iter().filter(|o| o.finding == deciding);
-    limit::lines(oracles.iter().filter(loud).chain(decided), |o| format!("{}: {}", o.name, o.detail))
+    limit::lines(oracles.iter().filter(loud).chain(decided), Oracle::in_a_line)
 }

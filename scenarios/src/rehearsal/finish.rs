@@ -30,6 +30,10 @@ const SWITCH_BOUND: Duration = Duration::from_secs(60);
 /// How long the mover may take to end once the workflow is complete.
 const END_BOUND: Duration = Duration::from_secs(15);
 
+/// Why a comparison without a proven position decides nothing.
+const NOT_FENCED: &str = "no position was proven: a difference may be a change that was not applied yet, and equal rows may be \
+     so by chance";
+
 impl Run<'_> {
     /// Ends the move and compares. The load goes on until writes are fenced.
     pub(super) async fn finish(
@@ -176,9 +180,11 @@ impl Run<'_> {
             Ok(report) => {
                 let oracle = oracle::vdiff(&report);
                 self.suspects.extend(oracle::differing(&report));
-                // Without a proven position a difference may only be a change that was not applied yet.
-                let finding = if fenced { oracle.finding } else { Finding::Unknown };
-                self.oracles.push(Oracle { finding, ..oracle });
+                if !fenced {
+                    oracle.finding = Finding::Unknown;
+                    oracle.evidence.insert(0, NOT_FENCED.into());
+                }
+                self.oracles.push(oracle);
                 self.vdiff = Some(report);
             }
             Err(e) => self.oracles.push(Oracle::new(
