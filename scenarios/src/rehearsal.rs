@@ -248,6 +248,8 @@ fn save_plan(options: &Options) -> Result<(), RehearsalError> {
         std::fs::write(&copy, sql).map_err(RehearsalError::io("writing", &copy))?;
         scenario.schema = Some(SCHEMA.into());
     }
+    // TOML has no larger numbers; the run's seed is in its verdict and its history as well.
+    scenario.load.seed = i64::try_from(options.seed).map_or(0, |_| options.seed);
     let plan = options.directory.join(saved::PLAN);
     std::fs::write(&plan, scenario.to_toml()).map_err(RehearsalError::io("writing", &plan))
 }

@@ -156,9 +156,11 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
     if let Some(directory) = &arguments.replay {
         return repeated(arguments, directory);
     }
-    let seed = arguments.seed.unwrap_or_else(drawn_seed);
-    let scenario = match &arguments.scenario {
-        Some(path) => Scenario::read(path)?,
+    let file = arguments.scenario.as_deref().map(Scenario::read).transpose()?;
+    let in_file = file.as_ref().map(|scenario| scenario.load.seed).filter(|seed| *seed > 0);
+    let seed = arguments.seed.or(in_file).unwrap_or_else(drawn_seed);
+    let scenario = match file {
+        Some(scenario) => scenario,
         None if arguments.swarm => Scenario::swarm(seed),
         None if arguments.source_url.is_some() => Scenario::external(seed),
         None => Scenario::standard(seed),
@@ -171,6 +173,10 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
     let servers = match elsewhere(arguments)? {
         Some(servers) => servers,
         None => chosen_server(arguments.server.as_deref())?.into(),
+    scenario.check().map_err(|why| {
+        Failure::new(format!("the scenario does not fit its schema: {why}"))
+            .with_help("name tables of that schema in the scenario, or none: then all that can be are moved")
+    })?;
     };
     Ok(Plan { scenario, seed, servers, saved: None })
 }
