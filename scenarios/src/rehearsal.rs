@@ -35,7 +35,7 @@ use self::world::{Seeded, World};
 use crate::lock::Lock;
 use crate::mutant::Mutant;
 use crate::oracle::commits::Commits;
-use crate::oracle::{self, Statements, Suspect, Tally, limit, whole};
+use crate::oracle::{self, Suspect, Tally, limit, whole};
 use crate::saved;
 use crate::scenario::{Least, Scenario};
 use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
@@ -139,7 +139,6 @@ pub enum RehearsalError {
     #[error("source and target are one server: {0}")]
     #[diagnostic(help("give two servers: tables keep their names and database"))]
     OneServer(String),
-    /// No network that could be broken.
     /// Another process works in the directory.
     #[error("another run is at work in {}", .0.display())]
     #[diagnostic(help(
@@ -153,6 +152,7 @@ pub enum RehearsalError {
          without NULLs"
     ))]
     NotMovable(String),
+    /// No network that could be broken.
     #[error("a server that is reached by the Unix socket {0} has no network to be broken")]
     #[diagnostic(help("give host and port"))]
     Socket(String),
@@ -176,8 +176,8 @@ impl RehearsalError {
 pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, RehearsalError> {
     options.servers.check(&options.scenario)?;
     let ground = Ground::make(&options.directory)?;
-    let result = rehearse(options, progress).await;
     let _lock = Lock::take(&options.directory)?;
+    let result = rehearse(options, progress).await;
     if result.is_err() {
         ground.abandon();
     }
@@ -405,9 +405,9 @@ impl Run<'_> {
                 "what others write to the servers: the target's binary log was not judged (oracle silence)";
             not_verified.push(text.to_owned());
         }
+        not_verified.extend(not_asked_for(&self.options.scenario.least));
         not_verified.extend(nothing_broken(&self.options.scenario.copy.strategy, &self.faults));
         not_verified.push("what a crash of the machine (not of a process) would lose".to_owned());
-        not_verified.extend(not_asked_for(&self.options.scenario.least));
         for table in self.vdiff.iter().flat_map(|v| &v.tables) {
             not_verified.extend(table.not_verified.iter().map(|n| format!("{}: {n}", table.table)));
         }
@@ -446,8 +446,6 @@ fn nothing_broken(strategy: &str, faults: &[FaultReport]) -> Vec<String> {
     lines
 }
 
-/// The verdict in words: what the oracles that decided it said.
-fn reasons(verdict: Verdict, oracles: &[Oracle], faults: &[FaultReport]) -> Vec<String> {
 /// What a pass says nothing about, because the scenario does not ask for it.
 fn not_asked_for(least: &Least) -> Vec<String> {
     let each_kind = "that each kind of statement was sent: least.each_kind is 0";
@@ -456,6 +454,8 @@ fn not_asked_for(least: &Least) -> Vec<String> {
     lines.into_iter().filter(|(least, _)| *least == 0).map(|(_, line)| line.to_owned()).collect()
 }
 
+/// The verdict in words: what the oracles that decided it said.
+fn reasons(verdict: Verdict, oracles: &[Oracle], faults: &[FaultReport]) -> Vec<String> {
     let deciding = match verdict {
         Verdict::Converged => {
             let faults = if faults.is_empty() { "; no fault was injected" } else { "" };

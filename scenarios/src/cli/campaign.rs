@@ -21,12 +21,12 @@ Example:
   converge campaign --runs 50 --seed 1000 --directory /tmp/nightly \\
     my-scenario.toml
 
-Each run is a rehearsal with a seed of its own, on private servers. What came
-of it is written into results.jsonl in the directory at once; the same command
-goes on there after it was stopped or killed, more --runs add to it, and no
-seed is run twice. Directories of runs that converged are removed, the others
-stay in runs/SEED, to be looked at, repeated (`converge rehearse --replay`)
-and made smaller (`converge shrink`).
+Each run is a rehearsal with a seed of its own (whatever seed a scenario
+names), on private servers. What came of it is written into results.jsonl in
+the directory at once; the same command goes on there after it was stopped or
+killed, more --runs add to it, and no seed is run twice. Directories of runs
+that converged are removed, the others stay in runs/SEED, to be looked at,
+repeated (`converge rehearse --replay`) and made smaller (`converge shrink`).
 
 Failures count as one cause if verdict, oracles and their evidence are the
 same but for numbers, keys, names and positions. The summary is printed and
@@ -62,6 +62,15 @@ pub struct Arguments {
 
 /// Runs a campaign.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    if arguments.seed.checked_add(arguments.runs).is_none() {
+        return Err(Failure::new(format!(
+            "{} from {} on do not fit: the largest seed is {}",
+            counted(arguments.runs as usize, "seed"),
+            arguments.seed,
+            u64::MAX - 1
+        ))
+        .with_help("give a smaller --seed"));
+    }
     let plans = match &arguments.scenario {
         Some(path) => Plans::Fixed(Box::new(Scenario::read(path)?)),
         None if arguments.swarm => Plans::Swarm,

@@ -99,12 +99,12 @@ fn text(report: &Report) -> String {
         Weight::Pass => "OK".into(),
     };
     lines.extend([String::new(), verdict]);
+    lines.join("\n")
+}
+
 /// `1 finding forbids`, `2 findings forbid`.
 fn forbidding(findings: usize) -> String {
     format!("{} forbid{}", counted(findings, "finding"), if findings == 1 { "s" } else { "" })
-}
-
-    lines.join("\n")
 }
 
 fn finding_lines(finding: &Finding, name_width: usize) -> Vec<String> {
@@ -146,13 +146,13 @@ fn wrapped(text: &str, first: &str, rest: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
+mod tests {
+    use super::*;
+
     #[test]
     fn one_finding_forbids_and_two_forbid() {
         assert_eq!([1, 2].map(forbidding), ["1 finding forbids", "2 findings forbid"]);
     }
-
-mod tests {
-    use super::*;
 
     #[test]
     fn long_findings_are_broken_between_words_and_lose_none() {

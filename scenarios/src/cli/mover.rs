@@ -132,10 +132,10 @@ struct Run {
     #[arg(long)]
     allow_no_key: bool,
     /// Rows of a chunk at the most
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = at_least_one())]
     chunk_rows: usize,
     /// Copy no more than so many rows a second, to spare the source [default: no limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     copy_rows_per_second: Option<u32>,
     /// Make the target's tables without their plain secondary keys and build these once the rows are copied, which is
     /// faster; unique keys stay, and so do all keys of tables that are there already or have foreign keys

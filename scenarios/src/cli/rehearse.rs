@@ -133,7 +133,11 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let report = tokio::select! {
         report = rehearsal::run(&options, progress) => report?,
         signal = interrupted() => {
-            note!("{signal}: servers, proxy and mover are stopped; not proven");
+            let servers = match options.servers.are_private() {
+                true => "servers, proxy and mover are stopped",
+                false => "proxy and mover are stopped, and what was made on the two servers is removed",
+            };
+            note!("{signal}: {servers}; not proven");
             return Ok(Outcome::NotProven);
         }
     };
@@ -169,14 +173,14 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         Some(schema) => scenario.with_schema(schema),
         None => scenario,
     };
-    check_schema(&scenario)?;
-    let servers = match elsewhere(arguments)? {
-        Some(servers) => servers,
-        None => chosen_server(arguments.server.as_deref())?.into(),
     scenario.check().map_err(|why| {
         Failure::new(format!("the scenario does not fit its schema: {why}"))
             .with_help("name tables of that schema in the scenario, or none: then all that can be are moved")
     })?;
+    check_schema(&scenario)?;
+    let servers = match elsewhere(arguments)? {
+        Some(servers) => servers,
+        None => chosen_server(arguments.server.as_deref())?.into(),
     };
     Ok(Plan { scenario, seed, servers, saved: None })
 }
@@ -305,7 +309,6 @@ fn print(report: &RunReport, options: &Options, format: Format) -> Result<(), Fa
             let page = options.directory.join("report.html");
             tell(&format!("\nreport: {}\n{}\n", page.display(), report::text(report)))
         }
-    }
-    Ok(())
-}
         Format::Json => print_json(report),
+    }
+}

@@ -178,7 +178,7 @@ impl Run<'_> {
         };
         match converge_vdiff::compare(&request, &|_| {}).await {
             Ok(report) => {
-                let oracle = oracle::vdiff(&report);
+                let mut oracle = oracle::vdiff(&report);
                 self.suspects.extend(oracle::differing(&report));
                 if !fenced {
                     oracle.finding = Finding::Unknown;
