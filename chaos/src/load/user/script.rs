@@ -80,11 +80,14 @@ impl Script {
             statement: shortened(text.lines().nth(line - 1).unwrap_or_default()),
             help: UNENDED.into(),
         };
-        let statements = split(text).map_err(unended)?;
-        let mut script = Self { file, statements, replaced: Vec::new() };
-        for (n, statement) in script.statements.iter().enumerate() {
-            let names = judged(statement, database).map_err(|why| script.refusal(statement, why, DUMP))?;
+        let mut script = Self { file: file.clone(), statements: Vec::new(), replaced: Vec::new() };
+        for (n, statement) in split(text).enumerate() {
+            let mut statement = statement.map_err(unended)?;
+            let names = judged(&statement, database).map_err(|why| script.refusal(&statement, why, DUMP))?;
             script.replaced.extend(names.into_iter().map(|name| (n, name)));
+            // They take many times the room of the text.
+            statement.tokens = Vec::new();
+            script.statements.push(statement);
         }
         Ok(script)
     }

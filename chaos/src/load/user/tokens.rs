@@ -46,15 +46,15 @@ pub struct Statement {
     pub sql: String,
     /// Where in that it begins.
     pub begins: usize,
-    /// Its parts, without comments; never none.
+    /// Its parts, without comments.
     pub tokens: Vec<Token>,
 }
 
-/// Takes a file apart. An error is the line of a quote or comment that does not end.
-pub fn split(text: &str) -> Result<Vec<Statement>, usize> {
-    let mut splitter = Splitter { text, at: 0, executed: false, delimiter: ";", from: 0, found: Vec::new() };
-    splitter.split()?;
-    Ok(splitter.found)
+/// Takes a file apart, a statement at a time: a dump with its rows is large. An error is the line of a quote or comment
+/// that does not end; nothing comes after it.
+pub fn split(text: &str) -> impl Iterator<Item = Result<Statement, usize>> {
+    let mut splitter = Splitter { text, at: 0, executed: false, delimiter: ";", from: 0, lines: (0, 1) };
+    std::iter::from_fn(move || splitter.next().transpose())
 }
 
 struct Splitter<'a> {
@@ -65,7 +65,8 @@ struct Splitter<'a> {
     delimiter: &'a str,
     /// Where the statement at hand begins, comments included.
     from: usize,
-    found: Vec<Statement>,
+    /// A place, and the line that it is in.
+    lines: (usize, usize),
 }
 
 impl<'a> Splitter<'a> {
@@ -73,18 +74,23 @@ impl<'a> Splitter<'a> {
         &self.text[self.at..]
     }
 
-    fn line(&self, at: usize) -> usize {
-        self.text[..at].matches('\n').count() + 1
+    /// The line of a place that is behind all that were asked for before.
+    fn line(&mut self, at: usize) -> usize {
+        let (before, line) = self.lines;
+        self.lines = (at, line + self.text[before..at].matches('\n').count());
+        self.lines.1
     }
 
-    fn split(&mut self) -> Result<(), usize> {
+    fn next(&mut self) -> Result<Option<Statement>, usize> {
         let (mut tokens, mut first) = (Vec::new(), 0);
         while let Some(next) = self.rest().chars().next() {
             if next.is_whitespace() {
                 self.at += next.len_utf8();
             } else if self.rest().starts_with(self.delimiter) && !(self.delimiter == ";" && is_open(&tokens))
             {
-                self.end(std::mem::take(&mut tokens), first);
+                if let Some(statement) = self.end(std::mem::take(&mut tokens), first) {
+                    return Ok(Some(statement));
+                }
             } else if tokens.is_empty() && self.changes_delimiter() {
                 self.from = self.at;
             } else if !self.comment()? {
@@ -94,18 +100,18 @@ impl<'a> Splitter<'a> {
                 tokens.push(self.token(next)?);
             }
         }
-        self.end(tokens, first);
-        Ok(())
+        Ok(self.end(tokens, first))
     }
 
-    /// Ends the statement at hand, whose first part is at `first`.
-    fn end(&mut self, tokens: Vec<Token>, first: usize) {
-        if !tokens.is_empty() {
+    /// Ends the statement at hand, if there is one, whose first part is at `first`.
+    fn end(&mut self, tokens: Vec<Token>, first: usize) -> Option<Statement> {
+        let statement = (!tokens.is_empty()).then(|| {
             let (line, sql) = (self.line(first), self.text[self.from..self.at].to_owned());
-            self.found.push(Statement { line, sql, begins: first - self.from, tokens });
-        }
+            Statement { line, sql, begins: first - self.from, tokens }
+        });
         self.at = (self.at + self.delimiter.len()).min(self.text.len());
         self.from = self.at;
+        statement
     }
 
     /// Takes the client's own command for another delimiter.
@@ -233,7 +239,7 @@ mod tests {
 
     fn heads(text: &str) -> Vec<(usize, String)> {
         let shown = |s: Statement| (s.line, s.sql[s.begins..].trim().to_owned());
-        split(text).unwrap().into_iter().map(shown).collect()
+        split(text).map(Result::unwrap).map(shown).collect()
     }
 
     #[test]
@@ -247,7 +253,7 @@ mod tests {
         assert_eq!(found[1], (4, "SET @a = 1 */".to_owned()));
         assert_eq!(found[2], (5, "SELECT 1".to_owned()));
         for open in ["SELECT 'a", "x;\n/* a", "`b"] {
-            assert!(split(open).is_err(), "{open}");
+            assert!(split(open).any(|statement| statement.is_err()), "{open}");
         }
     }
 
