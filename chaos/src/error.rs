@@ -153,10 +153,39 @@ pub enum Error {
 
     /// The load would write into a table that it did not make.
     #[error("there is a table {table} in this database that is not the load's own")]
-    #[diagnostic(help("the load changes and deletes rows at random: name a database of its own in the URL"))]
+    #[diagnostic(help(
+        "the load makes a table of that name, and changes and deletes rows at random: give it a database of its own, and a \
+         schema without such a table"
+    ))]
     ForeignTable {
         /// Its name.
         table: String,
+    },
+
+    /// A file of statements cannot be used to make tables.
+    #[error("{file}:{line}: {why}: {statement}")]
+    Script {
+        /// The file.
+        file: String,
+        /// The line in which the statement begins, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+        /// The statement, shortened.
+        statement: String,
+        /// What to do.
+        #[help]
+        help: String,
+    },
+
+    /// A database that belongs to the server itself, or to a mover.
+    #[error("{database} is not a database for load: it holds the tables that {owner} works with")]
+    #[diagnostic(help("the load changes and deletes rows at random: name a database of its own in the URL"))]
+    NotForLoad {
+        /// Its name.
+        database: String,
+        /// Whose it is.
+        owner: &'static str,
     },
 
     /// The server does not take so many connections.

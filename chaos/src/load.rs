@@ -8,6 +8,7 @@ mod counters;
 mod generate;
 mod invariants;
 mod limits;
+mod literal;
 mod plan;
 mod rest;
 mod schema;
@@ -29,7 +30,7 @@ pub use invariants::{ACCOUNTS, BALANCE, COUNTERS, Invariant, Names};
 pub use plan::{LoadPlan, Subject, Weights, draw_seed};
 pub use rest::Rest;
 pub use schema::{create_database, create_schema, is_seeded, prepare, seed_rows};
-pub use user::{Model, kinds, read as read_model, run_file};
+pub use user::{Model, Script, Table as ModelTable, kinds, read as read_model};
 
 use crate::error::Error;
 use crate::history::History;
@@ -52,11 +53,8 @@ impl Load {
     /// filled. An error means that not even a first connection could be made, or that this machine or
     /// the server has no room for so many sessions.
     pub async fn start(address: Address, plan: LoadPlan, history: History) -> Result<LoadHandle, Error> {
-        address.require_database()?;
         let connector = rest::connector(address);
-        let mut conn = connector.connect().await?;
-        limits::check(&mut conn, plan.sessions).await?;
-        converge_mysql::connect::close(conn).await;
+        check(connector.address(), &plan).await?;
         let model = match plan.subject {
             Subject::Commerce => None,
             _ => Some(Arc::new(user::read(connector.address()).await?)),
@@ -83,6 +81,16 @@ impl Load {
         }
         Ok(LoadHandle { stop, tasks, counters, gate })
     }
+}
+
+/// Whether the plan's load could be sent to the address's database, which need not be there yet. Asked before tables are
+/// filled, which takes minutes.
+pub async fn check(address: &Address, plan: &LoadPlan) -> Result<(), Error> {
+    limits::refuse_taken(address.require_database()?)?;
+    let mut conn = rest::connector(address.with_database("")).connect().await?;
+    limits::check(&mut conn, plan.sessions).await?;
+    converge_mysql::connect::close(conn).await;
+    Ok(())
 }
 
 /// Load that is running. Dropping it cuts the sessions off.

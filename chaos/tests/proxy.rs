@@ -185,6 +185,40 @@ async fn what_is_not_there_is_an_error_and_reset_restores_all() {
     echo(&mut world.connect().await, 10).await.unwrap();
 }
 
+/// The status and the body of a request, as any client sends it.
+async fn post(server: &ProxyServer, path: &str, body: &str) -> String {
+    let url = server.url();
+    let host = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toxic_that_cannot_be_is_refused() {
+    let world = World::new().await;
+    for (body, word) in [
+        (r#"{"type":"latency","toxicity":1.5,"attributes":{"latency":1}}"#, "from 0 to 1"),
+        (r#"{"type":"latency","toxicity":-0.1,"attributes":{"latency":1}}"#, "from 0 to 1"),
+        (r#"{"type":"latency","stream":"sideways","attributes":{"latency":1}}"#, "sideways"),
+    ] {
+        let answer = post(&world.server, "/proxies/db/toxics", body).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(word), "{answer}");
+    }
+    world.poison(Stream::Upstream, Effect::Timeout { timeout: 0 }).await;
+    let answer = post(&world.server, "/proxies/db/toxics/timeout_upstream", r#"{"toxicity":2}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(world.proxies.get("db").await.unwrap().toxics[0].toxicity, 1.0);
+    let itself = r#"{"name":"x","listen":"127.0.0.1:3307","upstream":"127.0.0.1:3307"}"#;
+    assert!(post(&world.server, "/proxies", itself).await.starts_with("HTTP/1.1 400"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn toxicity_spares_the_same_connections_for_the_same_seed() {
     let mut spared = Vec::new();

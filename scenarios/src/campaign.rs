@@ -14,6 +14,7 @@ use thiserror::Error;
 pub use self::summary::{Line, Summary};
 use crate::batch::{self, Ended};
 use crate::cause::Cause;
+use crate::lock::Lock;
 use crate::rehearsal::{self, Options, RehearsalError};
 use crate::scenario::Scenario;
 use crate::shell;
@@ -116,6 +117,8 @@ impl Campaign {
         stop: impl Future<Output = &'static str>,
         tell: impl Fn(Result<&Outcome, &RehearsalError>, usize, usize),
     ) -> Result<Ended<Outcome>, CampaignError> {
+        std::fs::create_dir_all(&self.directory).map_err(RehearsalError::io("creating", &self.directory))?;
+        let _lock = Lock::take(&self.directory)?;
         self.begin()?;
         let wanted = self.seeds().map(|seed| (seed, seed)).collect();
         let one = |seed: u64| one(self.clone(), seed);
@@ -141,14 +144,13 @@ impl Campaign {
         shell::command([&self.called, "rehearse", "--replay", &self.directory_of(seed).display().to_string()])
     }
 
-    /// Makes the directory, or makes sure that the one that is there is of the same campaign.
+    /// Makes sure that what is in the directory, if anything, is of the same campaign.
     fn begin(&self) -> Result<(), CampaignError> {
         let plans = match &self.plans {
             Plans::Fixed(scenario) => scenario.to_toml(),
             drawn => drawn.name(),
         };
         let about = About { plans, server: self.server.info.to_string() };
-        std::fs::create_dir_all(&self.directory).map_err(RehearsalError::io("creating", &self.directory))?;
         let path = self.directory.join(ABOUT);
         match std::fs::read(&path) {
             Ok(text) => {

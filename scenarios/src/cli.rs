@@ -145,6 +145,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Writes the answer to standard output. A reader that goes away early must not turn it into a panic; an answer that did
+/// not arrive is a failure.
+pub fn print(answer: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(answer.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::new(format!("cannot write the answer to standard output: {e}")))
+}
+
+/// The same as a line of JSON.
+pub fn print_json(answer: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(answer).map_err(|e| Failure::new(e.to_string()))?;
+    print(&(text + "\n"))
+}
+
 /// A seed that is small enough to be typed again.
 pub fn drawn_seed() -> u64 {
     u64::from(rand::random::<u32>())

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod campaign;
 pub mod cause;
+mod lock;
 pub mod mutant;
 pub mod oracle;
 pub mod rehearsal;
@@ -15,3 +16,4 @@ pub mod selftest;
 pub mod shell;
 pub mod shrink;
 pub mod verdict;
+pub mod words;

@@ -26,6 +26,7 @@ pub use story::{Suspect, differing, explain};
 
 use crate::rehearsal::End;
 use crate::verdict::{FaultReport, Finding, Oracle};
+use crate::words::counted;
 
 /// The name of the oracle [`loud_stop`].
 pub const LOUD_STOP: &str = "loud_stop";
@@ -39,7 +40,7 @@ pub fn vdiff(report: &VdiffReport) -> Oracle {
     use converge_vdiff::Verdict as V;
     let rows: u64 = report.tables.iter().map(|t| t.processed_rows).sum();
     let matching: u64 = report.tables.iter().map(|t| t.matching_rows).sum();
-    let detail = format!("{matching} of {rows} rows match in {} tables", report.tables.len());
+    let detail = format!("{matching} of {rows} rows match in {}", counted(report.tables.len(), "table"));
     let mut evidence = Vec::new();
     for table in &report.tables {
         evidence.extend(table.reasons.iter().map(|r| format!("{}: {r}", table.target_table)));
@@ -155,7 +156,8 @@ pub fn load(tally: &Tally, each_kind: u64, kinds: &[Kind]) -> Oracle {
             format!("{}: {} acknowledged, {each_kind} needed", kind.name(), tally.of(*kind).acknowledged)
         })
         .collect();
-    let finding = if few.is_empty() { Finding::Pass } else { Finding::Unknown };
+    // Whatever a scenario asks for: without any write there was no load.
+    let finding = if few.is_empty() && tally.acknowledged() > 0 { Finding::Pass } else { Finding::Unknown };
     let detail =
         format!("{} writes acknowledged, at least {each_kind} of each kind needed", tally.acknowledged());
     Oracle::new("load", finding, detail).with_evidence(few)
@@ -167,6 +169,7 @@ pub fn copy_under_load(during_copy: Option<u64>, least: u64) -> Oracle {
     match during_copy {
         None => Oracle::new(NAME, Finding::Unknown, "the copy was not seen from its beginning to its end"),
         Some(n) => {
+            let least = least.max(1);
             let finding = if n >= least { Finding::Pass } else { Finding::Unknown };
             Oracle::new(NAME, finding, format!("{n} writes acknowledged during the copy, {least} needed"))
         }
@@ -264,11 +267,13 @@ mod tests {
         assert_eq!(copy_under_load(None, 1).finding, Finding::Unknown);
         assert_eq!(copy_under_load(Some(9), 10).finding, Finding::Unknown);
         assert_eq!(copy_under_load(Some(10), 10).finding, Finding::Pass);
+        assert_eq!(copy_under_load(Some(0), 0).finding, Finding::Unknown);
     }
 
     #[test]
     fn a_load_that_wrote_nothing_proves_nothing() {
         let oracle = load(&Tally::default(), 1, &Kind::WRITES);
         assert_eq!((oracle.finding, oracle.evidence.len()), (Finding::Unknown, Kind::WRITES.len()));
+        assert_eq!(load(&Tally::default(), 0, &Kind::WRITES).finding, Finding::Unknown);
     }
 }

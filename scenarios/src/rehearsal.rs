@@ -9,6 +9,7 @@ mod finish;
 mod ground;
 mod mover;
 mod readings;
+mod scan;
 mod servers;
 mod watch;
 mod world;
@@ -28,18 +29,21 @@ use self::faults::Stage;
 use self::ground::Ground;
 use self::mover::Mover;
 use self::readings::Readings;
-use self::watch::{CopySpan, Watcher};
+use self::scan::Scan;
+use self::watch::Watcher;
 use self::world::{Seeded, World};
+use crate::lock::Lock;
 use crate::mutant::Mutant;
 use crate::oracle::commits::Commits;
-use crate::oracle::{self, Statements, Suspect, Tally, limit, whole};
+use crate::oracle::{self, Suspect, Tally, limit, whole};
 use crate::saved;
-use crate::scenario::Scenario;
+use crate::scenario::{Least, Scenario};
 use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, judge};
 
 pub use mover::End;
 pub use servers::{External, Servers};
 pub use watch::{Progress, Update};
+pub use world::DATABASE;
 
 /// What to rehearse, and where to put what comes of it.
 #[derive(Debug, Clone)]
@@ -135,6 +139,19 @@ pub enum RehearsalError {
     #[error("source and target are one server: {0}")]
     #[diagnostic(help("give two servers: tables keep their names and database"))]
     OneServer(String),
+    /// Another process works in the directory.
+    #[error("another run is at work in {}", .0.display())]
+    #[diagnostic(help(
+        "wait for its end, or name another directory (rehearse: --report, campaign: --directory)"
+    ))]
+    InUse(PathBuf),
+    /// The tables that the scenario names cannot be moved, or none can.
+    #[error("{0}")]
+    #[diagnostic(help(
+        "change `tables` in the scenario, or the schema: a rehearsal moves InnoDB tables with a primary key or a unique key \
+         without NULLs"
+    ))]
+    NotMovable(String),
     /// No network that could be broken.
     #[error("a server that is reached by the Unix socket {0} has no network to be broken")]
     #[diagnostic(help("give host and port"))]
@@ -159,6 +176,7 @@ impl RehearsalError {
 pub async fn run(options: &Options, progress: Progress) -> Result<RunReport, RehearsalError> {
     options.servers.check(&options.scenario)?;
     let ground = Ground::make(&options.directory)?;
+    let _lock = Lock::take(&options.directory)?;
     let result = rehearse(options, progress).await;
     if result.is_err() {
         ground.abandon();
@@ -230,6 +248,8 @@ fn save_plan(options: &Options) -> Result<(), RehearsalError> {
         std::fs::write(&copy, sql).map_err(RehearsalError::io("writing", &copy))?;
         scenario.schema = Some(SCHEMA.into());
     }
+    // TOML has no larger numbers; the run's seed is in its verdict and its history as well.
+    scenario.load.seed = i64::try_from(options.seed).map_or(0, |_| options.seed);
     let plan = options.directory.join(saved::PLAN);
     std::fs::write(&plan, scenario.to_toml()).map_err(RehearsalError::io("writing", &plan))
 }
@@ -342,27 +362,7 @@ impl Run<'_> {
     /// The oracles that look at the history, once it is complete. `cut_short`: the time limit, if that ended the run.
     fn judge_history(&mut self, path: &Path, cut_short: Option<Duration>) -> Tally {
         let least = self.options.scenario.least;
-        let mut statements = Statements::default();
-        let (mut copy, mut reached) = (CopySpan::default(), limit::Reached::default());
-        let (mut readings, mut progress) = (oracle::Readings::default(), oracle::Progress::default());
-        let mut trouble = None;
-        match history::read(path) {
-            Err(e) => trouble = Some(e.to_string()),
-            Ok(entries) => {
-                for entry in entries {
-                    match entry {
-                        Ok(entry) => {
-                            copy.see(&entry);
-                            reached.see(&entry);
-                            readings.see(&entry);
-                            progress.see(&entry);
-                            statements.see(entry);
-                        }
-                        Err(e) => trouble = Some(e.to_string()),
-                    }
-                }
-            }
-        }
+        let Scan { statements, copy, mut reached, readings, progress, trouble } = Scan::of(path);
         self.oracles.extend(cut_short.map(|bound| reached.oracle(bound)));
         let going_on = reached.fault(&self.faults).filter(|_| cut_short.is_some());
         let planned = self.options.scenario.faults.len();
@@ -405,6 +405,7 @@ impl Run<'_> {
                 "what others write to the servers: the target's binary log was not judged (oracle silence)";
             not_verified.push(text.to_owned());
         }
+        not_verified.extend(not_asked_for(&self.options.scenario.least));
         not_verified.extend(nothing_broken(&self.options.scenario.copy.strategy, &self.faults));
         not_verified.push("what a crash of the machine (not of a process) would lose".to_owned());
         for table in self.vdiff.iter().flat_map(|v| &v.tables) {
@@ -445,6 +446,14 @@ fn nothing_broken(strategy: &str, faults: &[FaultReport]) -> Vec<String> {
     lines
 }
 
+/// What a pass says nothing about, because the scenario does not ask for it.
+fn not_asked_for(least: &Least) -> Vec<String> {
+    let each_kind = "that each kind of statement was sent: least.each_kind is 0";
+    let during_copy = "more than one change while rows were copied: least.during_copy is 0";
+    let lines = [(least.each_kind, each_kind), (least.during_copy, during_copy)];
+    lines.into_iter().filter(|(least, _)| *least == 0).map(|(_, line)| line.to_owned()).collect()
+}
+
 /// The verdict in words: what the oracles that decided it said.
 fn reasons(verdict: Verdict, oracles: &[Oracle], faults: &[FaultReport]) -> Vec<String> {
     let deciding = match verdict {
@@ -460,5 +469,5 @@ fn reasons(verdict: Verdict, oracles: &[Oracle], faults: &[FaultReport]) -> Vec<
     // Some moves can only end well by not ending: then that comes first.
     let loud = |o: &&Oracle| o.name == oracle::LOUD_STOP && o.finding == Finding::Pass;
     let decided = oracles.iter().filter(|o| o.finding == deciding);
-    limit::lines(oracles.iter().filter(loud).chain(decided), |o| format!("{}: {}", o.name, o.detail))
+    limit::lines(oracles.iter().filter(loud).chain(decided), Oracle::in_a_line)
 }

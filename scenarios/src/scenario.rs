@@ -41,7 +41,8 @@ pub struct Scenario {
     pub settle_seconds: f64,
     /// Seconds after which the whole rehearsal is given up.
     pub limit_seconds: f64,
-    /// What is seeded on the source, and what is written meanwhile. Its seed is the run's.
+    /// What is seeded on the source, and what is written meanwhile. Its seed is what the run's is unless that is given; 0 is
+    /// none.
     pub load: LoadPlan,
     /// What is broken, one after the other.
     #[serde(rename = "fault")]
@@ -222,6 +223,7 @@ impl Scenario {
 
     /// The same for other tables: `classic` or `types`, which are built in, or those that a file of SQL statements makes.
     pub fn with_schema(mut self, schema: &str) -> Self {
+        self.schema = None;
         self.load.subject = match schema {
             "commerce" => Subject::Commerce,
             "classic" => Subject::Classic,
@@ -231,6 +233,9 @@ impl Scenario {
                 Subject::Existing
             }
         };
+        if self.load.subject == Subject::Commerce && self.tables.is_empty() {
+            self.tables = MOVED.map(str::to_owned).into();
+        }
         self.settled()
     }
 
@@ -269,7 +274,8 @@ impl Scenario {
             .filter(|name| !self.tables.iter().any(|t| t == name))
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// What cannot be rehearsed, if anything: the field, and what it must be.
+    pub fn check(&self) -> Result<(), String> {
         let known: Vec<&str> = MOVED.into_iter().chain([STAYS]).collect();
         let commerce = self.load.subject == Subject::Commerce;
         if self.load.subject == Subject::Existing && self.schema.is_none() {
@@ -280,6 +286,10 @@ impl Scenario {
         }
         if let Some(unknown) = self.tables.iter().find(|t| commerce && !known.contains(&t.as_str())) {
             return Err(format!("tables: {unknown} is none of {}", known.join(", ")));
+        }
+        if let Some((n, twice)) = self.tables.iter().enumerate().find(|(n, t)| self.tables[..*n].contains(t))
+        {
+            return Err(format!("tables: {twice} is named twice, the second time as number {}", n + 1));
         }
         check_name(&self.name)?;
         self.load.check().map_err(|why| format!("load.{why}"))?;
@@ -292,11 +302,16 @@ impl Scenario {
         if let Some(end) = before_last.iter().find(|fault| !fault.kind.is_survivable()) {
             return Err(format!("fault {}: ends the move, so that no other can follow", end.kind.name()));
         }
-        let seconds = [self.settle_seconds, self.limit_seconds, self.least.catch_up_seconds]
-            .into_iter()
-            .chain(self.faults.iter().map(|f| f.hold_seconds));
-        if seconds.into_iter().any(|s| !(0.0..86_400.0).contains(&s)) {
-            return Err("seconds must be from 0 to 86400".into());
+        let seconds = [
+            ("settle_seconds", self.settle_seconds),
+            ("limit_seconds", self.limit_seconds),
+            ("least.catch_up_seconds", self.least.catch_up_seconds),
+        ];
+        let seconds = seconds.map(|(name, seconds)| (name.to_owned(), seconds)).into_iter();
+        let held = |fault: &Fault| (format!("fault {}: hold_seconds", fault.name()), fault.hold_seconds);
+        let mut seconds = seconds.chain(self.faults.iter().map(held));
+        if let Some((name, _)) = seconds.find(|(_, seconds)| !(0.0..=86_400.0).contains(seconds)) {
+            return Err(format!("{name} must be from 0 to 86400"));
         }
         if self.limit_seconds <= 0.0 {
             return Err("limit_seconds must be more than 0 and at most 86400: nothing ends in no time".into());
@@ -378,6 +393,10 @@ mod tests {
         let scenario = read("[load]\nsubject = 'classic'").unwrap();
         assert_eq!((&scenario, scenario.tables.len()), (&Scenario::default().with_schema("classic"), 0));
         assert_eq!(Scenario::default().with_schema("commerce"), Scenario::default());
+        for (schema, subject) in [("types", Subject::Types), ("commerce", Subject::Commerce)] {
+            let scenario = read("schema = 'shop.sql'").unwrap().with_schema(schema);
+            assert_eq!((scenario.load.subject, scenario.schema), (subject, None), "{schema}");
+        }
     }
 
     #[test]
@@ -402,7 +421,11 @@ mod tests {
             ("[[fault]]\nkind = 'kill_mover'\nat_copied = 1.5", "at_copied"),
             ("[[fault]]\nkind = 'restore_to_past'\n[[fault]]\nkind = 'kill_mover'", "ends the move"),
             ("[[fault]]\nkind = 'failover'\n[[fault]]\nkind = 'failover'", "once"),
-            ("settle_seconds = -1.0", "seconds"),
+            ("settle_seconds = -1.0", "settle_seconds must be from 0 to 86400"),
+            ("least = { catch_up_seconds = 1e9 }", "least.catch_up_seconds must"),
+            ("[[fault]]\nkind = 'kill_mover'\nhold_seconds = -1", "kill_mover: hold_seconds must"),
+            ("tables = ['customer', 'corder', 'customer']", "customer is named twice"),
+            ("[load]\nlarge_bytes = 0", "load.large_bytes must be from 8"),
             ("limit_seconds = 0", "limit_seconds must be more than 0"),
             ("limit_seconds = nan", "seconds"),
             ("name = ''", "letter or digit first"),

@@ -59,6 +59,15 @@ impl Oracle {
         Self { name: name.into(), finding, detail: detail.into(), evidence: Vec::new() }
     }
 
+    /// In a line. Figures alone can read like a success: what tells why they decide comes with them.
+    pub fn in_a_line(&self) -> String {
+        let said = format!("{}: {}", self.name, self.detail);
+        match self.evidence.first().filter(|why| self.finding != Finding::Pass && !said.contains(*why)) {
+            Some(why) => format!("{said}; {why}"),
+            None => said,
+        }
+    }
+
     /// Adds evidence lines.
     pub fn with_evidence(mut self, evidence: Vec<String>) -> Self {
         self.evidence = evidence;
@@ -155,6 +164,17 @@ pub fn judge(oracles: &[Oracle]) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_that_reads_like_a_success_says_why_it_is_none() {
+        let oracle = |finding| {
+            Oracle::new("vdiff", finding, "9 of 9 rows match")
+                .with_evidence(vec!["t: cut short".into(), "u".into()])
+        };
+        assert_eq!(oracle(Finding::Unknown).in_a_line(), "vdiff: 9 of 9 rows match; t: cut short");
+        assert_eq!(oracle(Finding::Pass).in_a_line(), "vdiff: 9 of 9 rows match");
+        assert_eq!(Oracle::new("load", Finding::Unknown, "few").in_a_line(), "load: few");
+    }
 
     #[test]
     fn a_pass_is_earned() {

@@ -108,6 +108,19 @@ fn interrupt(words: &str, processes: usize, signal: Signal) {
     }
 }
 
+/// The command that switches traffic would go on trying for as long as it may.
+#[test]
+fn sigkill_while_traffic_is_switched_leaves_nothing() {
+    for server in support::servers() {
+        let mut run = Watched::start(&server, SHORT, &[]);
+        run.until("-- fencing writes");
+        run.until_running(ALL);
+        run.signal(Signal::SIGKILL);
+        assert_eq!(run.ended(), None);
+        run.assert_gone(ALL, LATER);
+    }
+}
+
 #[test]
 fn ctrl_c_while_servers_start_leaves_nothing() {
     interrupt("-- starting two private servers", ALL - 1, Signal::SIGINT);

@@ -5,6 +5,8 @@
 
 #[path = "support/mover.rs"]
 mod mover;
+#[path = "cli/refusals.rs"]
+mod refusals;
 #[path = "support/servers.rs"]
 mod support;
 
@@ -229,6 +231,9 @@ fn a_world_that_fails_has_one_number_in_text_and_json() {
     let (world, seed) = (&json["failure"]["world"], &json["failure"]["seed"]);
     assert_eq!(world, &json["worlds"]);
     assert!(text.contains(&format!("world {world} (seed {seed}) failed")), "{text} {json}");
+    let plan = &json["failure"]["plan"];
+    assert_eq!(plan["strategy"], "naive");
+    assert!(plan["tables"].is_array() && plan["clients"][0][0]["statements"][0].is_string(), "{plan}");
 }
 
 #[test]
@@ -356,6 +361,16 @@ async fn discreet(binary: &ServerBinary) {
     let mut mover = mover::Mover::between(&from, &to, "t");
     mover.start();
     mover.wait_for("replicating");
+    for command in [
+        &["move", "status", "w", "--target", &to, "--format", "json"][..],
+        &["move", "check", "--source", &from, "--target", &to, "--tables", "t", "--format", "json"],
+        &["load", "--url", &scratch, "--duration", "1s", "--format", "json"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = converge().args(command).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        assert!(everything(&output).contains("cannot write the answer"), "{}", everything(&output));
+    }
     mover.switch();
     for (verb, options) in [("status", &[][..]), ("status", &["--format", "json"]), ("complete", &[])] {
         let output = mover.command(verb, options);

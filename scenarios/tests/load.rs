@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use converge_chaos::fault::{self, Record};
 use converge_chaos::history::{Entry, Event, History, Invoke, Kind, Ledger, Phase, read, settle};
 use converge_chaos::load::{
-    ACCOUNTS, BALANCE, Counters, Load, LoadPlan, Unit, create_schema, is_seeded, seed_rows, unit,
+    ACCOUNTS, BALANCE, Counters, Load, LoadPlan, Unit, check, create_schema, is_seeded, seed_rows, unit,
 };
 use converge_chaos::proxy::ProxyServer;
 use converge_chaos::proxy::client::Toxiproxy;
@@ -281,6 +281,10 @@ async fn more_sessions_than_the_server_takes_are_refused_with_the_way_out() {
         // Connections of the seeding may not be quite gone.
         let wanted = |n: u32| help.contains(&format!("SET GLOBAL max_connections = {n})"));
         assert!((41..50).any(wanted), "{help}");
+        // Before anything is made, in a database that is not there yet.
+        let elsewhere = address.with_database("elsewhere");
+        let error = check(&elsewhere, &plan(100, 30)).await.unwrap_err();
+        assert!(error.to_string().contains("max_connections is 20"), "{error}");
         let load = Load::start(address, plan(100, 10), History::discard()).await.unwrap();
         until("load runs", &load.counters(), |c| c.totals().acknowledged_writes() > 10).await;
         load.stop().await;

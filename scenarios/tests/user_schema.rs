@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use converge_chaos::history::{Event, History, Kind, read};
-use converge_chaos::load::{Load, LoadPlan, Subject, create_database, kinds, prepare, read_model, run_file};
+use converge_chaos::load::{Load, LoadPlan, Script, Subject, create_database, kinds, prepare, read_model};
 use converge_chaos::server::ServerBinary;
 use converge_mysql::Address;
 
@@ -113,7 +113,8 @@ async fn loads(binary: &ServerBinary) {
     let server = support::start(binary, "source").await;
     let shop = server.address("shop");
     create_database(&shop).await.unwrap();
-    run_file(&shop, SHOP).await.unwrap();
+    let script = Script::parse(Path::new("shop.sql"), SHOP, "shop").unwrap();
+    script.run(&shop).await.unwrap();
     let writes = loaded(&shop, Subject::Existing).await;
     for table in ["country", "person", ITEM, "note", "heap", "converge_ledger", "converge_account"] {
         assert!(writes.get(table).is_some_and(|n| *n > 5), "{table}: {writes:?}");
@@ -131,6 +132,63 @@ async fn load_respects_types_keys_and_constraints_of_tables_that_are_there() {
     for binary in support::servers() {
         eprintln!("on {}", binary.info);
         loads(&binary).await;
+    }
+}
+
+/// What is there stays, and what the server refuses is told with its place.
+async fn refuses(binary: &ServerBinary) {
+    let server = support::start(binary, "source").await;
+    let shop = server.address("shop");
+    create_database(&shop).await.unwrap();
+    let run = async |sql: &str| Script::parse(Path::new("shop.sql"), sql, "shop").unwrap().run(&shop).await;
+    let dump = "DROP TABLE IF EXISTS t;\nCREATE TABLE t (id INT PRIMARY KEY);\nINSERT INTO t VALUES (1);";
+    run(dump).await.unwrap();
+    for sql in [dump, "CREATE TABLE u (id INT);\nALTER TABLE t ADD x INT", "DELETE FROM T"] {
+        let error = run(sql).await.unwrap_err();
+        let help = miette::Diagnostic::help(&error).unwrap().to_string();
+        assert!(error.to_string().contains("was in the database before"), "{error}");
+        assert!(help.contains("name a database without that table"), "{help}");
+    }
+    let model = read_model(&shop).await.unwrap();
+    assert_eq!((model.tables.len(), model.tables[0].sample.len()), (1, 1), "nothing was sent");
+    let error = run("CREATE TABLE v (id INT PRIMARY KEY);\n\nCREATE TABLE w (id NUMBER);").await.unwrap_err();
+    let help = miette::Diagnostic::help(&error).unwrap().to_string();
+    let said = error.to_string();
+    for words in ["shop.sql:3: ", "1064", "CREATE TABLE w (id NUMBER)"] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(help.contains("empty database"), "{help}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schemas_file_takes_nothing_away_and_its_faults_are_told_with_their_place() {
+    for binary in support::servers() {
+        eprintln!("on {}", binary.info);
+        refuses(&binary).await;
+    }
+}
+
+/// Plans that cannot work end before the load, with the cause.
+#[test]
+fn tables_that_cannot_be_moved_are_named_before_the_load() {
+    let schema = "CREATE TABLE good (id INT PRIMARY KEY); CREATE TABLE heap (id INT); \
+                  CREATE TABLE old (id INT PRIMARY KEY) ENGINE=MyISAM;";
+    let poor = schema.split_once("; ").unwrap().1;
+    let server = &support::servers().pop().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("shop.sql");
+    for (schema, tables, words) in [
+        (poor, "", "none of the schema's tables can be moved"),
+        (schema, "'good', 'heap'", "heap cannot be moved: it has no usable key"),
+        (schema, "'old'", "old cannot be moved: its engine is not InnoDB"),
+        (schema, "'god'", "there is no table god; there are good, heap, old"),
+    ] {
+        std::fs::write(&file, schema).unwrap();
+        let scenario = format!("schema = '{}'\ntables = [{tables}]\n{QUIET}", file.display());
+        let run = rehearsal::rehearse(server, &scenario, 3);
+        assert_eq!(run.code, 2, "{}", run.errors);
+        assert!(run.errors.contains(words) && run.errors.contains("what to do:"), "{}", run.errors);
+        assert!(!run.errors.contains("-- moving"), "{}", run.errors);
     }
 }
 

@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use converge_mysql::quote;
 
 use super::invariants;
+use super::literal::key_of;
 use super::plan::LoadPlan;
 use super::tables::{Column, Table};
 use super::user::{self, Model};
 use super::values::Dice;
-use crate::history::{Kind, key_text};
+use crate::history::Kind;
 
 /// Separates the dice of the load from those of seeding.
 const LOAD: u64 = 2;
@@ -386,7 +387,7 @@ fn range(table: Table, ordinal: u64, count: u64) -> (String, Vec<String>) {
 
 /// A key of literals as the history writes it.
 fn text_of(key: &[String]) -> String {
-    key_text(key.iter().map(|literal| literal.trim_matches('\'')))
+    key_of(key.iter().map(String::as_str))
 }
 
 impl Column {

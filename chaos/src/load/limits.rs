@@ -10,6 +10,24 @@ use crate::error::Error;
 /// Files that a process has open besides its sessions.
 const OTHER_FILES: u64 = 64;
 
+/// Databases that are no place for load, and whose they are.
+const TAKEN: [(&str, &str); 5] = [
+    ("mysql", SERVER),
+    ("sys", SERVER),
+    ("information_schema", SERVER),
+    ("performance_schema", SERVER),
+    ("_converge", "`converge move`"),
+];
+const SERVER: &str = "the server itself";
+
+/// An error if the load would write into tables that others work with.
+pub fn refuse_taken(database: &str) -> Result<(), Error> {
+    match TAKEN.iter().find(|(name, _)| name.eq_ignore_ascii_case(database)) {
+        Some((_, owner)) => Err(Error::NotForLoad { database: database.into(), owner }),
+        None => Ok(()),
+    }
+}
+
 /// An error if `sessions` are too many for this process or the server.
 pub async fn check(conn: &mut Conn, sessions: u32) -> Result<(), Error> {
     let needed = u64::from(sessions) + OTHER_FILES;
@@ -45,6 +63,14 @@ fn open_files() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn databases_of_the_server_and_of_a_mover_get_no_load() {
+        for database in ["mysql", "SYS", "information_schema", "performance_schema", "_converge"] {
+            assert!(super::refuse_taken(database).is_err(), "{database}");
+        }
+        assert!(super::refuse_taken("mysql_shop").is_ok());
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn the_system_tells_how_many_files_may_be_open() {

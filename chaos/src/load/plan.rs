@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::invariants::Names;
 
+/// Bytes of a large value at the most: what servers take in one packet by default.
+const LARGEST: u64 = 64 << 20;
+/// Hot ranges, and keys in one, at the most.
+const MOST_HOT: u32 = 1_000_000;
+
 /// How often each kind of statement is drawn, relative to the others. 0 turns a kind off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -147,6 +152,20 @@ impl LoadPlan {
         if plan.weights.all_mut().iter().all(|weight| **weight == 0) {
             return Err("weights must not all be 0: at least one must be from 1 up".into());
         }
+        // One that no server takes is written as NULL, and a piece of one is of eight bytes.
+        if !(8..=LARGEST).contains(&self.large_bytes) {
+            return Err(format!("large_bytes must be from 8 to {LARGEST}"));
+        }
+        for (name, number, most) in [
+            ("hot_ranges", self.hot_ranges, MOST_HOT),
+            ("hot_width", self.hot_width, MOST_HOT),
+            // What is new in a unit is told apart by its number there.
+            ("max_statements", self.max_statements, 60),
+        ] {
+            if !(1..=most).contains(&number) {
+                return Err(format!("{name} must be from 1 to {most}"));
+            }
+        }
         let [collision, transaction, rollback, savepoint, large] = plan.shares_mut().map(|share| *share);
         for (name, share) in [
             ("hot_share", self.hot_share),
@@ -225,6 +244,12 @@ mod tests {
             ("hot_share", "-0.1", "from 0 to 1"),
             ("rollback_share", "2.0", "from 0 to 1"),
             ("statements_per_second", "-1.0", "from 0"),
+            ("large_bytes", "7", "from 8 to 67108864"),
+            ("large_bytes", "18446744073709551615", "from 8 to 67108864"),
+            ("hot_width", "0", "from 1"),
+            ("hot_ranges", "0", "from 1"),
+            ("max_statements", "0", "from 1"),
+            ("max_statements", "1000", "from 1 to 60"),
         ] {
             let plan: LoadPlan = serde_json::from_str(&format!("{{\"{setting}\":{value}}}")).unwrap();
             let why = plan.check().unwrap_err();

@@ -7,6 +7,8 @@ mod fill;
 mod generate;
 mod model;
 mod rows;
+mod script;
+mod tokens;
 
 use converge_mysql::{Address, Connector, Error as ServerError};
 use mysql_async::prelude::Queryable;
@@ -17,7 +19,8 @@ use crate::error::Error;
 use crate::history::Kind;
 
 pub use generate::kinds;
-pub use model::Model;
+pub use model::{Model, Table};
+pub use script::Script;
 
 /// The session settings that rows are made under: dates may be zero, an id 0 stays one.
 pub const SETUP: &str =
@@ -34,15 +37,6 @@ pub async fn make(address: &Address, subject: Subject) -> Result<(), Error> {
     for statement in statements {
         conn.query_drop(*statement).await.map_err(|e| ServerError::driver("creating a table", e))?;
     }
-    converge_mysql::connect::close(conn).await;
-    Ok(())
-}
-
-/// Runs a file of SQL statements, such as a dump of a schema.
-pub async fn run_file(address: &Address, sql: &str) -> Result<(), Error> {
-    let mut conn = Connector::new(address.clone()).connect().await?;
-    let all = format!("SET SESSION foreign_key_checks = 0;\n{sql}");
-    conn.query_drop(all).await.map_err(|e| ServerError::driver("running the schema's statements", e))?;
     converge_mysql::connect::close(conn).await;
     Ok(())
 }

@@ -89,9 +89,21 @@ async fn create(State(registry): Shared, body: String) -> Answer<(StatusCode, Js
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-async fn start(settings: Settings, seed: u64) -> Answer<Forwarder> {
+/// A toxic as it may be.
+fn sound(toxic: Toxic) -> Answer<Toxic> {
+    match (0.0..=1.0).contains(&toxic.toxicity) {
+        true => Ok(toxic.named()),
+        false => Err(bad("toxicity must be from 0 to 1")),
+    }
+}
+
+async fn start(mut settings: Settings, seed: u64) -> Answer<Forwarder> {
+    settings.toxics = settings.toxics.into_iter().map(sound).collect::<Answer<_>>()?;
     if settings.name.is_empty() || settings.upstream.is_empty() || settings.listen.is_empty() {
         return Err(bad("name, listen and upstream are required"));
+    }
+    if settings.upstream == settings.listen {
+        return Err(bad("listen and upstream are the same address"));
     }
     Forwarder::start(settings, seed).await.map_err(internal)
 }
@@ -165,7 +177,7 @@ async fn edit<T>(
 }
 
 async fn add_toxic(State(registry): Shared, Path(name): Path<String>, body: String) -> Answer<Json<Toxic>> {
-    let toxic = parse::<Toxic>(&body)?.named();
+    let toxic = sound(parse(&body)?)?;
     edit(&registry, &name, |toxics| {
         if toxics.iter().any(|t| t.name == toxic.name) {
             return Err(Refusal(StatusCode::CONFLICT, "toxic already exists".into()));
@@ -199,7 +211,7 @@ async fn update_toxic(
         for (key, value) in change.get("attributes").and_then(Value::as_object).into_iter().flatten() {
             merged["attributes"][key] = value.clone();
         }
-        *old = serde_json::from_value(merged).map_err(bad)?;
+        *old = sound(serde_json::from_value(merged).map_err(bad)?)?;
         Ok(Json(old.clone()))
     })
     .await

@@ -61,7 +61,13 @@ fn cached(binary: &ServerBinary) -> Option<PathBuf> {
 /// where there can be no lock, or another process does not let go of it.
 fn make(binary: &ServerBinary, template: &Path) -> Result<bool, Error> {
     let parent = template.parent().unwrap_or(template);
-    std::fs::create_dir_all(parent).map_err(Error::io("making", parent))?;
+    if let Err(e) = std::fs::create_dir_all(parent) {
+        tracing::info!(
+            "no data directories are kept in {}: {e}; XDG_CACHE_HOME names another place",
+            parent.display()
+        );
+        return Ok(false);
+    }
     let Some(_lock) = locked(&parent.join(LOCK), MAKE_TIMEOUT) else { return Ok(template.is_dir()) };
     if template.is_dir() {
         return Ok(true);
@@ -245,6 +251,8 @@ fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use converge_mysql::{ServerInfo, Version};
+
     use super::*;
 
     /// The input is more than a pipe holds.
@@ -258,6 +266,16 @@ mod tests {
         command.args(["-c", "echo 'all is well'"]);
         let error = run(command, Path::new("/bin/sh"), &"x".repeat(1 << 20), None).unwrap_err().to_string();
         assert!(error.contains("did not read its input"), "{error}");
+    }
+
+    #[test]
+    fn where_nothing_can_be_kept_servers_do_without() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let info = ServerInfo { flavor: Flavor::MySql, version: Version(9, 7, 0) };
+        let binary = ServerBinary { path: "/bin/true".into(), info };
+        assert!(!make(&binary, &file.join("datadirs").join("mysql-9.7.0")).unwrap());
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use converge_chaos::load::Script;
 use converge_chaos::server::{ServerBinary, discover, select};
 use converge_mysql::names;
+use converge_scenarios::rehearsal::DATABASE;
 use converge_scenarios::saved::SavedRun;
 use converge_scenarios::scenario::Scenario;
 use converge_vdiff::TablePair;
@@ -27,6 +29,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         // No clock reaches any time that can be written.
         Ok(long) if long > LONGEST => Err("ten years (87600h) at the most".into()),
         other => other.map_err(|e| e.to_string()),
+    }
+}
+
+/// A duration in which something can happen.
+pub fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(Duration::ZERO) => Err("nothing happens in no time: give more than 0".into()),
+        other => other,
     }
 }
 
@@ -102,15 +112,21 @@ pub fn server_of(run: &SavedRun, wanted: Option<&str>) -> Result<ServerBinary, F
 }
 
 /// Why a schema's file cannot be used. `more`: what may be given besides.
-pub fn unreadable_schema(file: &Path, why: &std::io::Error, more: &str) -> Failure {
+fn unreadable_schema(file: &Path, why: &std::io::Error, more: &str) -> Failure {
     Failure::new(format!("cannot read the schema {}: {why}", file.display()))
         .with_help(format!("give a file of SQL statements, or one of commerce, classic, types{more}"))
 }
 
-/// Refuses a scenario whose schema is in a file that cannot be read, before anything is begun.
+/// Refuses a scenario whose schema is in a file that cannot be read or must not be carried out, before anything is begun.
 pub fn check_schema(scenario: &Scenario) -> Result<(), Failure> {
     let Some(file) = &scenario.schema else { return Ok(()) };
-    std::fs::read(file).map(drop).map_err(|e| unreadable_schema(file, &e, ""))
+    script(file, DATABASE, "").map(drop)
+}
+
+/// The statements of a schema's file that is meant for this database. `more`: what may be given besides a file.
+pub fn script(file: &Path, database: &str, more: &str) -> Result<Script, Failure> {
+    let sql = std::fs::read_to_string(file).map_err(|e| unreadable_schema(file, &e, more))?;
+    Ok(Script::parse(file, &sql, database)?)
 }
 
 /// This program's own file, which is run again as the mover.
@@ -133,7 +149,8 @@ mod tests {
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
-        assert!(duration("87600h").is_ok());
+        assert!(duration("87600h").is_ok() && duration("0").is_ok());
+        assert!(some_time("0.1s").is_ok() && some_time("0s").is_err() && some_time("x").is_err());
         for bad in ["", "s", "5 parsecs", "-1s", "87601h", "18446744073709551615"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use converge_scenarios::campaign::{Campaign, Outcome as Run, Plans, Summary};
 use converge_scenarios::rehearsal::RehearsalError;
 use converge_scenarios::scenario::Scenario;
+use converge_scenarios::words::counted;
 
 use super::arguments::{at_least_one, check_schema, chosen_server, program, program_word};
-use super::{Failure, Format, Outcome, interrupted};
+use super::{Failure, Format, Outcome, interrupted, print, print_json};
 
 /// Characters of a cause in the line of a run.
 const SHORT: usize = 120;
@@ -20,12 +21,12 @@ Example:
   converge campaign --runs 50 --seed 1000 --directory /tmp/nightly \\
     my-scenario.toml
 
-Each run is a rehearsal with a seed of its own, on private servers. What came
-of it is written into results.jsonl in the directory at once; the same command
-goes on there after it was stopped or killed, more --runs add to it, and no
-seed is run twice. Directories of runs that converged are removed, the others
-stay in runs/SEED, to be looked at, repeated (`converge rehearse --replay`)
-and made smaller (`converge shrink`).
+Each run is a rehearsal with a seed of its own (whatever seed a scenario
+names), on private servers. What came of it is written into results.jsonl in
+the directory at once; the same command goes on there after it was stopped or
+killed, more --runs add to it, and no seed is run twice. Directories of runs
+that converged are removed, the others stay in runs/SEED, to be looked at,
+repeated (`converge rehearse --replay`) and made smaller (`converge shrink`).
 
 Failures count as one cause if verdict, oracles and their evidence are the
 same but for numbers, keys, names and positions. The summary is printed and
@@ -61,6 +62,15 @@ pub struct Arguments {
 
 /// Runs a campaign.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    if arguments.seed.checked_add(arguments.runs).is_none() {
+        return Err(Failure::new(format!(
+            "{} from {} on do not fit: the largest seed is {}",
+            counted(arguments.runs as usize, "seed"),
+            arguments.seed,
+            u64::MAX - 1
+        ))
+        .with_help("give a smaller --seed"));
+    }
     let plans = match &arguments.scenario {
         Some(path) => Plans::Fixed(Box::new(Scenario::read(path)?)),
         None if arguments.swarm => Plans::Swarm,
@@ -80,15 +90,14 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         called: program_word(),
     };
     let (server, directory) = (&campaign.server.info, campaign.directory.display());
-    note!("{} runs of {} on {server}, kept in {directory}", campaign.runs, campaign.plans.name());
+    let runs = counted(campaign.runs as usize, "run");
+    note!("{runs} of {} on {server}, kept in {directory}", campaign.plans.name());
     let ended = campaign.run(interrupted(), tell).await?;
     let summary = Summary::of(&campaign, &ended.results);
     summary.write(&campaign)?;
     match arguments.format {
-        Format::Text => answer!("{}", summary.to_markdown().trim_end()),
-        Format::Json => {
-            answer!("{}", serde_json::to_string(&summary).map_err(|e| Failure::new(e.to_string()))?);
-        }
+        Format::Text => print(&format!("{}\n", summary.to_markdown().trim_end()))?,
+        Format::Json => print_json(&summary)?,
     }
     if let Some(signal) = ended.stopped {
         note!("{signal}: run the same command again to go on");
@@ -97,7 +106,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         // What was found stays found.
         _ if summary.diverged > 0 => Ok(Outcome::Different),
         Some((error, count)) => {
-            note!("{count} runs could not be carried out; run the same command again to try them again");
+            let runs = counted(count, "run");
+            note!("{runs} could not be carried out; run the same command again to try them again");
             Err(error.into())
         }
         None if summary.converged as u64 == campaign.runs => Ok(Outcome::Good),

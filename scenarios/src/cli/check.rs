@@ -3,10 +3,11 @@
 use clap::Args;
 use converge_mover::copy::Strategy;
 use converge_mover::preflight::{self, Accepted, Finding, Report, Request, Weight};
+use converge_scenarios::words::counted;
 use converge_vdiff::TablePair;
 
 use super::arguments::{Listed, pairs, tables};
-use super::{Failure, Format, Outcome};
+use super::{Failure, Format, Outcome, print, print_json};
 
 /// Columns of the text form.
 const WIDTH: usize = 120;
@@ -67,16 +68,13 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     };
     let report = preflight::check(&request).await?;
     match arguments.format {
-        Format::Json => {
-            let text = serde_json::to_string(&report).map_err(|e| Failure::new(e.to_string()))?;
-            answer!("{text}");
-        }
-        Format::Text => answer!("{}", text(&report)),
+        Format::Json => print_json(&report)?,
+        Format::Text => print(&(text(&report) + "\n"))?,
     }
     match report.verdict {
         Weight::Refuse => {
-            let refused = report.count(Weight::Refuse);
-            Err(Failure::new(format!("refused: {refused} findings forbid this move"))
+            let refused = forbidding(report.count(Weight::Refuse));
+            Err(Failure::new(format!("refused: {refused} this move"))
                 .with_help("carry out what is named behind `fix:` and check again"))
         }
         Weight::Pass | Weight::Warn => Ok(Outcome::Good),
@@ -93,14 +91,20 @@ fn text(report: &Report) -> String {
     for what in &report.not_checked {
         lines.extend(wrapped(what, "  - ", "    "));
     }
-    let (refused, warned) = (report.count(Weight::Refuse), report.count(Weight::Warn));
+    let (refused, warned) =
+        (forbidding(report.count(Weight::Refuse)), counted(report.count(Weight::Warn), "warning"));
     let verdict = match report.verdict {
-        Weight::Refuse => format!("REFUSED: {refused} findings forbid the move; {warned} warnings"),
-        Weight::Warn => format!("OK, with {warned} warnings"),
+        Weight::Refuse => format!("REFUSED: {refused} the move; {warned}"),
+        Weight::Warn => format!("OK, with {warned}"),
         Weight::Pass => "OK".into(),
     };
     lines.extend([String::new(), verdict]);
     lines.join("\n")
+}
+
+/// `1 finding forbids`, `2 findings forbid`.
+fn forbidding(findings: usize) -> String {
+    format!("{} forbid{}", counted(findings, "finding"), if findings == 1 { "s" } else { "" })
 }
 
 fn finding_lines(finding: &Finding, name_width: usize) -> Vec<String> {
@@ -144,6 +148,11 @@ fn wrapped(text: &str, first: &str, rest: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_finding_forbids_and_two_forbid() {
+        assert_eq!([1, 2].map(forbidding), ["1 finding forbids", "2 findings forbid"]);
+    }
 
     #[test]
     fn long_findings_are_broken_between_words_and_lose_none() {

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use converge_chaos::history::{Event, History, Kind, rfc3339};
 use converge_chaos::load::{
-    Counters, Load, LoadHandle, LoadPlan, Subject, Totals, create_database, draw_seed, prepare, run_file,
+    Counters, Load, LoadHandle, LoadPlan, Subject, Totals, check, create_database, draw_seed, prepare,
 };
 use converge_mysql::Address;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::arguments::{duration, unreadable_schema};
-use super::{Failure, Format, Outcome, interrupted};
+use super::arguments::{script, some_time};
+use super::{Failure, Format, Outcome, interrupted, print, print_json};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -28,7 +28,9 @@ Example:
 Makes the tables in the URL's database (and the database, if it may), fills
 them if they are empty, and sends inserts, updates, deletes and transactions
 that a mover finds hard. `--schema existing` does that to the tables that are
-there, respecting their types, keys, foreign keys and checks. The same seed,
+there, respecting their types, keys, foreign keys and checks. A file must hold
+statements that make and fill tables and nothing else: one that names another
+database, or drops or changes what is there, is refused. The same seed,
 sessions and rows send the same statements. Ctrl-C ends the load early, with
 its summary. Never point it at data that matters.")]
 pub struct Arguments {
@@ -47,7 +49,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     sessions: u32,
     /// How long, such as 30s, 2m or 1h
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_parser = some_time)]
     duration: Duration,
     /// Rows that empty tables are filled with first, and over which keys are drawn
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
@@ -96,8 +98,8 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     history.finish()?;
 
     match format {
-        Format::Text => answer!("{}", summary(&totals, seconds).trim_end()),
-        Format::Json => answer!("{}", object(&plan, &totals, seconds)),
+        Format::Text => print(&summary(&totals, seconds))?,
+        Format::Json => print_json(&object(&plan, &totals, seconds))?,
     }
     // Load that wrote nothing must not look like load.
     Ok(if totals.acknowledged_writes() > 0 { Outcome::Good } else { Outcome::NotProven })
@@ -121,10 +123,11 @@ async fn fill(
     tell: &impl Fn(String),
 ) -> Result<(), Failure> {
     let began = Instant::now();
-    if let Some(file) = file {
-        let sql = std::fs::read_to_string(&file).map_err(|e| unreadable_schema(&file, &e, ", existing"))?;
+    let script = file.map(|file| script(&file, url.require_database()?, ", existing")).transpose()?;
+    check(url, plan).await?;
+    if let Some(script) = script {
         create_database(url).await?;
-        run_file(url, &sql).await?;
+        script.run(url).await?;
     }
     for note in prepare(url, plan).await? {
         tell(note);

@@ -13,8 +13,8 @@ use converge_mover::workflow::{Ended, Options};
 use converge_mysql::Address;
 use converge_vdiff::TablePair;
 
-use super::arguments::{Listed, duration, pairs, tables};
-use super::{Failure, Format, Outcome, check, interrupted};
+use super::arguments::{Listed, at_least_one, duration, pairs, tables};
+use super::{Failure, Format, Outcome, check, interrupted, print, print_json};
 
 #[derive(Debug, Args)]
 #[command(
@@ -132,10 +132,10 @@ struct Run {
     #[arg(long)]
     allow_no_key: bool,
     /// Rows of a chunk at the most
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = at_least_one())]
     chunk_rows: usize,
     /// Copy no more than so many rows a second, to spare the source [default: no limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     copy_rows_per_second: Option<u32>,
     /// Make the target's tables without their plain secondary keys and build these once the rows are copied, which is
     /// faster; unique keys stay, and so do all keys of tables that are there already or have foreign keys
@@ -185,6 +185,9 @@ struct SwitchArguments {
     /// How to answer
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Give up and take the fence away once standard input is closed: for a parent whose end must be this process's end too
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
 }
 
 /// Runs one of the commands.
@@ -260,11 +263,8 @@ async fn open(named: &Named) -> Result<Control, Failure> {
 async fn status(arguments: StatusArguments) -> Result<Outcome, Failure> {
     let status = open(&arguments.named).await?.status().await?;
     match arguments.format {
-        Format::Json => {
-            let text = serde_json::to_string(&status).map_err(|e| Failure::new(e.to_string()))?;
-            answer!("{text}");
-        }
-        Format::Text => print!("{}", status_text(&status)),
+        Format::Json => print_json(&status)?,
+        Format::Text => print(&status_text(&status))?,
     }
     Ok(Outcome::Good)
 }
@@ -304,12 +304,18 @@ fn status_text(status: &Status) -> String {
 }
 
 async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
-    let named = &arguments.named;
+    let (named, until_stdin_closes) = (&arguments.named, arguments.until_stdin_closes);
     let interrupted = interrupted();
+    let given_up = async {
+        tokio::select! {
+            how = interrupted => how,
+            () = stdin_closed(), if until_stdin_closes => "left by its parent",
+        }
+    };
     let mut control = open(named).await?;
-    let switched = control.switch_traffic_unless(arguments.timeout, interrupted).await?;
+    let switched = control.switch_traffic_unless(arguments.timeout, given_up).await?;
     if arguments.format == Format::Json {
-        answer!("{}", serde_json::to_string(&switched).map_err(|e| Failure::new(e.to_string()))?);
+        print_json(&switched)?;
         return Ok(Outcome::Good);
     }
     answer!("workflow {}: traffic switched", named.workflow);

@@ -81,6 +81,14 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let end = interrupted();
     let seed = arguments.seed.unwrap_or_else(super::drawn_seed);
+    if let Some(listen) =
+        arguments.listen.as_ref().filter(|listen| Some(*listen) == arguments.upstream.as_ref())
+    {
+        return Err(Failure::new(format!(
+            "the proxy would stand before itself: {listen} is --listen and --upstream"
+        ))
+        .with_help("give the server's address as --upstream, and a free port as --listen"));
+    }
     let server = ProxyServer::start(&arguments.api, seed).await?;
     answer!("API {}   seed {seed}", server.url());
     if let (Some(listen), Some(upstream)) = (&arguments.listen, &arguments.upstream) {

@@ -16,7 +16,7 @@ use converge_scenarios::shell;
 use converge_scenarios::verdict::RunReport;
 
 use super::arguments::{check_schema, chosen_server, program, server_of};
-use super::{Failure, Format, Outcome, drawn_seed, interrupted};
+use super::{Failure, Format, Outcome, drawn_seed, interrupted, print as tell, print_json};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -64,7 +64,8 @@ pub struct Arguments {
     /// Draw faults and load from the seed instead: other kinds of faults, on either side, in each plan
     #[arg(long, conflicts_with = "scenario")]
     swarm: bool,
-    /// What everything random is drawn from [default: drawn and printed; with --replay that of the run]
+    /// What everything random is drawn from [default: load.seed in the scenario, or drawn and printed; with --replay that
+    /// of the run]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// The server: mysql, mariadb, or a path to a mysqld or mariadbd [default: the first one found; with --replay that of
@@ -132,7 +133,11 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let report = tokio::select! {
         report = rehearsal::run(&options, progress) => report?,
         signal = interrupted() => {
-            note!("{signal}: servers, proxy and mover are stopped; not proven");
+            let servers = match options.servers.are_private() {
+                true => "servers, proxy and mover are stopped",
+                false => "proxy and mover are stopped, and what was made on the two servers is removed",
+            };
+            note!("{signal}: {servers}; not proven");
             return Ok(Outcome::NotProven);
         }
     };
@@ -155,9 +160,11 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
     if let Some(directory) = &arguments.replay {
         return repeated(arguments, directory);
     }
-    let seed = arguments.seed.unwrap_or_else(drawn_seed);
-    let scenario = match &arguments.scenario {
-        Some(path) => Scenario::read(path)?,
+    let file = arguments.scenario.as_deref().map(Scenario::read).transpose()?;
+    let in_file = file.as_ref().map(|scenario| scenario.load.seed).filter(|seed| *seed > 0);
+    let seed = arguments.seed.or(in_file).unwrap_or_else(drawn_seed);
+    let scenario = match file {
+        Some(scenario) => scenario,
         None if arguments.swarm => Scenario::swarm(seed),
         None if arguments.source_url.is_some() => Scenario::external(seed),
         None => Scenario::standard(seed),
@@ -166,6 +173,10 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         Some(schema) => scenario.with_schema(schema),
         None => scenario,
     };
+    scenario.check().map_err(|why| {
+        Failure::new(format!("the scenario does not fit its schema: {why}"))
+            .with_help("name tables of that schema in the scenario, or none: then all that can be are moved")
+    })?;
     check_schema(&scenario)?;
     let servers = match elsewhere(arguments)? {
         Some(servers) => servers,
@@ -295,12 +306,9 @@ fn introduce(options: &Options, format: Format) {
 fn print(report: &RunReport, options: &Options, format: Format) -> Result<(), Failure> {
     match format {
         Format::Text => {
-            answer!("\nreport: {}", options.directory.join("report.html").display());
-            answer!("{}", report::text(report));
+            let page = options.directory.join("report.html");
+            tell(&format!("\nreport: {}\n{}\n", page.display(), report::text(report)))
         }
-        Format::Json => {
-            answer!("{}", serde_json::to_string(report).map_err(|e| Failure::new(e.to_string()))?);
-        }
+        Format::Json => print_json(report),
     }
-    Ok(())
 }

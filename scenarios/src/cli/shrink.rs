@@ -9,7 +9,7 @@ use converge_scenarios::shell;
 use converge_scenarios::shrink::{Shrink, Try, described};
 use converge_scenarios::verdict::Verdict;
 
-use super::arguments::{duration, program, program_word, server_of};
+use super::arguments::{program, program_word, server_of, some_time};
 use super::{Failure, Outcome, interrupted};
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     tries: u32,
     /// End the search after that time, with the smallest plan so far
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = some_time)]
     max_duration: Option<Duration>,
     /// The server: mysql, mariadb, or a path to a mysqld or mariadbd [default: the run's]
     #[arg(long, value_name = "KIND|PATH")]

@@ -4,11 +4,11 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use converge_mover::copy::Strategy;
-use converge_mover::simulation::{self, Outcome as End, Plan, Tally};
+use converge_mover::simulation::{self, Outcome as End, Plan, Tally, Transaction};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Failure, Format, Outcome, interrupted};
+use super::{Failure, Format, Outcome, interrupted, print, print_json};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -70,7 +70,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             return Ok(Outcome::NotProven);
         }
     };
-    answer(&arguments, seed, &tally, failure.as_ref(), took);
+    answer(&arguments, seed, &tally, failure.as_ref(), took)?;
     Ok(if failure.is_some() { Outcome::Different } else { Outcome::Good })
 }
 
@@ -106,38 +106,84 @@ fn words(end: &End) -> String {
     }
 }
 
-fn answer(arguments: &Arguments, seed: u64, tally: &Tally, failure: Option<&Told>, took: Duration) {
+/// The smallest world as data.
+fn plan_json(plan: &Plan) -> Value {
+    let transaction = |t: &Transaction| {
+        let statements: Vec<String> = t.ops.iter().map(ToString::to_string).collect();
+        json!({"table": t.table, "statements": statements, "commits": t.commit})
+    };
+    let client = |client: &Vec<Transaction>| client.iter().map(transaction).collect::<Vec<_>>();
+    let faults =
+        plan.faults.iter().map(|f| json!({"after_steps": f.at, "kind": snake(&format!("{:?}", f.kind))}));
+    json!({
+        "strategy": plan.strategy.name(),
+        "schedule": plan.schedule,
+        "chunk_rows": plan.chunk_rows,
+        "unique_key": plan.unique,
+        "order": plan.order.map(|order| order.map(|moment| snake(&format!("{moment:?}")))),
+        "tables": plan.tables,
+        "clients": plan.clients.iter().map(client).collect::<Vec<_>>(),
+        "faults": faults.collect::<Vec<_>>(),
+        "switch_after_steps": (plan.switch_after < u64::MAX).then_some(plan.switch_after),
+    })
+}
+
+/// `SourceCrash` as `source_crash`.
+fn snake(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.extend(c.to_lowercase());
+    }
+    text
+}
+
+fn answer(
+    arguments: &Arguments,
+    seed: u64,
+    tally: &Tally,
+    failure: Option<&Told>,
+    took: Duration,
+) -> Result<(), Failure> {
     let run = tally.converged + tally.stopped + u64::from(failure.is_some());
     let rate = run as f64 / took.as_secs_f64().max(1e-9);
     let last = seed.wrapping_add(run.saturating_sub(1));
     if arguments.format == Format::Json {
         let failure = failure.map(|told| {
-            json!({"outcome": words(&told.end), "world": run, "seed": last, "plan": format!("{:?}", told.plan), "story": told.story})
+            json!({"outcome": words(&told.end), "world": run, "seed": last, "plan": plan_json(&told.plan), "story": told.story})
         });
-        answer!(
-            "{}",
-            json!({
-                "strategy": arguments.copy_strategy.name(), "seed": seed, "worlds": run,
-                "converged": tally.converged, "stopped_as_they_must": tally.stopped,
-                "worlds_per_second": rate.round(), "failure": failure,
-            })
-        );
-        return;
+        return print_json(&json!({
+            "strategy": arguments.copy_strategy.name(), "seed": seed, "worlds": run,
+            "converged": tally.converged, "stopped_as_they_must": tally.stopped,
+            "worlds_per_second": rate.round(), "failure": failure,
+        }));
     }
-    answer!(
-        "{run} worlds, {} converged, {} stopped as they must (purged log); {rate:.0} worlds/s",
-        tally.converged,
-        tally.stopped
+    let mut text = format!(
+        "{run} worlds, {} converged, {} stopped as they must (purged log); {rate:.0} worlds/s\n",
+        tally.converged, tally.stopped
     );
-    let Some(told) = failure else { return };
-    answer!("\nworld {run} (seed {last}) failed; the smallest world that fails like it:\n");
+    if let Some(told) = failure {
+        text.push_str(&format!(
+            "\nworld {run} (seed {last}) failed; the smallest world that fails like it:\n\n{}",
+            smallest(told)
+        ));
+    }
+    print(&text)
+}
+
+/// The smallest world that fails, step by step.
+fn smallest(told: &Told) -> String {
+    let mut text = String::new();
     for (table, rows) in told.plan.tables.iter().enumerate() {
         let rows: Vec<String> =
             rows.iter().map(|(key, unique)| format!("(key {key}, unique {unique}, v0)")).collect();
-        answer!("  table {table} holds {}", if rows.is_empty() { "nothing".into() } else { rows.join(" ") });
+        let rows = if rows.is_empty() { "nothing".into() } else { rows.join(" ") };
+        text.push_str(&format!("  table {table} holds {rows}\n"));
     }
     for (number, line) in told.story.iter().enumerate() {
-        answer!("{:>3}  {line}", number + 1);
+        text.push_str(&format!("{:>3}  {line}\n", number + 1));
     }
-    answer!("\n{}", words(&told.end));
+    text + &format!("\n{}\n", words(&told.end))
 }

@@ -7,7 +7,7 @@ use converge_mover::control::Status;
 use converge_mover::source::fenced_name;
 use converge_vdiff::{Filter, Options as VdiffOptions, Request, TablePair};
 
-use super::mover::{Mover, WORKFLOW};
+use super::mover::{Mover, UNTIL, WORKFLOW};
 use super::watch::{TICK, Watcher};
 use super::world::World;
 use super::{RehearsalError, Run, Running};
@@ -29,6 +29,10 @@ const SWITCH_TIMEOUT: &str = "30s";
 const SWITCH_BOUND: Duration = Duration::from_secs(60);
 /// How long the mover may take to end once the workflow is complete.
 const END_BOUND: Duration = Duration::from_secs(15);
+
+/// Why a comparison without a proven position decides nothing.
+const NOT_FENCED: &str = "no position was proven: a difference may be a change that was not applied yet, and equal rows may be \
+     so by chance";
 
 impl Run<'_> {
     /// Ends the move and compares. The load goes on until writes are fenced.
@@ -122,7 +126,7 @@ impl Run<'_> {
     async fn switch(&mut self, watcher: &Watcher, mover: &mut Mover) -> Result<(), RehearsalError> {
         self.step("fencing writes on the source while the load goes on");
         let (code, output) =
-            mover.command("switch-traffic", &["--timeout", SWITCH_TIMEOUT], SWITCH_BOUND).await?;
+            mover.command("switch-traffic", &["--timeout", SWITCH_TIMEOUT, UNTIL], SWITCH_BOUND).await?;
         self.history.note(format!("switch-traffic ended with {code}: {output}"));
         if code != 0 {
             let ended = mover.ended().unwrap_or_default();
@@ -174,11 +178,13 @@ impl Run<'_> {
         };
         match converge_vdiff::compare(&request, &|_| {}).await {
             Ok(report) => {
-                let oracle = oracle::vdiff(&report);
+                let mut oracle = oracle::vdiff(&report);
                 self.suspects.extend(oracle::differing(&report));
-                // Without a proven position a difference may only be a change that was not applied yet.
-                let finding = if fenced { oracle.finding } else { Finding::Unknown };
-                self.oracles.push(Oracle { finding, ..oracle });
+                if !fenced {
+                    oracle.finding = Finding::Unknown;
+                    oracle.evidence.insert(0, NOT_FENCED.into());
+                }
+                self.oracles.push(oracle);
                 self.vdiff = Some(report);
             }
             Err(e) => self.oracles.push(Oracle::new(

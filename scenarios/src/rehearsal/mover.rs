@@ -15,6 +15,8 @@ use crate::scenario::Copy;
 
 /// The workflow's name in every rehearsal.
 pub const WORKFLOW: &str = "rehearsal";
+/// The option of a command that is to end with its parent: when its standard input is closed, and be it by a SIGKILL.
+pub const UNTIL: &str = "--until-stdin-closes";
 /// How long one look at the status may take; a killed target does not answer.
 const STATUS_BOUND: Duration = Duration::from_secs(2);
 
@@ -67,7 +69,7 @@ impl Mover {
         }
         arguments.extend(["--retry-for".into(), "60s".into()]);
         // Should the rehearsal be killed, its end of the pipe closes, and the mover ends as well.
-        arguments.push("--until-stdin-closes".into());
+        arguments.push(UNTIL.into());
         let environment = Vec::new();
         let program = program.into();
         Self {
@@ -191,13 +193,18 @@ impl Mover {
         bound: Duration,
     ) -> Result<(i32, String), RehearsalError> {
         let url = self.status.to_url();
-        let running = Command::new(&self.program)
+        let mut child = Command::new(&self.program)
             .args(["move", verb, WORKFLOW, "--target", &url])
             .args(options)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(bound, running)
+            .spawn()
+            .map_err(RehearsalError::io("starting", &self.program))?;
+        // Waiting for the process would close it.
+        let _leash = child.stdin.take();
+        let output = tokio::time::timeout(bound, child.wait_with_output())
             .await
             .map_err(|_| {
                 RehearsalError::Mover(format!(

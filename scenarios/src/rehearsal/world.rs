@@ -4,12 +4,13 @@
 //! server treats it as it would treat anybody.
 
 mod external;
+mod tables;
 
 use std::path::Path;
 
 use converge_chaos::fault::Account;
 use converge_chaos::history::Kind;
-use converge_chaos::load::{self, Invariant, LoadPlan, Model, Subject};
+use converge_chaos::load::{self, Invariant, LoadPlan, Script, Subject};
 use converge_chaos::proxy::ProxyServer;
 use converge_chaos::proxy::client::{Lease, Toxiproxy};
 #[cfg(feature = "docker")]
@@ -27,7 +28,7 @@ use crate::mutant::Mutant;
 use crate::scenario::{FaultKind, Side};
 
 /// The database on both servers.
-const DATABASE: &str = "commerce";
+pub const DATABASE: &str = "commerce";
 /// Where the mover keeps its state and leaves its marks.
 const STATE: &str = "_converge";
 /// The names of servers and proxies.
@@ -210,25 +211,23 @@ impl World {
     /// Creates and fills the tables on the source.
     pub async fn seed(&self, options: &Options) -> Result<Seeded, RehearsalError> {
         let (scenario, address) = (&options.scenario, self.source_address());
+        let plan = LoadPlan { seed: options.seed, ..scenario.load.clone() };
+        load::check(&address, &plan).await?;
         if let Some(file) = &scenario.schema {
             let sql =
                 std::fs::read_to_string(file).map_err(RehearsalError::io("reading the schema", file))?;
-            load::run_file(&address, &sql).await?;
+            Script::parse(file, &sql, DATABASE)?.run(&address).await?;
         }
-        let plan = LoadPlan { seed: options.seed, ..scenario.load.clone() };
         let mut notes = load::prepare(&address, &plan).await?;
         let (mut tables, mut kinds) = (scenario.tables.clone(), Vec::from(Kind::WRITES));
         if plan.subject != Subject::Commerce {
             let model = load::read_model(&address).await?;
             kinds = load::kinds(&model);
-            if tables.is_empty() {
-                let info = self.primary.info();
-                let cascades_are_logged = info.is_mysql_since(Version(9, 6, 0));
-                let (movable, left) = movable(&model, cascades_are_logged);
-                tables = movable;
-                tables.extend(Invariant::ALL.map(|invariant| plan.subject.names().of(invariant)));
-                notes.extend(left);
-            }
+            let own = Invariant::ALL.map(|invariant| plan.subject.names().of(invariant));
+            let cascades_are_logged = self.primary.info().is_mysql_since(Version(9, 6, 0));
+            let choice = tables::chosen(&tables, &model, &own, cascades_are_logged)?;
+            tables = choice.tables;
+            notes.extend(choice.notes);
         }
         let mut conn = Connector::new(address).connect().await?;
         let mut rows = 0;
@@ -267,23 +266,6 @@ impl World {
             server.stop().await;
         }
     }
-}
-
-/// The tables of somebody's schema that a mover takes by default, and why others are left out.
-fn movable(model: &Model, cascades_are_logged: bool) -> (Vec<String>, Vec<String>) {
-    let (mut tables, mut notes) = (Vec::new(), Vec::new());
-    for table in &model.tables {
-        let cascades = table.foreign.iter().any(|key| key.cascades) && !cascades_are_logged;
-        match (table.key.is_empty(), cascades) {
-            (false, false) => tables.push(table.name.clone()),
-            (true, _) => notes.push(format!("table {} is not moved: it has no usable key", table.name)),
-            (_, true) => notes.push(format!(
-                "table {} is not moved: its foreign keys cascade, and the source does not log what they change",
-                table.name
-            )),
-        }
-    }
-    (tables, notes)
 }
 
 /// A server, how its administrator and the mover log in, and what is to be removed from it.

@@ -12,7 +12,7 @@ const RIGHT: f64 = WIDTH - 16.0;
 /// Units between lines of labels, and a letter's width at most.
 const LANE: f64 = 17.0;
 const LETTER: f64 = 6.9;
-const SMALL_LETTER: f64 = 6.0;
+const SMALL_LETTER: f64 = 7.2;
 /// Units above a panel, for its title.
 const TITLE: f64 = 30.0;
 /// Units between the legend's lines.

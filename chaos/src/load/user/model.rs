@@ -40,6 +40,8 @@ pub struct Table {
     pub foreign: Vec<Foreign>,
     /// Columns that CHECK constraints speak of: they only take values together that a row was seen to have.
     pub checked: Vec<usize>,
+    /// Whether its engine has transactions: InnoDB, and no other.
+    pub transactional: bool,
     /// Rows that are there: a literal for each column in [`Table::sampled`].
     pub sample: Vec<Vec<String>>,
 }
@@ -140,21 +142,21 @@ impl Model {
     pub async fn read(conn: &mut Conn) -> Result<Self, Error> {
         let mut model = Self::default();
         let own: Vec<String> = Invariant::ALL.iter().map(|i| Names::PREFIXED.of(*i)).collect();
-        let tables: Vec<String> = ask(
+        let tables: Vec<(String, bool)> = ask(
             conn,
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' \
+            "SELECT table_name, COALESCE(engine, '') = 'InnoDB' FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' \
              ORDER BY 1",
         )
         .await?;
         let columns = columns(conn).await?;
-        for name in tables.into_iter().filter(|name| !own.contains(name)) {
+        for (name, transactional) in tables.into_iter().filter(|(name, _)| !own.contains(name)) {
             let of_table = || columns.iter().filter(|c| c.table == name);
             if let Some(why) = of_table().find_map(|c| c.column.as_ref().err()) {
                 model.notes.push(format!("table {name} gets no load: {why}"));
                 continue;
             }
             let kept = of_table().filter(|c| !c.generated).filter_map(|c| c.column.clone().ok());
-            model.tables.push(Table { columns: kept.collect(), name, ..Table::default() });
+            model.tables.push(Table { columns: kept.collect(), name, transactional, ..Table::default() });
         }
         model.read_keys(conn).await?;
         model.read_foreign_keys(conn).await?;

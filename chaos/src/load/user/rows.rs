@@ -191,6 +191,6 @@ impl Rows<'_> {
     /// The key as the history writes it.
     pub fn key_text(&self, table: usize, key: &Cells) -> String {
         let values = self.table(table).key.iter().filter_map(|c| key.get(c));
-        crate::history::key_text(values.map(|literal| literal.trim_matches('\'')))
+        crate::load::literal::key_of(values.map(String::as_str))
     }
 }

@@ -7,7 +7,7 @@ use converge_vdiff::{Progress, Repair, Report, Verdict, compare, compare_and_rep
 
 use super::Arguments;
 use super::display::Display;
-use crate::cli::{Failure, Format, Outcome, interrupted};
+use crate::cli::{Failure, Format, Outcome, interrupted, print};
 
 /// Compares, shows how far it is, says what came out, and writes the reports.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
@@ -33,7 +33,10 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     }
     // What can be told is told, whatever else cannot be: it may have taken hours.
     let told = [
-        print(&report, files.format),
+        print(&match files.format {
+            Format::Json => report.to_json() + "\n",
+            Format::Text => report.to_text(),
+        }),
         write(files.report.as_deref(), || Ok(report.to_html()?)),
         write(files.json.as_deref(), || Ok(report.to_json() + "\n")),
         write(files.junit.as_deref(), || Ok(report.to_junit()?)),
@@ -115,17 +118,4 @@ fn unwritable(path: &Path, why: &std::io::Error) -> Failure {
 fn write(path: Option<&Path>, text: impl FnOnce() -> Result<String, Failure>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     std::fs::write(path, text()?).map_err(|e| unwritable(path, &e))
-}
-
-/// Writes the answer; a reader that goes away early must not turn it into a panic.
-fn print(report: &Report, format: Format) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let text = match format {
-        Format::Json => report.to_json() + "\n",
-        Format::Text => report.to_text(),
-    };
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|e| Failure::new(format!("cannot write the answer to standard output: {e}")))
 }
