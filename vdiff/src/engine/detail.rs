@@ -42,7 +42,7 @@ impl TableRun<'_> {
         let mut rows = Vec::new();
         let wanted: Vec<Suspect> =
             self.found.suspects.iter().take(self.options.max_rows_reported).cloned().collect();
-        for batch in batches(self.plan, &wanted, BATCH) {
+        for batch in batches(self.plan, &wanted, [BATCH, BATCH]) {
             let unseen: Vec<&Suspect> = batch.iter().filter(|s| s.seen().is_empty()).collect();
             let (mut source, mut target) = (HashMap::new(), HashMap::new());
             if !unseen.is_empty() {
