@@ -100,10 +100,10 @@ impl TableRun<'_> {
         let complete = self.cut_short.is_some() || self.tiles.cover_all();
         let present = if complete { seen } else { self.present().await? };
         let miscounted =
-            seen != present && start.both_stood_still(&Evidence::read(self.sessions).await?);
+            seen != present && start.both_stood_still(&Evidence::read(self.sessions, self.workers).await?);
         let mut proof = self.settle(start.clone(), *started).await?;
         if self.has_lost_sight()
-            && start.both_stood_still(&Evidence::read(self.sessions).await?)
+            && start.both_stood_still(&Evidence::read(self.sessions, self.workers).await?)
         {
             proof.reasons.push(format!(
                 "{} rows of the source and {} of the target were read, but only {} were seen to match, and none to differ: \
