@@ -374,7 +374,15 @@ fn check(request: &Request) -> Result<(), Error> {
     let found_otherwise =
         matches!(request.options.proof, ProofSource::Workflow(_)) || request.options.all_tables.is_some();
     if request.tables.is_empty() && !found_otherwise {
-        return Err(Error::BadRequest("no table is named".into()));
+        return Err(Error::BadRequest(
+            "no table is named: --tables, --all-tables or --workflow says which to compare".into(),
+        ));
+    }
+    let Options { columns, ignore_columns, .. } = &request.options;
+    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    if let Some(both) = columns.iter().find(|one| ignore_columns.iter().any(|other| same(one, other))) {
+        let why = "it is left out by --ignore-columns as well: one of the two has to go".into();
+        return Err(Error::BadPart { option: format!("--columns {both}"), why });
     }
     for (i, pair) in request.tables.iter().enumerate() {
         if request.tables[..i].contains(pair) {
