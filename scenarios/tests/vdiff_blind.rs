@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{connect, fresh, report, request, run, server, server_with};
 use converge_chaos::server::{LocalServer, ServerBinary};
-use converge_vdiff::{Options, TablePair, Verdict};
+use converge_vdiff::{Engine, Options, TablePair, Verdict};
 
 fn of_kind(kind: &str) -> impl Iterator<Item = ServerBinary> {
     support::servers().into_iter().filter(move |binary| binary.kind() == kind)
@@ -123,5 +123,95 @@ async fn a_row_that_one_side_cannot_digest_is_not_missing_there() {
             assert_ne!(table.verdict, Verdict::Different, "{table:?}");
             assert_eq!(table.unconfirmed_rows, 0, "{table:?}");
         }
+    }
+}
+
+/// MariaDB keeps halves of surrogate pairs, which MySQL does not take from a client, not even to look for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_no_text_are_compared_and_told_apart() {
+    const ODD: [(&str, [&str; 3]); 2] = [
+        ("utf8mb3", ["eda080", "eda081", "61edb080"]),
+        ("utf32", ["0000d800", "0000d801", "000000610000dc00"]),
+    ];
+    let (mut servers, mut names) = (Vec::new(), Vec::new());
+    for binary in support::servers() {
+        servers.push(server(&binary).await);
+        names.push(binary.kind().to_owned());
+    }
+    let keeps = |at: usize| names[at] == "mariadb";
+    for (from, to) in (0..names.len()).flat_map(|a| (0..names.len()).map(move |b| (a, b))) {
+        for (set, odd) in ODD {
+            for (at, database) in [(from, "vs"), (to, "vt")] {
+                let mut conn = fresh(&servers[at], database).await;
+                let key = format!("s VARCHAR(20) CHARACTER SET {set} COLLATE {set}_bin PRIMARY KEY");
+                run(&mut conn, &format!("CREATE TABLE t ({key}, v INT)")).await;
+                let rows: Vec<String> =
+                    (0..20).map(|n| format!("('{}', {n})", char::from(b'a' + n))).collect();
+                run(&mut conn, &format!("INSERT INTO t VALUES {}", rows.join(", "))).await;
+                for hex in odd.iter().filter(|_| keeps(at)) {
+                    let v = if database == "vs" { 1 } else { 2 };
+                    run(&mut conn, &format!("INSERT INTO t VALUES (_{set} x'{hex}', {v})")).await;
+                }
+            }
+            for engine in [Engine::PushDown, Engine::Stream] {
+                let options = Options {
+                    engine,
+                    first_chunk_rows: 1,
+                    max_chunk_rows: 2,
+                    quiet_window: Duration::from_millis(20),
+                    ..Options::default()
+                };
+                let sides = [&servers[from], &servers[to]];
+                let found = report(&request(sides, vec![TablePair::same("t")], options)).await;
+                let table = &found.tables[0];
+                let wanted = match [keeps(from), keeps(to)] {
+                    [true, true] => [3, 0, 0],
+                    [true, false] => [0, 3, 0],
+                    [false, true] => [0, 0, 3],
+                    _ => [0, 0, 0],
+                };
+                let counts = [table.mismatched_rows, table.extra_rows_source, table.extra_rows_target];
+                assert_eq!(counts, wanted, "{engine:?} {set} {} {}: {table:?}", names[from], names[to]);
+                let mut keys: Vec<&str> = table.rows.iter().filter_map(|row| row.key["s"].as_str()).collect();
+                keys.sort_unstable();
+                let mut named: Vec<String> = odd.iter().map(|hex| format!("0x{hex}")).collect();
+                named.sort_unstable();
+                named.truncate(keys.len());
+                assert_eq!(keys, named, "{set}: {table:?}");
+            }
+        }
+    }
+}
+
+/// What a report shows of long values is where they differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_values_are_shown_where_they_differ() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        for (database, c, b) in [("vs", "é", "a1"), ("vt", "è", "b2")] {
+            let mut conn = fresh(&one, database).await;
+            run(&mut conn, "CREATE TABLE t (id INT PRIMARY KEY, c LONGTEXT, b LONGBLOB)").await;
+            let text = format!("CONCAT(REPEAT('x', 250000), '{c}', REPEAT('y', 50000))");
+            let bytes = format!("CONCAT(REPEAT(x'00', 70000), x'{b}', REPEAT(x'01', 9))");
+            run(&mut conn, &format!("INSERT INTO t VALUES (1, {text}, {bytes})")).await;
+        }
+        let options = Options { quiet_window: Duration::from_millis(20), ..Options::default() };
+        let found = report(&request([&one, &one], vec![TablePair::same("t")], options)).await;
+        let values = |column: &str| {
+            let values = &found.tables[0].rows[0].values[column];
+            [&values.source, &values.target].map(|value| value.clone().unwrap())
+        };
+        // The letters have their first byte in common.
+        let [source, target] = values("c");
+        assert!(source.contains("xéy") && target.contains("xèy"), "{source} {target}");
+        assert!(source.ends_with("… (300002 bytes, differs from byte 250002 on)"), "{source}");
+        let [source, target] = values("b");
+        let at = "(70010 bytes, differs from byte 70001 on)";
+        let shown = |byte: &str| format!("…0x{}{byte}{} {at}", "00".repeat(30), "01".repeat(9));
+        assert_eq!([source, target], [shown("a1"), shown("b2")]);
+        let told = found.to_text();
+        assert!(told.contains("xéy") && told.contains(at), "{told}");
+        let page = found.to_html().unwrap();
+        assert!(page.contains("<mark>é</mark>") && page.contains(at), "{page}");
     }
 }

@@ -161,7 +161,9 @@ async fn bad_input_is_explained() {
         refused(&vdiff(&one.address("").to_url(), &to, &["--tables", "t"]), &["source", "no database"]);
         refused(&vdiff("mysql://root@127.0.0.1:1/vs", &to, &["--tables", "t"]), &["source", "127.0.0.1:1"]);
         refused(&vdiff("postgres://root:s3cret@h/db", &to, &["--tables", "t"]), &["postgres", "mysql://"]);
-        assert_eq!(vdiff(&from, &to, &[]).status.code(), Some(2));
+        refused(&vdiff(&from, &to, &[]), &["--tables", "--all-tables", "--workflow"]);
+        let both = ["--tables", "t", "--columns", "email", "--ignore-columns", "Email"];
+        refused(&vdiff(&from, &to, &both), &["--columns email", "--ignore-columns"]);
         assert_eq!(vdiff(&from, &to, &["--tables", "=x"]).status.code(), Some(2));
         for option in ["--confirm-within", "--statement-timeout", "--max-lag", "--max-duration"] {
             let never = vdiff(&from, &to, &["--tables", "t", option, "18446744073709551615"]);

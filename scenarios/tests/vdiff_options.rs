@@ -114,6 +114,7 @@ async fn all_tables_are_compared_and_lonely_ones_are_named() {
         let text = vdiff_as(&one, &["--all-tables", "--exclude", "b,here"]);
         let text = String::from_utf8_lossy(&text.stdout).into_owned();
         assert!(text.contains("there") && text.contains("on the target only"), "{text}");
+        assert!(!text.contains("engine: there") && found["tables"][1].get("engine").is_none(), "{text}");
 
         let all = vdiff(&one, 1, &["--all-tables", "--exclude", "here,there"]);
         assert_eq!(
@@ -233,6 +234,28 @@ async fn digesting_a_large_chunk_writes_no_rows() {
         assert_eq!(found["tables"][0]["mismatched_rows"], json!(1), "{found}");
         let after: (String, u64) = target.query_first(counter).await.unwrap().unwrap();
         assert_eq!(before, after, "{}", binary.info);
+    }
+}
+
+/// MySQL moves temporary tables for which there is no room in memory to InnoDB, and counts their rows there.
+#[tokio::test(flavor = "multi_thread")]
+async fn digests_that_go_to_disk_are_nobodys_writes() {
+    for binary in support::servers().into_iter().filter(|binary| binary.info.flavor == Flavor::MySql) {
+        let one = server_with(&binary, &["--temptable-max-ram=2097152", "--temptable-max-mmap=0"]).await;
+        let mut statements =
+            vec!["CREATE TABLE t (id INT, v INT)".to_owned(), "INSERT INTO t VALUES (0, 7)".to_owned()];
+        statements.extend((0..16).map(|n| format!("INSERT INTO t SELECT id + {}, v FROM t", 1 << n)));
+        let [_source, mut target] =
+            both(&one, &statements.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        run(&mut target, "UPDATE t SET v = 8 WHERE id = 10000").await;
+        let counter = "SHOW GLOBAL STATUS LIKE 'Innodb_rows_inserted'";
+        let before: (String, u64) = target.query_first(counter).await.unwrap().unwrap();
+        let found = vdiff(&one, 1, &["--tables", "t", "--confirm-within", "1"]);
+        let after: (String, u64) = target.query_first(counter).await.unwrap().unwrap();
+        assert!(before < after, "no digest went to disk");
+        assert_eq!(found["source"]["stood_still"], json!(true), "{found}");
+        assert_eq!(found["tables"][0]["unconfirmed_rows"], json!(0), "{found}");
+        assert!(!found["notes"].to_string().contains("written to"), "{found}");
     }
 }
 

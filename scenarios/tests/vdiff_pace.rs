@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{connect, fresh, report, request, run, server};
+use converge_chaos::proxy::client::Toxiproxy;
+use converge_chaos::proxy::{Effect, ProxyServer, Stream, Toxic};
 use converge_chaos::server::{LocalServer, ServerBinary};
 use converge_mysql::Flavor;
 use converge_vdiff::{Engine, Error, Options, Progress, Request, TablePair, Verdict, compare};
@@ -200,5 +202,118 @@ async fn gaps_in_the_keys_cost_no_steps() {
         let table = &told.tables[0];
         assert_eq!((table.mismatched_rows, table.matching_rows), (1, 201), "{}", told.to_text());
         assert!((4..=250).contains(&table.chunks), "{}: {} chunks", binary.info, table.chunks);
+    }
+}
+
+/// Tables without a common order of the key: no key, keys under other collations, and documents that only the client can
+/// compare, all rows of which are alike to the servers. Columns besides, on the source and on the target.
+const ORDERLESS: [(&str, [&str; 2]); 4] = [
+    ("keyless", ["n INT, v VARCHAR(9)", "n INT, v VARCHAR(9)"]),
+    (
+        "collated",
+        [
+            "n INT, v VARCHAR(9), k VARCHAR(20) COLLATE utf8mb4_general_ci PRIMARY KEY",
+            "n INT, v VARCHAR(9), k VARCHAR(20) COLLATE utf8mb4_bin PRIMARY KEY",
+        ],
+    ),
+    ("documents", ["n INT, v JSON", "n INT, v LONGTEXT"]),
+    ("repeated", ["n INT, v VARCHAR(9)", "n INT, v VARCHAR(9)"]),
+];
+
+/// Fills a table of [`ORDERLESS`] with 4,000 rows.
+async fn fill(conn: &mut Conn, table: &str, columns: &str) {
+    run(conn, &format!("CREATE TABLE {table} ({columns})")).await;
+    let row = |n: u32| match table {
+        "documents" => format!("(7, '{{\"n\": {n}}}')"),
+        "collated" => format!("({n}, 'v', 'key {n}')"),
+        "repeated" => format!("({}, 'v')", n / 40),
+        _ => format!("({n}, 'v')"),
+    };
+    let rows: Vec<String> = (0..4000).map(row).collect();
+    run(conn, &format!("INSERT INTO {table} VALUES {}", rows.join(", "))).await;
+}
+
+/// Each look at some of the rows of such a table reads all of it: there must be few, however many rows differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn scattered_differences_without_an_order_take_few_scans() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        for (at, database) in ["vs", "vt"].into_iter().enumerate() {
+            let mut conn = fresh(&one, database).await;
+            for (table, columns) in ORDERLESS {
+                fill(&mut conn, table, columns[at]).await;
+            }
+        }
+        let mut conn = connect(&one, "vt").await;
+        // The same rows twice more on the target; half of the rows of each number changed.
+        for damage in ["UPDATE keyless SET v = 'w'", "UPDATE collated SET v = 'w'"] {
+            run(&mut conn, &format!("{damage} WHERE n % 10 = 3")).await;
+        }
+        run(&mut conn, "UPDATE documents SET v = REPLACE(v, '3}', '3.5}')").await;
+        run(&mut conn, "UPDATE repeated SET v = 'w' WHERE n < 50 LIMIT 1000").await;
+        for (room, table, wanted) in [
+            (100_000, "keyless", [0, 400, 400, 3600]),
+            (100_000, "collated", [400, 0, 0, 3600]),
+            (100_000, "documents", [0, 400, 400, 3600]),
+            (100_000, "repeated", [0, 1000, 1000, 3000]),
+            (30, "keyless", [0, 400, 400, 3600]),
+            (30, "collated", [400, 0, 0, 3600]),
+        ] {
+            let options = Options {
+                fetch_rows: 20,
+                max_suspects: room,
+                max_rows_reported: 1,
+                quiet_window: Duration::from_millis(20),
+                ..Options::default()
+            };
+            let asked = request([&one, &one], vec![TablePair::same(table)], options);
+            let statements = "SHOW GLOBAL STATUS LIKE 'Com_select'";
+            let before: (String, u64) = conn.query_first(statements).await.unwrap().unwrap();
+            let told = report(&asked).await;
+            let after: (String, u64) = conn.query_first(statements).await.unwrap().unwrap();
+            let found = &told.tables[0];
+            let counts = [
+                found.mismatched_rows,
+                found.extra_rows_source,
+                found.extra_rows_target,
+                found.matching_rows,
+            ];
+            assert_eq!(counts, wanted, "{} {room}: {}", binary.info, told.to_text());
+            assert_eq!((found.source_rows, found.target_rows), (4000, 4000), "{}", told.to_text());
+            assert_eq!(found.verdict, Verdict::Different);
+            assert!(after.1 - before.1 < 200, "{}: {table}: {} statements", binary.info, after.1 - before.1);
+        }
+    }
+}
+
+/// Documents against text over a network that takes longer for them than a statement may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_keep_coming_are_waited_for() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        for (database, kind) in [("vs", "JSON"), ("vt", "LONGTEXT")] {
+            let mut conn = fresh(&one, database).await;
+            for (table, key) in [("keyed", "INT PRIMARY KEY"), ("keyless", "INT")] {
+                run(&mut conn, &format!("CREATE TABLE {table} (id {key}, v {kind})")).await;
+                let rows: Vec<String> =
+                    (0..100).map(|id| format!("({id}, '[\"{}\"]')", "x".repeat(5000))).collect();
+                run(&mut conn, &format!("INSERT INTO {table} VALUES {}", rows.join(", "))).await;
+            }
+        }
+        let proxy = ProxyServer::start("127.0.0.1:0", 1).await.unwrap();
+        let proxies = Toxiproxy::connect(&proxy.url()).await.unwrap();
+        let listen =
+            proxies.create("line", "127.0.0.1:0", &format!("127.0.0.1:{}", one.port())).await.unwrap();
+        let port = listen.rsplit_once(':').unwrap().1.parse().unwrap();
+        let effect = Effect::Bandwidth { rate: 100 };
+        proxies.add_toxic("line", &Toxic::new(Stream::Downstream, effect)).await.unwrap();
+        let options =
+            Options { statement_timeout: Duration::from_secs(2), fetch_rows: 10, ..Options::default() };
+        let tables = ["keyed", "keyless"].map(TablePair::same).to_vec();
+        let mut asked = request([&one, &one], tables, options);
+        asked.source = vec![one.address("vs").with_endpoint("127.0.0.1", port)];
+        let told = report(&asked).await;
+        assert_eq!(told.verdict, Verdict::Equal, "{}", told.to_text());
+        proxy.stop().await;
     }
 }

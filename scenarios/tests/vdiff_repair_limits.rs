@@ -255,3 +255,77 @@ async fn a_script_that_cannot_be_written_loses_no_answer() {
         assert!(report.to_text().contains("FAILED: cannot write the repair to"), "{}", report.to_text());
     }
 }
+
+/// Of what such an engine has done nothing is undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_transactions_is_not_repaired() {
+    for one in all_servers().await {
+        let mut engines = vec!["MyISAM"];
+        engines.extend((one.binary().info.flavor == Flavor::MariaDb).then_some("Aria"));
+        for engine in engines {
+            let table = format!("CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE) ENGINE={engine}");
+            let [_source, mut target] = pair(
+                &one,
+                &table,
+                &["INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)"],
+                &["INSERT INTO t VALUES (1, 2), (2, 1), (3, 4)"],
+            )
+            .await;
+            let request = request([&one, &one], vec![TablePair::same("t")], quick());
+            let directory = tempfile::tempdir().unwrap();
+            let script = directory.path().join("r.sql");
+            for (script, apply) in [(None, true), (Some(script.as_path()), false)] {
+                let (report, done) = repaired(&request, script, apply).await;
+                assert!(refusal(&done.tables[0]).contains("has no transactions"), "{engine}: {done:?}");
+                assert_eq!(report.verdict, Verdict::Different);
+            }
+            let now = "SELECT GROUP_CONCAT(CONCAT(id, '=', u) ORDER BY id) FROM t";
+            assert_eq!(text(&mut target, now).await, "1=2,2=1,3=4", "{engine}");
+        }
+    }
+}
+
+/// A table of which 1,200 rows differ, and another session that has one of the last locked.
+async fn one_locked(one: &LocalServer) -> [Conn; 3] {
+    let table = "CREATE TABLE t (id INT PRIMARY KEY, v INT)";
+    let ids: Vec<String> = (1..=1200).map(|id| format!("({id}, 1)")).collect();
+    let rows = format!("INSERT INTO t VALUES {}", ids.join(", "));
+    let [source, target] = pair(one, table, &[&rows], &[&rows, "UPDATE t SET v = 2"]).await;
+    let mut other = converge_mysql::Connector::new(one.address("vt")).connect().await.unwrap();
+    run(&mut other, "START TRANSACTION").await;
+    run(&mut other, "SELECT * FROM t WHERE id = 1100 FOR UPDATE").await;
+    [source, target, other]
+}
+
+const REPAIRED: &str = "SELECT COUNT(*) FROM t WHERE v = 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_somebody_has_locked_is_left_alone() {
+    for one in all_servers().await {
+        let [_source, mut target, _other] = one_locked(&one).await;
+        let request = request([&one, &one], vec![TablePair::same("t")], quick());
+        let (report, done) = repaired(&request, None, true).await;
+        let table = &done.tables[0];
+        assert_eq!((table.repaired_rows, table.missed_rows), (1199, 1), "{done:?}");
+        assert!(named(table, "`id` = 1100").contains("holds a lock"), "{done:?}");
+        assert_eq!(target.query_first::<u64, _>(REPAIRED).await.unwrap(), Some(1199));
+        assert_eq!((report.verdict, table.still_differing_rows), (Verdict::Different, Some(1)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_before_an_error_is_counted() {
+    for binary in support::servers() {
+        let one = server_with(&binary, &["--innodb-rollback-on-timeout=ON"]).await;
+        let [_source, mut target, _other] = one_locked(&one).await;
+        let request = request([&one, &one], vec![TablePair::same("t")], quick());
+        let repair = Repair { script: None, apply: true };
+        let report = compare_and_repair(&request, &repair, &|_| {}).await.unwrap();
+        let done = report.repair.clone().unwrap();
+        assert!(done.failed.as_ref().is_some_and(|why| why.contains("ock wait timeout")), "{done:?}");
+        let there = target.query_first::<u64, _>(REPAIRED).await.unwrap().unwrap();
+        assert!(there > 0 && there < 1200, "{there}");
+        assert_eq!(done.tables[0].repaired_rows, there, "{done:?}");
+        assert!(report.to_text().contains(&format!("{there} rows repaired")), "{}", report.to_text());
+    }
+}

@@ -176,7 +176,7 @@ pub(crate) async fn compare_keeping(
     let pairs = standing.as_ref().map_or(&request.tables, |standing| &standing.tables);
     pool.pairs.clone_from(pairs);
     let shared = same::is_shared(&mut pool.control).await?;
-    let began = (Evidence::read(&mut pool.control).await?, tokio::time::Instant::now());
+    let began = (Evidence::read(&mut pool.control, &mut pool.workers).await?, tokio::time::Instant::now());
     // All tables are looked up before the first is compared: a typing error must not come out after hours.
     let mut known = Vec::with_capacity(pairs.len());
     for pair in pairs {
@@ -201,7 +201,7 @@ pub(crate) async fn compare_keeping(
         tables.push(table);
     }
     tables.extend(lonely.iter().flat_map(|listing| listing.reports()));
-    let after = Evidence::read(&mut pool.control).await?;
+    let after = Evidence::read(&mut pool.control, &mut pool.workers).await?;
     let before = &began.0;
     let server = |shards: &Shards, side: usize| ServerReport {
         address: shards.told(|session| session.address.clone()),
@@ -261,7 +261,7 @@ async fn one_table(
         return Ok((known, true));
     }
     let clock = Instant::now();
-    let start = (Evidence::read(&mut pool.control).await?, tokio::time::Instant::now());
+    let start = (Evidence::read(&mut pool.control, &mut pool.workers).await?, tokio::time::Instant::now());
     // Where nothing was written since, a table is as it was when all were looked up.
     let known = match began.0.both_stood_still(&start.0) {
         true => known,
@@ -374,7 +374,15 @@ fn check(request: &Request) -> Result<(), Error> {
     let found_otherwise =
         matches!(request.options.proof, ProofSource::Workflow(_)) || request.options.all_tables.is_some();
     if request.tables.is_empty() && !found_otherwise {
-        return Err(Error::BadRequest("no table is named".into()));
+        return Err(Error::BadRequest(
+            "no table is named: --tables, --all-tables or --workflow says which to compare".into(),
+        ));
+    }
+    let Options { columns, ignore_columns, .. } = &request.options;
+    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    if let Some(both) = columns.iter().find(|one| ignore_columns.iter().any(|other| same(one, other))) {
+        let why = "it is left out by --ignore-columns as well: one of the two has to go".into();
+        return Err(Error::BadPart { option: format!("--columns {both}"), why });
     }
     for (i, pair) in request.tables.iter().enumerate() {
         if request.tables[..i].contains(pair) {

@@ -59,7 +59,7 @@ impl Literal {
     pub fn can_hold(&self, piece: &[u8]) -> bool {
         match self {
             // Bytes that stand for no character are kept under a mark that is no text.
-            Self::Text(set) if set == "utf8mb4" => std::str::from_utf8(piece).is_ok(),
+            Self::Text(set) => text::is_text(set, piece),
             Self::Common(last) => std::str::from_utf8(piece).is_ok_and(|text| {
                 text.chars().all(|c| {
                     // Those control characters are missing in sets that have what comes after them.
@@ -384,5 +384,21 @@ mod tests {
         assert!(holds('\u{ff}', "aé") && !holds('\u{ff}', "😀") && !holds('\u{ff}', "\u{81}"));
         assert!(holds('\u{7f}', "a~") && !holds('\u{7f}', "é"));
         assert!(!Literal::Common(char::MAX).can_hold(&[0xff]));
+    }
+
+    #[test]
+    fn what_a_server_refuses_in_a_literal_has_none() {
+        let holds = |set: &str, bytes: &[u8]| Literal::Text(set.into()).can_hold(bytes);
+        let half = [0xed, 0xa0, 0x80];
+        assert!(!holds("utf8mb4", &half) && !holds("utf8mb3", &half) && holds("utf8mb3", "é".as_bytes()));
+        assert!(holds("utf8mb4", "😀".as_bytes()) && !holds("utf8mb3", "😀".as_bytes()));
+        assert!(
+            !holds("utf32", &[0, 0, 0xd8, 0])
+                && holds("utf32", &[0, 1, 0xf6, 0])
+                && !holds("utf32", &[0, 0, 0])
+        );
+        assert!(!holds("utf16", &[0xd8, 0]) && holds("utf16", &[0xd8, 0x3d, 0xde, 0]));
+        assert!(!holds("utf16le", &[0, 0xd8]) && holds("utf16le", &[0x61, 0]) && !holds("ucs2", &[0xdc, 0]));
+        assert!(holds("latin1", &[0xff]));
     }
 }

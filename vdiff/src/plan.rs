@@ -178,13 +178,14 @@ impl Plan {
         (0..self.columns.len()).filter(|i| self.columns[*i].form.client_json).collect()
     }
 
-    /// The pieces of a key's image, as literals for [`Plan::ordered`]'s columns.
-    pub fn literals(&self, image: &[u8]) -> Option<Vec<String>> {
-        let mut rest = image;
-        let mut literals = Vec::new();
+    /// The pieces of a key's image, as literals for [`Plan::ordered`]'s columns. The outer `None`: it is not in the form
+    /// asked for; the inner one: a piece has no such literal.
+    pub fn literals(&self, image: &[u8]) -> Option<Option<Vec<String>>> {
+        let (mut rest, mut literals) = (image, Some(Vec::new()));
         for (column, literal) in self.ordered() {
             let piece = pop_piece(&mut rest, column.form.framing)??;
-            literals.push(literal.sql(piece));
+            literals = literals.filter(|_| literal.can_hold(piece));
+            literals.iter_mut().for_each(|literals| literals.push(literal.sql(piece)));
         }
         Some(literals)
     }

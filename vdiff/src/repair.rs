@@ -149,16 +149,16 @@ fn undo_of(path: &Path) -> PathBuf {
 
 type Open<'a> = (usize, &'a Found, Target);
 
-/// Writes all tables' statements one way.
+/// Writes a table's statements one way. What became of its rows is told also where an error ended it.
 async fn written(
     sessions: &mut Sessions,
     sink: &mut Sink,
     (found, target): (&Found, &Target),
     direction: Direction,
     skip: HashSet<Vec<u8>>,
-) -> Result<Outcome, Error> {
+) -> (Outcome, Result<(), Error>) {
     let (outcome, load) = (Outcome::default(), Default::default());
-    Writer { found, target, sessions, direction, sink, skip, outcome, load }.write().await
+    Writer { found, target, sessions, direction, sink, skip, outcome, load, pending: 0 }.write().await
 }
 
 async fn script(
@@ -173,9 +173,12 @@ async fn script(
     let mut repair = Sink::script(paths[0], &comment[0])?;
     let mut undo = Sink::script(paths[1], &comment[1])?;
     for (at, found, target) in open {
-        let done = written(sessions, &mut repair, (found, target), Direction::Repair, HashSet::new()).await?;
+        let (done, ended) =
+            written(sessions, &mut repair, (found, target), Direction::Repair, HashSet::new()).await;
+        ended?;
         let left_out = done.left_out.clone();
-        let undone = written(sessions, &mut undo, (found, target), Direction::Undo, left_out).await?;
+        let (undone, ended) = written(sessions, &mut undo, (found, target), Direction::Undo, left_out).await;
+        ended?;
         if !undone.missed.is_empty() || undone.rows != done.rows {
             let why = "rows changed while it was written: run the comparison again when they stand still";
             return Err(Error::RepairFile { path: paths[1].display().to_string(), why: why.into() });
@@ -196,9 +199,11 @@ async fn apply(
     let [address] = &request.target[..] else { return Ok(()) };
     let mut sink = Sink::server(address, request.options.statement_timeout).await?;
     for (at, found, target) in open {
-        let done = written(sessions, &mut sink, (found, target), Direction::Repair, HashSet::new()).await?;
+        let (done, ended) =
+            written(sessions, &mut sink, (found, target), Direction::Repair, HashSet::new()).await;
         tables[*at].repaired_rows = done.rows;
         tables[*at].left(done);
+        ended?;
     }
     sink.finish().await?;
     for (at, found, _) in open {

@@ -130,11 +130,11 @@ pub struct TableReport {
     pub source_rows: u64,
     /// Rows read on the target.
     pub target_rows: u64,
-    /// Who digested the rows: `pushdown` (the servers) or `stream` (the client).
-    #[serde(default)]
+    /// Who digested the rows: `pushdown` (the servers) or `stream` (the client). Not there for a table that one side lacks.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub engine: String,
     /// Why that one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub engine_reason: String,
     /// Key columns, empty for a table without a key.
     pub key: Vec<String>,

@@ -4,6 +4,7 @@
 
 mod wire;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use converge_mysql::connect::SETUP;
@@ -23,6 +24,9 @@ pub type Cells = Vec<Option<Vec<u8>>>;
 /// Bytes of a chunk's digests that MySQL is to keep in memory. What is more goes through InnoDB, which takes longer, and
 /// counts it among the rows that were written.
 const DIGESTS: u64 = 128 << 20;
+
+/// Longer than any statement takes; MySQL takes little more.
+const ENDLESS: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A pinned connection to one side.
 pub struct Session {
@@ -121,7 +125,7 @@ impl Session {
         tracing::trace!(side = %self.side, sql);
         let rows: Vec<Row> =
             within(self.timeout, what, self.conn.query(sql)).await.map_err(|inner| self.failed(inner))?;
-        Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(bytes).collect()).collect())
+        Ok(rows.into_iter().map(cells).collect())
     }
 
     /// Runs a statement and hands its rows out one by one as they arrive, holding none of them.
@@ -133,6 +137,46 @@ impl Session {
             result.for_each(take).await
         };
         within(self.timeout, what, read).await.map_err(|inner| self.failed(inner))
+    }
+
+    /// Like [`Session::each`], for statements that may go on for as long as their rows arrive: given up after the time for a
+    /// statement without a row. The server must send rows as it reads them.
+    pub async fn flow(
+        &mut self,
+        what: &str,
+        sql: &str,
+        mut take: impl FnMut(Row) + Send,
+    ) -> Result<(), Error> {
+        let sql = self.unlimited(sql);
+        tracing::trace!(side = %self.side, sql);
+        let (conn, rows, timeout) = (&mut self.conn, AtomicU64::new(0), self.timeout);
+        let done = async {
+            let mut read = std::pin::pin!(async {
+                let mut result = conn.query_iter(sql).await?;
+                let counted = |row| {
+                    rows.fetch_add(1, Ordering::Relaxed);
+                    take(row);
+                };
+                result.for_each(counted).await
+            });
+            loop {
+                let before = rows.load(Ordering::Relaxed);
+                match within(timeout, what, &mut read).await {
+                    Err(converge_mysql::Error::TimedOut { .. }) if rows.load(Ordering::Relaxed) > before => {}
+                    done => return done,
+                }
+            }
+        };
+        done.await.map_err(|inner| self.failed(inner))
+    }
+
+    /// A SELECT that the server does not end by itself.
+    fn unlimited(&self, sql: &str) -> String {
+        let rest = sql.strip_prefix("SELECT").unwrap_or(sql);
+        match self.info.flavor {
+            Flavor::MySql => format!("SELECT /*+ MAX_EXECUTION_TIME({}) */{rest}", ENDLESS.as_millis()),
+            Flavor::MariaDb => format!("SET STATEMENT max_statement_time = {} FOR {sql}", ENDLESS.as_secs()),
+        }
     }
 
     /// Opens a [`Wire`], if this is an address for one and none is open.
@@ -214,6 +258,11 @@ pub fn raw_cell(row: &Row, at: usize) -> Option<&[u8]> {
         Some(Value::Bytes(bytes)) => Some(bytes),
         _ => None,
     }
+}
+
+/// A row's cells.
+pub fn cells(row: Row) -> Cells {
+    row.unwrap().into_iter().map(bytes).collect()
 }
 
 fn bytes(value: Value) -> Option<Vec<u8>> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use converge_mysql::{Address, Flavor};
 use converge_vdiff::{Error, Progress, ProofSource, Request, TablePair, Verdict, compare};
 use miette::Diagnostic;
+use mysql_async::prelude::Queryable as _;
 use tokio::sync::Notify;
 
 use super::common::{connect, fresh, report, run, server_with};
@@ -164,6 +165,10 @@ async fn replicas_are_asked_for_what_they_know() {
         assert_eq!((found.verdict, found.tables[0].unconfirmed_rows), (Verdict::NotProven, 1));
         let reasons = found.tables[0].reasons.join("\n");
         assert!(reasons.contains("its applier does not run"), "{reasons}");
+        if mysql {
+            let uuid: Option<String> = source.query_first("SELECT @@server_uuid").await.unwrap();
+            assert!(reasons.contains(&format!("it lacks {}:", uuid.unwrap())), "{reasons}");
+        }
         // Both servers stand still.
         assert!(reasons.contains("had not applied all") && !reasons.contains("were written to"), "{reasons}");
     }

@@ -2,6 +2,9 @@
 //!
 //! Nothing here is left out of a tally: each row of the chunk is counted as matching, as a suspect or as undigested.
 
+mod buckets;
+mod scan;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +19,10 @@ use super::stream::{self, Streamed};
 use super::tally::{Answer, Room, Suspect, Tally};
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::plan::sql::{Buckets, Pick, Scope};
+use crate::plan::sql::{Pick, Scope};
 use crate::request::{Engine, Options};
-use crate::session::{Cells, Session, number};
-
-/// Rows per bucket that hash buckets aim at.
-const BUCKET_ROWS: u64 = 1_000;
-
-/// The most buckets of one statement.
-const MOST_BUCKETS: u64 = 100_000;
+use crate::session::Session;
+use buckets::{First, apart};
 
 /// Buckets into which a chunk is digested where differing rows are expected, so that few rows are read for each.
 const GROUPS: u64 = 1024;
@@ -67,7 +65,7 @@ impl Work {
     /// Compares a range; where it differs, its parts, down to rows.
     pub async fn range(&self, sessions: &mut Sessions, whole: Scope, number: u64) -> Result<Compared, Error> {
         let begun = Instant::now();
-        let mut part = Part { work: self, sessions, number, tally: Tally::default() };
+        let mut part = Part { work: self, sessions, number, tally: Tally::default(), tell: None };
         let (sums, took) = if self.engine == Engine::Stream {
             let keep = self.damaged.load(Ordering::Relaxed);
             let mut streamed = self.stream(part.sessions, &whole, keep).await?;
@@ -97,9 +95,14 @@ impl Work {
     }
 
     /// Compares a whole table without an order that both sides share: one scan per side digests all buckets, further
-    /// ones read the rows of those that differ.
-    pub async fn in_buckets(&self, sessions: &mut Sessions, rows: u64) -> Result<Tally, Error> {
-        let mut part = Part { work: self, sessions, number: 0, tally: Tally::default() };
+    /// ones read the rows of those that differ. `tell` hears how far it is.
+    pub async fn in_buckets(
+        &self,
+        sessions: &mut Sessions,
+        rows: u64,
+        tell: Tell<'_>,
+    ) -> Result<Tally, Error> {
+        let mut part = Part { work: self, sessions, number: 0, tally: Tally::default(), tell: Some(tell) };
         part.narrow_buckets(Scope::default(), rows).await?;
         Ok(part.tally)
     }
@@ -152,41 +155,6 @@ impl Work {
     }
 }
 
-/// What is known of a chunk before it is narrowed down.
-enum First {
-    /// Its digests.
-    Whole([Answer; 2]),
-    /// Those of its [`GROUPS`].
-    Groups([Bucketed; 2]),
-}
-
-impl First {
-    fn sums(&self) -> [Answer; 2] {
-        match self {
-            Self::Whole(sums) => *sums,
-            Self::Groups(sides) => sides.each_ref().map(|side| {
-                let mut sum = sum(side.answers.clone());
-                sum.merge(&side.lost);
-                sum
-            }),
-        }
-    }
-}
-
-/// A side's rows in buckets.
-struct Bucketed {
-    /// The digest of each.
-    answers: Vec<Answer>,
-    /// Rows that are in none because they have no hash.
-    lost: Answer,
-}
-
-/// The rows of the buckets that differ, on the side that has more in each.
-fn apart([source, target]: &[Bucketed; 2]) -> u64 {
-    let pairs = source.answers.iter().zip(&target.answers);
-    pairs.filter(|(a, b)| !a.equals(b)).map(|(a, b)| a.rows().max(b.rows())).sum()
-}
-
 /// Rows on the side that has more.
 fn most(answers: &[Answer; 2]) -> u64 {
     answers[0].rows().max(answers[1].rows())
@@ -205,9 +173,19 @@ struct Part<'a> {
     sessions: &'a mut Sessions,
     number: u64,
     tally: Tally,
+    tell: Option<Tell<'a>>,
 }
 
+/// Who hears what was found so far.
+pub type Tell<'a> = &'a (dyn Fn(&Tally) + Sync);
+
 impl Part<'_> {
+    fn tell(&self) {
+        if let Some(tell) = self.tell {
+            tell(&self.tally);
+        }
+    }
+
     /// Counts what is equal in a chunk that was streamed, and has the servers look at the rest.
     async fn after_stream(&mut self, whole: Scope, streamed: &[Streamed; 2]) -> Result<(), Error> {
         let [source, target] = streamed;
@@ -239,8 +217,9 @@ impl Part<'_> {
         let (mut tally, mut differing) = (Tally { chunks: 1, ..Tally::default() }, Vec::new());
         tally.add_equal(same);
         for batch in images.chunks(KEYS_AT_ONCE) {
-            let Some(literals) = batch.iter().map(|image| plan.literals(image)).collect::<Option<Vec<_>>>()
-            else {
+            // Some have no literal: they are looked for by hash.
+            let literals = batch.iter().map(|image| plan.literals(image).flatten());
+            let Some(literals) = literals.collect::<Option<Vec<_>>>() else {
                 return Ok(false);
             };
             let (anywhere, pick) = (Scope::default(), Pick::Keys(&literals));
@@ -335,55 +314,6 @@ impl Part<'_> {
         Ok(None)
     }
 
-    async fn narrow_buckets(&mut self, scope: Scope, rows: u64) -> Result<(), Error> {
-        let fetch_rows = self.work.options.fetch_rows.max(1);
-        let of = (rows / BUCKET_ROWS.min(fetch_rows)).clamp(1, MOST_BUCKETS);
-        let sides = self.digest_buckets(&scope, of).await?;
-        self.compare_buckets(scope, sides).await
-    }
-
-    /// Digests a scope in so many buckets on both sides at once.
-    async fn digest_buckets(&mut self, scope: &Scope, of: u64) -> Result<[Bucketed; 2], Error> {
-        let sql = [0, 1].map(|side| self.work.plan.bucket_digests(scope, of, side));
-        let (source, target) = tokio::join!(
-            buckets(&mut self.sessions.source, &sql[0], of),
-            buckets(&mut self.sessions.target, &sql[1], of)
-        );
-        Ok([source?, target?])
-    }
-
-    /// Counts what is equal in buckets, and matches the rows of the others.
-    async fn compare_buckets(&mut self, scope: Scope, [source, target]: [Bucketed; 2]) -> Result<(), Error> {
-        let (fetch_rows, of) = (self.work.options.fetch_rows.max(1), source.answers.len() as u64);
-        self.tally.source_rows += source.lost.rows();
-        self.tally.target_rows += target.lost.rows();
-        self.tally.undigested += source.lost.rows().max(target.lost.rows());
-        // They are in no bucket, and so in none of the rows that are fetched below.
-        let torn = source.lost.rows() + target.lost.rows() > 0;
-        let client = !self.work.plan.client_columns().is_empty();
-        let (mut chosen, mut chosen_rows) = (Vec::new(), 0);
-        for (bucket, (a, b)) in source.answers.iter().zip(&target.answers).enumerate() {
-            if a.equals(b) && (!client || a.rows() == 0) {
-                self.tally.add_equal(a.rows());
-                continue;
-            }
-            let most = a.rows().max(b.rows());
-            if !chosen.is_empty() && chosen_rows + most > fetch_rows {
-                let chosen = std::mem::take(&mut chosen);
-                let part = Scope { buckets: Some(Buckets { of, chosen }), ..scope.clone() };
-                self.compare_rows(part, torn).await?;
-                chosen_rows = 0;
-            }
-            chosen.push(bucket as u64);
-            chosen_rows += most;
-        }
-        if !chosen.is_empty() {
-            self.compare_rows(Scope { buckets: Some(Buckets { of, chosen }), ..scope }, torn).await?;
-        }
-        self.tally.chunks += 1;
-        Ok(())
-    }
-
     /// Matches a scope's rows one by one; `torn`: there are rows without a digest that may be any of them.
     async fn compare_rows(&mut self, scope: Scope, torn: bool) -> Result<(), Error> {
         let plan = &self.work.plan;
@@ -410,23 +340,4 @@ impl Part<'_> {
 async fn digest(session: &mut Session, sql: &str) -> Result<Answer, Error> {
     let row = session.one("digesting a chunk", sql).await?;
     Answer::parse(&row).ok_or_else(|| session.unexpected("digesting a chunk", "the sums are no numbers"))
-}
-
-/// The digest of each bucket.
-async fn buckets(shards: &mut Shards, sql: &str, of: u64) -> Result<Bucketed, Error> {
-    const WHAT: &str = "digesting rows in buckets";
-    let rows: Vec<Cells> = shards.query(WHAT, sql).await?;
-    let mut sides = Bucketed { answers: vec![Answer::default(); of as usize], lost: Answer::default() };
-    for row in &rows {
-        let bucket: Option<usize> = row.first().and_then(number);
-        let found = row.get(1..).and_then(Answer::parse);
-        match (bucket, found) {
-            (Some(bucket), Some(found)) if bucket < sides.answers.len() => {
-                sides.answers[bucket].merge(&found)
-            }
-            (None, Some(found)) if row[0].is_none() => sides.lost.merge(&found),
-            _ => return Err(shards.unexpected(WHAT, "a row is not in the form asked for")),
-        }
-    }
-    Ok(sides)
 }

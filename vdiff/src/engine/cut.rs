@@ -27,6 +27,9 @@ pub type Chunks = Sender<Scope>;
 /// The shortest time worth measuring; keeps a chunk's growth finite.
 const LEAST_CHUNK_TIME: Duration = Duration::from_millis(1);
 
+/// Rows of the first chunk where nothing is known of the network and of the rows' lengths.
+const UNTRIED_ROWS: u64 = 500;
+
 /// How many rows chunks should have now. Workers steer it by what chunks took.
 pub struct ChunkSize {
     rows: AtomicU64,
@@ -34,12 +37,14 @@ pub struct ChunkSize {
 }
 
 impl ChunkSize {
-    /// As large as asked for, for an engine.
-    pub fn new(options: &Options, engine: Engine) -> Self {
+    /// As large as asked for, for an engine. `untried`: how long rows take is not known at all, since no trial was made: the
+    /// first chunks are small ones, so that large values over a slow network do not take for ever.
+    pub fn new(options: &Options, engine: Engine, untried: bool) -> Self {
         // What is streamed is kept until it was compared.
         let bound = if engine == Engine::Stream { KEPT_ROWS } else { u64::MAX };
         let most = options.max_chunk_rows.clamp(1, bound);
-        Self { rows: AtomicU64::new(options.first_chunk_rows.clamp(1, most)), most }
+        let first = options.first_chunk_rows.min(if untried { UNTRIED_ROWS } else { u64::MAX });
+        Self { rows: AtomicU64::new(first.clamp(1, most)), most }
     }
 
     /// So many.
@@ -101,19 +106,36 @@ pub async fn cut(
     scope: &Scope,
     offset: u64,
 ) -> Result<Option<Cut>, Error> {
-    const WHAT: &str = "cutting the next chunk";
-    let sql = plan.cut(scope, offset, at(session.side));
-    let rows = session.query(WHAT, &sql).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let image = row.first().and_then(Option::as_ref);
-    let image = image.ok_or_else(|| session.unexpected(WHAT, "the key is NULL"))?;
-    let key = plan.literals(image);
-    let key = key.ok_or_else(|| session.unexpected(WHAT, "its image is not in the form asked for"))?;
-    // A literal that does not stand for its own value would cut the same chunk for ever.
-    if scope.lower.as_ref() == Some(&key) {
-        return Err(session.unexpected(WHAT, "the next chunk begins where this one does"));
+    let (mut offset, mut image) = (offset, key_at(plan, session, scope, offset).await?);
+    loop {
+        let Some(found) = image else { return Ok(None) };
+        match plan.literals(&found).ok_or_else(|| session.unexpected(WHAT, NO_KEY))? {
+            // A literal that does not stand for its own value would cut the same chunk for ever.
+            Some(key) if scope.lower.as_ref() == Some(&key) => {
+                return Err(session.unexpected(WHAT, "the next chunk begins where this one does"));
+            }
+            Some(key) => return Ok(Some(key)),
+            // Bytes that are no text, say, which a server does not take from a client: the chunk becomes larger.
+            None => offset = offset.saturating_mul(2).saturating_add(1),
+        }
+        image = key_at(plan, session, scope, offset).await?;
     }
-    Ok(Some(key))
+}
+
+const WHAT: &str = "cutting the next chunk";
+const NO_KEY: &str = "the key's image is not in the form asked for";
+
+/// The image of the key that follows `offset` rows of the scope on a shard.
+async fn key_at(
+    plan: &Plan,
+    session: &mut Session,
+    scope: &Scope,
+    offset: u64,
+) -> Result<Option<Vec<u8>>, Error> {
+    let rows = session.query(WHAT, &plan.cut(scope, offset, at(session.side))).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let image = row.into_iter().next().flatten();
+    image.map(Some).ok_or_else(|| session.unexpected(WHAT, "the key is NULL"))
 }
 
 #[cfg(test)]
@@ -129,6 +151,15 @@ mod tests {
         let after = |ms| size(1000, 1000, ms);
         assert_eq!((after(0), after(1000), after(2000), after(60_000)), (4000, 1000, 500, 125));
         assert_eq!((size(2000, 2000, 0), size(1, 1, 60_000)), (6000, 1));
+    }
+
+    #[test]
+    fn chunks_begin_small_where_no_trial_was_made() {
+        let first = |rows, untried| {
+            let options = Options { first_chunk_rows: rows, ..Options::default() };
+            ChunkSize::new(&options, Engine::Stream, untried).rows()
+        };
+        assert_eq!((first(10_000, true), first(10_000, false), first(7, true)), (500, 10_000, 7));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Naming the columns of differing rows, with their values for people.
 
+mod place;
+
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
@@ -9,15 +11,21 @@ use super::suspects::{Lookup, batches};
 use super::table::TableRun;
 use super::tally::Suspect;
 use crate::canonical_json::canonical;
+use crate::digest::Framing;
 use crate::error::Error;
-use crate::form::{ShownAs, real};
+use crate::form::text::MARK;
+use crate::form::{Literal, ShownAs, real};
 use crate::plan::sql::SHOWN;
 use crate::plan::{Plan, PlannedColumn};
+use crate::report::show::{DIGEST, told};
 use crate::report::{DifferingRow, Kind, Values};
 use crate::session::{Cells, number};
 
 /// Rows whose values are fetched by one statement.
 const BATCH: usize = 50;
+
+/// Values of a table of which the place where they differ is looked for, where that is beyond what is shown.
+const PLACES: usize = 50;
 
 /// Whole numbers beyond this lose digits in many JSON readers.
 const EXACT_IN_JSON: i128 = 1 << 53;
@@ -39,10 +47,10 @@ pub type Fields = Vec<Field>;
 impl TableRun<'_> {
     /// The first differing rows, as many as the report may name. `proven`: those that are not proven by themselves are.
     pub async fn describe(&mut self, proven: bool) -> Result<Vec<DifferingRow>, Error> {
-        let mut rows = Vec::new();
+        let (mut rows, mut places) = (Vec::new(), PLACES);
         let wanted: Vec<Suspect> =
             self.found.suspects.iter().take(self.options.max_rows_reported).cloned().collect();
-        for batch in batches(self.plan, &wanted, BATCH) {
+        for batch in batches(self.plan, &wanted, [BATCH, BATCH]) {
             let unseen: Vec<&Suspect> = batch.iter().filter(|s| s.seen().is_empty()).collect();
             let (mut source, mut target) = (HashMap::new(), HashMap::new());
             if !unseen.is_empty() {
@@ -53,9 +61,15 @@ impl TableRun<'_> {
                 let key = suspect.row.key.as_slice();
                 let sides = [source.get(key), target.get(key)];
                 let confirmed = proven || suspect.proof.is_some();
-                match suspect.seen() {
-                    [] => rows.extend(rows_of(self.plan, &suspect.row, sides, confirmed)),
-                    seen => rows.extend(seen.iter().cloned()),
+                if let seen @ [_, ..] = suspect.seen() {
+                    rows.extend(seen.iter().cloned());
+                    continue;
+                }
+                for mut row in rows_of(self.plan, &suspect.row, sides, confirmed) {
+                    if let [Some(source), Some(target)] = sides {
+                        self.show_places(suspect, &mut row, [source, target], &mut places).await?;
+                    }
+                    rows.push(row);
                 }
             }
         }
@@ -163,7 +177,10 @@ fn fields_of(columns: &[PlannedColumn], cells: &[Option<Vec<u8>>]) -> Fields {
         .zip(cells)
         .map(|(column, cells)| {
             let length = number(&cells[2]).unwrap_or(0);
-            let shown = cells[1].as_deref().map(|bytes| show(column.form.shown, bytes, length));
+            let shown = cells[1].as_deref().map(|bytes| match no_text(column, cells[0].as_deref(), bytes) {
+                Some(odd) => in_hex(odd, (odd.len() as u64) < length && odd.len() >= SHOWN),
+                None => show(column.form.shown, bytes, length),
+            });
             let piece = match &cells[0] {
                 Some(text) if column.form.client_json => Some(canonical(text)),
                 piece => piece.clone(),
@@ -171,6 +188,28 @@ fn fields_of(columns: &[PlannedColumn], cells: &[Option<Vec<u8>>]) -> Fields {
             Field { piece, shown, length }
         })
         .collect()
+}
+
+/// The bytes of a text that are none: as text, many different ones would look alike.
+fn no_text<'a>(column: &PlannedColumn, piece: Option<&'a [u8]>, shown: &'a [u8]) -> Option<&'a [u8]> {
+    let form = &column.form;
+    if form.shown != ShownAs::Text {
+        return None;
+    }
+    // Of a long text only a digest is there besides what is shown.
+    let odd = match (&form.equality, piece.filter(|_| form.framing == Framing::Sized)) {
+        (Some(literal @ Literal::Text(_)), Some(piece)) => (!literal.can_hold(piece)).then_some(piece),
+        // The error value of an ENUM has such a mark too.
+        (_, Some([0xff, odd @ ..])) if odd != [0] && form.pieces.iter().any(|sql| sql.contains(MARK)) => {
+            Some(odd)
+        }
+        _ => None,
+    };
+    odd.or_else(|| std::str::from_utf8(shown).is_err().then_some(shown))
+}
+
+fn in_hex(bytes: &[u8], is_cut: bool) -> String {
+    format!("0x{}{}", converge_mysql::quote::hex_digits(bytes), if is_cut { "…" } else { "" })
 }
 
 fn show(shown: ShownAs, bytes: &[u8], length: u64) -> String {
@@ -197,8 +236,8 @@ fn values(fields: [Option<&Field>; 2]) -> Values {
         for (text, field) in [(&mut source, a), (&mut target, b)] {
             let piece = field.piece.as_deref().unwrap_or_default();
             let digest = converge_mysql::quote::hex_digits(&crate::digest::row_digest(piece));
-            let (bytes, start) = (field.length, &digest[..12]);
-            *text = text.take().map(|t| format!("{t} ({bytes} bytes, digest {start}…)"));
+            let behind = told(field.length, &format!("{DIGEST}{}…", &digest[..12]));
+            *text = text.take().map(|t| t + &behind);
         }
     }
     Values { source, target }

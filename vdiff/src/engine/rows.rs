@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use converge_mysql::quote;
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical_json::canonical;
@@ -10,7 +11,7 @@ use crate::digest::{Framing, RowDigest, parse_digest, push_piece, row_digest};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::sql::{Pick, Scope};
-use crate::session::{Cells, number};
+use crate::session::{Cells, cells, number};
 
 use super::shards::Shards;
 
@@ -43,6 +44,18 @@ impl Fetched {
     pub fn count(&self) -> u64 {
         self.rows.iter().map(|row| row.copies).sum::<u64>() + self.undigested
     }
+
+    /// Adds a row of an answer. `None`: it is not in the form asked for.
+    fn take(&mut self, plan: &Plan, cells: &Cells) -> Option<()> {
+        match row(plan, cells)? {
+            Parsed::Row(row) => self.rows.push(row),
+            Parsed::Undigested { key, copies } => {
+                self.undigested += copies;
+                self.lost.extend(key);
+            }
+        }
+        Some(())
+    }
 }
 
 /// Fetches the rows of a scope from all shards of a side.
@@ -53,8 +66,22 @@ pub async fn fetch(
     pick: Pick<'_>,
 ) -> Result<Fetched, Error> {
     let side = crate::plan::at(shards.first().side);
-    let cells = shards.query(WHAT, &plan.rows(scope, pick, side)).await?;
-    parse(plan, &cells).ok_or_else(|| shards.unexpected(WHAT, "a row is not in the form asked for"))
+    let sql = plan.rows(scope, pick, side);
+    let each = shards.each_mut().map(async |session| {
+        let (mut fetched, mut as_asked) = (Fetched::default(), true);
+        // Not held as they came: a document is as long as it likes, its digest is not.
+        let take = |row| as_asked &= fetched.take(plan, &cells(row)).is_some();
+        session.each(WHAT, &sql, take).await?;
+        let fetched = Some(fetched).filter(|_| as_asked);
+        fetched.ok_or_else(|| session.unexpected(WHAT, "a row is not in the form asked for"))
+    });
+    let mut all = Fetched::default();
+    for one in try_join_all(each).await? {
+        all.rows.extend(one.rows);
+        all.undigested += one.undigested;
+        all.lost.extend(one.lost);
+    }
+    Ok(all)
 }
 
 const WHAT: &str = "reading keys and digests";
@@ -62,15 +89,7 @@ const WHAT: &str = "reading keys and digests";
 /// Rows out of the answer to [`Plan::rows`]. `None`: not the form asked for.
 pub fn parse(plan: &Plan, answer: &[Cells]) -> Option<Fetched> {
     let mut fetched = Fetched::default();
-    for cells in answer {
-        match row(plan, cells)? {
-            Parsed::Row(row) => fetched.rows.push(row),
-            Parsed::Undigested { key, copies } => {
-                fetched.undigested += copies;
-                fetched.lost.extend(key);
-            }
-        }
-    }
+    answer.iter().try_for_each(|cells| fetched.take(plan, cells))?;
     Some(fetched)
 }
 
@@ -122,6 +141,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Of a key's rows on each side that have no equal: as many as possible are taken for the same row changed.
+    pub fn of([source, target]: [u64; 2]) -> Self {
+        let mismatched = source.min(target);
+        Self { mismatched, extra_source: source - mismatched, extra_target: target - mismatched }
+    }
+
     /// All of them.
     pub fn differing(&self) -> u64 {
         self.mismatched + self.extra_source + self.extra_target
@@ -151,11 +176,9 @@ pub struct Differing {
 }
 
 impl Differing {
-    /// How many rows of it differ in which way: as many as possible are taken for the same row changed.
+    /// How many rows of it differ in which way.
     pub fn counts(&self) -> Counts {
-        let [source, target] = self.left;
-        let mismatched = source.min(target);
-        Counts { mismatched, extra_source: source - mismatched, extra_target: target - mismatched }
+        Counts::of(self.left)
     }
 }
 

@@ -5,7 +5,9 @@
 //! while before anything is concluded, so that what is on its way from one to the other may arrive; where the server says
 //! that the table was not touched for that while, it has passed already.
 //!
-//! MySQL counts rows written by InnoDB apart. What is written to tables of other engines shows only among all that handlers
+//! MySQL counts rows written by InnoDB apart, those of temporary tables that it moves from memory to disk among them, as those
+//! of digests may be: where these moved, the server stood still all the same if no handler wrote for other connections.
+//! What is written to tables of other engines shows only among all that handlers
 //! write, temporary tables of any session included: those have to stand still too where there is such a table.
 
 use std::collections::BTreeMap;
@@ -33,30 +35,38 @@ pub struct Evidence {
 /// What one server had written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Written {
+    /// Which server it is, among [`Handlers`].
+    server: Option<String>,
     /// Its binary log position, where it can be read.
     position: Option<String>,
     counters: String,
 }
 
-/// By server, how many rows handlers of any engine wrote for other connections than those of the comparison that read or
-/// confirm. Of MySQL only: MariaDB counts temporary tables apart.
+/// By server, how many rows handlers of any engine wrote for other connections than those of the comparison that digest,
+/// read or confirm. Of MySQL only: MariaDB counts temporary tables apart.
 type Handlers = BTreeMap<String, i64>;
 
 impl Written {
-    /// Whether nothing was written to tables of the engine that counts apart.
-    fn is_still(&self, later: &Self) -> bool {
+    /// Whether nothing was written to tables of the engine that counts apart; `handlers`: whether those of others wrote nothing.
+    fn is_still(&self, later: &Self, handlers: bool) -> bool {
         // Without a position or a counter nothing is known.
         let known = self.position.is_some() || !self.counters.is_empty();
-        known && (&self.position, &self.counters) == (&later.position, &later.counters)
+        known && self.position == later.position && (self.counters == later.counters || handlers)
     }
 }
 
 impl Evidence {
-    /// Asks all servers.
-    pub async fn read(sessions: &mut Sessions) -> Result<Self, Error> {
+    /// Asks all servers; `workers`: the connections that digest chunks, none of which may be at work.
+    pub async fn read(sessions: &mut Sessions, workers: &mut [Sessions]) -> Result<Self, Error> {
         let (source, target) = tokio::join!(of_side(&mut sessions.source), of_side(&mut sessions.target));
         let ((source, here), (target, there)) = (source?, target?);
-        Ok(Self { sides: [source, target], handlers: of_others(here.into_iter().chain(there)) })
+        let digesting = (workers.iter_mut())
+            .flat_map(|Sessions { source, target }| source.each_mut().chain(target.each_mut()))
+            .filter(|session| session.info.flavor == Flavor::MySql)
+            .map(|session| handled(session, Counting::Own));
+        let digesting = try_join_all(digesting).await?;
+        let handlers = of_others(here.into_iter().chain(there).chain(digesting));
+        Ok(Self { sides: [source, target], handlers })
     }
 
     /// The binary log position of a side (0: source), or those of its shards in their order.
@@ -68,7 +78,15 @@ impl Evidence {
     /// Whether nothing was written to a side (0: source) between this and a later reading.
     pub fn stood_still(&self, later: &Self, side: usize) -> bool {
         let (before, after) = (&self.sides[side], &later.sides[side]);
-        before.len() == after.len() && before.iter().zip(after).all(|(before, after)| before.is_still(after))
+        let mut pairs = before.iter().zip(after);
+        before.len() == after.len()
+            && pairs.all(|(was, is)| was.is_still(is, self.others_were_idle(later, was)))
+    }
+
+    /// Whether it is known that handlers of one server wrote nothing for other connections.
+    fn others_were_idle(&self, later: &Self, on: &Written) -> bool {
+        let count = |evidence: &Self| evidence.handlers.get(on.server.as_ref()?).copied();
+        count(self).is_some_and(|before| count(later) == Some(before))
     }
 
     /// Whether handlers wrote nothing either: nothing was written to a table of any engine, if both sides stood still.
@@ -111,10 +129,11 @@ async fn of_one(session: &mut Session) -> Result<(Written, Option<Handled>), Err
         counters.extend(applied.iter().flatten().map(text));
     }
     let handled = match info.flavor {
-        Flavor::MySql => Some(handled(session).await?),
+        Flavor::MySql => Some(handled(session, Counting::All).await?),
         Flavor::MariaDb => None,
     };
-    Ok((Written { position, counters: counters.join(" ") }, handled))
+    let server = handled.as_ref().map(|handled| handled.server.clone());
+    Ok((Written { server, position, counters: counters.join(" ") }, handled))
 }
 
 /// How many rows one server's handlers wrote for everybody, and for one connection to it.
@@ -134,15 +153,30 @@ fn of_others(handled: impl Iterator<Item = Handled>) -> Handlers {
     servers.into_iter().map(|(server, (all, own))| (server, all - own)).collect()
 }
 
+/// What is asked of a connection.
+#[derive(Clone, Copy)]
+enum Counting {
+    /// What handlers wrote for everybody, and for itself.
+    All,
+    /// The latter only, which is known at once.
+    Own,
+}
+
 /// Asked in a way that writes no row of a temporary table, as SHOW does.
-async fn handled(session: &mut Session) -> Result<Handled, Error> {
-    const SQL: &str = "SELECT @@server_uuid, CAST(SUM(g.VARIABLE_VALUE) AS SIGNED), \
-                       CAST(SUM(s.VARIABLE_VALUE) AS SIGNED) \
-                       FROM performance_schema.global_status g JOIN performance_schema.session_status s \
-                       ON s.VARIABLE_NAME = g.VARIABLE_NAME \
-                       WHERE g.VARIABLE_NAME IN ('Handler_write', 'Handler_update', 'Handler_delete')";
+async fn handled(session: &mut Session, counting: Counting) -> Result<Handled, Error> {
     const WHAT: &str = "reading the server's counters";
-    let row = session.one(WHAT, SQL).await?;
+    let sum = |table: &str| {
+        format!(
+            "(SELECT CAST(SUM(VARIABLE_VALUE) AS SIGNED) FROM performance_schema.{table} WHERE VARIABLE_NAME IN \
+             ('Handler_write', 'Handler_update', 'Handler_delete'))"
+        )
+    };
+    let all = match counting {
+        Counting::All => sum("global_status"),
+        Counting::Own => "0".into(),
+    };
+    let own = sum("session_status");
+    let row = session.one(WHAT, &format!("SELECT @@server_uuid, {all}, {own}")).await?;
     match (row.first(), row.get(1).and_then(number), row.get(2).and_then(number)) {
         (Some(server), Some(all), Some(own)) => Ok(Handled { server: text(server), all, own }),
         _ => Err(session.unexpected(WHAT, "they are no numbers")),
@@ -215,7 +249,7 @@ impl TableRun<'_> {
             let suspects = self.counts().differing();
             (self.progress)(Progress::Confirming { table: self.name.to_owned(), suspects });
             self.read_again().await?;
-            let now = Evidence::read(self.sessions).await?;
+            let now = Evidence::read(self.sessions, self.workers).await?;
             if self.proven() == self.counts() {
                 return Ok(proof);
             }

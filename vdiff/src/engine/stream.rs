@@ -195,7 +195,7 @@ const BATCH_BYTES: usize = 1 << 20;
 pub async fn images(session: &mut Session, sql: &str) -> Result<Streamed, Error> {
     const WHAT: &str = "reading a chunk's rows";
     let mut batch = Batch::default();
-    session.each(WHAT, sql, |row| batch.push(row)).await?;
+    session.flow(WHAT, sql, |row| batch.push(row)).await?;
     batch.digest();
     Ok(Streamed { answer: batch.answer, overflow: true, ..Streamed::default() })
 }

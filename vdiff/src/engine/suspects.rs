@@ -13,7 +13,10 @@ use crate::plan::sql::{Pick, Scope};
 const BATCH: usize = 200;
 
 /// Rows looked up by one statement that reads all of their scope in any case.
-const SCANNED: usize = 2000;
+const SCANNED: u64 = 20_000;
+
+/// Bytes of a statement for each of them, with room for as much besides.
+const HASH_BYTES: u64 = 140;
 
 /// How a batch of suspects is looked up.
 pub struct Lookup {
@@ -54,22 +57,29 @@ impl Lookup {
     }
 }
 
-/// Suspects in their order, by what one statement can look up: by whole keys as literals, or all of one scope.
-pub fn batches<'a>(plan: &Plan, suspects: &'a [Suspect], most: usize) -> impl Iterator<Item = &'a [Suspect]> {
+/// Suspects in their order, by what one statement can look up: by whole keys as literals, or all of one scope. `most`: how
+/// many of either.
+pub fn batches<'a>(
+    plan: &Plan,
+    suspects: &'a [Suspect],
+    most: [usize; 2],
+) -> impl Iterator<Item = &'a [Suspect]> {
     let by_key = |s: &Suspect| plan.address(&s.row.key).is_some();
-    grouped(suspects, most, move |first, s| if by_key(first) { by_key(s) } else { s.scope == first.scope })
+    let goes_with =
+        move |first: &Suspect, s: &Suspect| if by_key(first) { by_key(s) } else { s.scope == first.scope };
+    grouped(suspects, move |first| most[usize::from(!by_key(first))], goes_with)
 }
 
 /// Suspects that follow each other and go with the first of them, at most so many at once.
 fn grouped(
     suspects: &[Suspect],
-    most: usize,
+    most: impl Fn(&Suspect) -> usize,
     goes_with: impl Fn(&Suspect, &Suspect) -> bool,
 ) -> impl Iterator<Item = &[Suspect]> {
     let mut rest = suspects;
     std::iter::from_fn(move || {
         let first = rest.first()?;
-        let count = rest.iter().take(most).take_while(|s| goes_with(first, s)).count();
+        let count = rest.iter().take(most(first)).take_while(|s| goes_with(first, s)).count();
         let (batch, after) = rest.split_at(count);
         rest = after;
         Some(batch)
@@ -119,7 +129,8 @@ impl TableRun<'_> {
         let (mut left, suspects): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.found.suspects).into_iter().partition(|s| s.proof.is_some());
         let mut missing = Vec::new();
-        for batch in batches(self.plan, &suspects, BATCH) {
+        let scanned = self.scanned();
+        for batch in batches(self.plan, &suspects, [BATCH, scanned]) {
             let lookup = Lookup::of(self.plan, batch.iter());
             let again = self.look(batch, &lookup).await?;
             left.extend(again.differing);
@@ -128,7 +139,7 @@ impl TableRun<'_> {
                 missing.extend(again.missing);
             }
         }
-        for batch in grouped(&missing, SCANNED, |first, s| s.scope == first.scope) {
+        for batch in grouped(&missing, |_| scanned, |first, s| s.scope == first.scope) {
             let again = self.look(batch, &Lookup::by_hash(batch.iter())).await?;
             left.extend(again.differing);
             left.extend(again.unread);
@@ -137,6 +148,13 @@ impl TableRun<'_> {
         left.sort_by_key(|suspect| suspect.chunk);
         self.found.suspects = left;
         Ok(())
+    }
+
+    /// Rows that one statement looks up by hash: each reads all of a scope, so that few are many scans.
+    fn scanned(&self) -> usize {
+        let sides = [&self.sessions.source, &self.sessions.target];
+        let longest = sides.into_iter().flat_map(|side| side.each()).map(|session| session.longest).min();
+        SCANNED.min(longest.unwrap_or(0) / HASH_BYTES).max(1) as usize
     }
 
     /// Reads a batch again and counts what matches.

@@ -99,9 +99,12 @@ impl TableRun<'_> {
         // Counting rows costs a fifth of reading them: it is left out where the ranges show that nothing was.
         let complete = self.cut_short.is_some() || self.tiles.cover_all();
         let present = if complete { seen } else { self.present().await? };
-        let miscounted = seen != present && start.both_stood_still(&Evidence::read(self.sessions).await?);
+        let miscounted =
+            seen != present && start.both_stood_still(&Evidence::read(self.sessions, self.workers).await?);
         let mut proof = self.settle(start.clone(), *started).await?;
-        if self.has_lost_sight() && start.both_stood_still(&Evidence::read(self.sessions).await?) {
+        if self.has_lost_sight()
+            && start.both_stood_still(&Evidence::read(self.sessions, self.workers).await?)
+        {
             proof.reasons.push(format!(
                 "{} rows of the source and {} of the target were read, but only {} were seen to match, and none to differ: \
                  some could not be found again by their keys",
@@ -162,7 +165,10 @@ impl TableRun<'_> {
             Begin::Done => return Ok(()),
             Begin::Rest { gaps, rest } => (gaps, rest),
         };
-        let (mut collector, size) = (Collector::new(gaps, &rest), ChunkSize::new(self.options, self.engine));
+        let (mut collector, size) = (
+            Collector::new(gaps, &rest),
+            ChunkSize::new(self.options, self.engine, !self.plan.client_columns().is_empty()),
+        );
         // One chunk waits for each worker.
         let (sender, mut chunks) = mpsc::channel(self.workers.len().max(1));
         let work = self.work(self.engine);
@@ -255,7 +261,9 @@ impl TableRun<'_> {
             return Ok(());
         }
         let present = self.present().await?;
-        let found = self.work(Engine::PushDown).in_buckets(self.sessions, present.0.max(present.1)).await?;
+        let tell = |found: &Tally| (self.progress)(rows_of(self.name, found));
+        let work = self.work(Engine::PushDown);
+        let found = work.in_buckets(self.sessions, present.0.max(present.1), &tell).await?;
         self.found.merge(found);
         self.tell();
         Ok(())

@@ -138,6 +138,11 @@ impl Room {
         Self(Arc::new(AtomicUsize::new(rows)))
     }
 
+    /// How many more may be held now.
+    pub fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Takes one place, if there is one.
     pub fn take(&self) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()

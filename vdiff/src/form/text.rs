@@ -27,6 +27,9 @@ fn shares_bytes(a: &str, b: &str) -> bool {
     a == b || (utf8(a) && utf8(b))
 }
 
+/// SQL of the mark in front of bytes that no text was made of.
+pub const MARK: &str = "CONCAT(x'ff', ";
+
 /// Bytes in `utf8mb4`. Where the conversion loses something (a byte that stands for nothing becomes `?`), the
 /// original bytes are kept under a mark that no UTF-8 text begins with.
 fn converted(value: &str, charset: &str) -> String {
@@ -47,7 +50,27 @@ fn converted(value: &str, charset: &str) -> String {
             question_marks(value)
         ),
     };
-    format!("IF({returns}{whole}, CAST({utf8} AS BINARY), CONCAT(x'ff', CAST({value} AS BINARY)))")
+    format!("IF({returns}{whole}, CAST({utf8} AS BINARY), {MARK}CAST({value} AS BINARY)))")
+}
+
+/// Whether bytes are characters of a set, as far as servers do not agree on it: MariaDB keeps halves of surrogate pairs, which
+/// MySQL does not take from a client.
+pub fn is_text(set: &str, bytes: &[u8]) -> bool {
+    let units = |from: fn([u8; 2]) -> u16| {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        rest.is_empty() && char::decode_utf16(pairs.iter().map(|pair| from(*pair))).all(|c| c.is_ok())
+    };
+    match set {
+        "utf8mb4" => std::str::from_utf8(bytes).is_ok(),
+        "utf8mb3" => std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(|c| c <= '\u{ffff}')),
+        "utf16" | "ucs2" => units(u16::from_be_bytes),
+        "utf16le" => units(u16::from_le_bytes),
+        "utf32" => {
+            let (letters, rest) = bytes.as_chunks::<4>();
+            rest.is_empty() && letters.iter().all(|c| char::from_u32(u32::from_be_bytes(*c)).is_some())
+        }
+        _ => true,
+    }
 }
 
 /// How many bytes of a text are those of a `?`.

@@ -193,6 +193,11 @@ impl Plan {
         }
     }
 
+    /// Whether a server finds the rows of so many buckets of a scope by an index.
+    pub fn finds_buckets(&self, scope: &Scope, of: u64) -> bool {
+        self.numbered_buckets(scope, of).is_some()
+    }
+
     /// The buckets of a scope, where they are ranges of numbers.
     fn numbered_buckets(&self, scope: &Scope, of: u64) -> Option<NumberBuckets> {
         let (from, to) = self.numbers(scope)?;
@@ -216,13 +221,23 @@ impl Plan {
 
     /// Columns: key image, row hash, copies, then the client-digested columns.
     pub fn rows(&self, scope: &Scope, pick: Pick<'_>, side: usize) -> String {
-        let client = self.client_columns();
         let picked = self.picked(scope, pick, side);
-        if self.is_multiset() && client.is_empty() {
+        if self.is_multiset() && self.client_columns().is_empty() {
             let rows =
                 format!("SELECT {} AS h {}{picked} {MATERIALISE}", self.row_hash(side), self.from(side));
             return format!("SELECT '', h, COUNT(*) FROM ({rows}) AS d GROUP BY h");
         }
+        self.one_by_one(&picked, side)
+    }
+
+    /// Like [`Plan::rows`] of all in a scope, but equal rows are not made one: the server sends each as it reads it, and
+    /// keeps none.
+    pub fn each_row(&self, scope: &Scope, side: usize) -> String {
+        self.one_by_one(&self.picked(scope, Pick::All, side), side)
+    }
+
+    fn one_by_one(&self, picked: &str, side: usize) -> String {
+        let client = self.client_columns();
         let more: String =
             client.iter().map(|i| format!(", {}", self.columns[*i].form.pieces[side])).collect();
         format!(
@@ -231,6 +246,17 @@ impl Plan {
             self.row_hash(side),
             self.from(side)
         )
+    }
+
+    /// Columns: like [`Plan::rows`], then this expression.
+    pub fn value(&self, scope: &Scope, pick: Pick<'_>, side: usize, sql: &str) -> String {
+        let client: String = self
+            .client_columns()
+            .iter()
+            .map(|i| format!("{}, ", self.columns[*i].form.pieces[side]))
+            .collect();
+        let (key, hash, picked) = (self.key_image(side), self.row_hash(side), self.picked(scope, pick, side));
+        format!("SELECT {key}, {hash}, 1, {client}{sql} {}{picked}", self.from(side))
     }
 
     /// Like [`Plan::rows`], with shared locks on the rows and on the gaps of missing ones until the transaction ends. Unless

@@ -28,7 +28,12 @@ pub struct Replica {
     pub form: Form,
     /// The name of the channel (MariaDB: of the connection); empty for the default one.
     channel: String,
+    /// MySQL's GTIDs that the source had in the beginning; empty where positions have another form.
+    begun_with: String,
 }
+
+/// The most characters of GTIDs that are told.
+const TOLD: usize = 300;
 
 /// How one channel of the target stands.
 #[derive(Debug, Default)]
@@ -63,12 +68,17 @@ impl Replica {
             }
             _ => Form::File,
         };
+        let begun_with = match form {
+            Form::MySqlGtid => executed(source, "SELECT @@GLOBAL.gtid_executed").await?,
+            _ => String::new(),
+        };
         let (id, uuid) = identity(source).await?;
         let direct = channels.iter().find(|c| c.server_id == id && (uuid.is_empty() || c.uuid == uuid));
         match direct {
-            Some(channel) => Ok(Self { form, channel: channel.channel.clone() }),
+            Some(channel) => Ok(Self { form, channel: channel.channel.clone(), begun_with }),
             None if form == Form::MySqlGtid => {
-                Ok(Self { form, channel: channels.into_iter().next().unwrap_or_default().channel })
+                let channel = channels.into_iter().next().unwrap_or_default().channel;
+                Ok(Self { form, channel, begun_with })
             }
             None => {
                 let from: Vec<String> =
@@ -158,6 +168,19 @@ impl Replica {
         if !status.behind.is_empty() {
             words.push(format!("it is {} s behind", status.behind));
         }
+        // Among them those that it never gets: from before it was made a replica, say, and not in its gtid_purged.
+        let lacks = match self.form {
+            Form::MySqlGtid => {
+                let source = quote::text(&self.begun_with);
+                executed(target, &format!("SELECT GTID_SUBTRACT({source}, @@GLOBAL.gtid_executed)")).await?
+            }
+            _ => String::new(),
+        };
+        if !lacks.is_empty() {
+            let more = if lacks.chars().count() > TOLD { "…" } else { "" };
+            let told: String = lacks.chars().filter(|c| *c != '\n').take(TOLD).collect();
+            words.push(format!("of what the source had in the beginning it lacks {told}{more}"));
+        }
         Ok(words.join(", "))
     }
 }
@@ -177,6 +200,11 @@ async fn gtids_applied(target: &mut Session, position: &Position, bound: Duratio
         Position::File(_) => return Ok(false),
     };
     Ok(target.one(WHAT, &sql).await?.first().map(text).unwrap_or_default() == done)
+}
+
+/// A set of GTIDs.
+async fn executed(session: &mut Session, sql: &str) -> Result<String, Error> {
+    Ok(session.one("reading the executed GTIDs", sql).await?.first().map(text).unwrap_or_default())
 }
 
 /// Server id, and MySQL's UUID.

@@ -192,22 +192,9 @@ impl<'a> Slices<'a> {
         let Place { suspect, digest, side, column, sha256 } = self.place;
         let Some(hasher) = self.hasher.as_mut() else { return Ok(Ok(None)) };
         let lookup = Lookup::of(plan, std::iter::once(suspect));
-        let client: String = plan
-            .client_columns()
-            .iter()
-            .map(|i| format!(", {}", plan.columns[*i].form.pieces[side]))
-            .collect();
-        let piece = target.columns[column].pieces[side].clone().unwrap_or_default();
-        let sql = format!(
-            "SELECT {}, {}, 1{client}, SUBSTR({}, {}, {}) {}{}",
-            plan.key_image(side),
-            plan.row_hash(side),
-            as_bytes(&piece),
-            self.offset + 1,
-            target.slice,
-            plan.from(side),
-            plan.picked(&lookup.scope, lookup.pick(), side)
-        );
+        let piece = target.columns[column].pieces[side].as_deref().unwrap_or_default();
+        let slice = format!("SUBSTR({}, {}, {})", as_bytes(piece), self.offset + 1, target.slice);
+        let sql = plan.value(&lookup.scope, lookup.pick(), side, &slice);
         let rows = sessions.side(side).query(WHAT, &sql).await?;
         let wanted = |cells: &&Vec<Option<Vec<u8>>>| match row(plan, cells) {
             Some(Parsed::Row(row)) => row.digest == digest && row.key == suspect.row.key,

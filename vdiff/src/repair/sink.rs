@@ -34,6 +34,13 @@ const SESSION: &str = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0,
 const REFUSALS: [u16; 15] =
     [1048, 1062, 1264, 1265, 1292, 1300, 1366, 1406, 1416, 1526, 1977, 3140, 3819, 3854, 4025];
 
+/// Another transaction holds a lock on the row for longer than is waited for.
+const LOCKED: u16 = 1205;
+/// How long is waited for a row's lock, holding those of the rows before it: one that is held for longer is left alone.
+const PATIENCE: &str = "SET SESSION innodb_lock_wait_timeout = 5";
+/// There is no savepoint of this name: the server has undone the whole transaction (innodb_rollback_on_timeout).
+const NO_SAVEPOINT: u16 = 1305;
+
 /// The table name of the error that ends a script.
 const MISSED: &str = "converge: a row has changed since it was compared";
 
@@ -98,7 +105,8 @@ impl Sink {
 
     /// A connection of its own to the target.
     pub async fn server(address: &Address, timeout: Duration) -> Result<Self, Error> {
-        let connector = Connector::new(address.clone()).with_setup(STRICT).with_setup(SESSION);
+        let connector =
+            Connector::new(address.clone()).with_setup(STRICT).with_setup(SESSION).with_setup(PATIENCE);
         let conn =
             connector.connect().await.map_err(|e| Error::server(Side::Target, &address.to_string(), e))?;
         Ok(Self::Server(Server { conn, address: address.to_string(), timeout, open: false }))
@@ -219,10 +227,21 @@ impl Server {
             Ok(()) if self.conn.affected_rows() == rows => return Ok(Ok(())),
             Ok(()) => "the row has changed on the target since it was compared".to_owned(),
             Err(converge_mysql::Error::Server { code, message, .. }) if REFUSALS.contains(&code) => message,
+            Err(e) if e.server_code() == Some(LOCKED) => return self.locked(e).await,
             Err(e) => return Err(self.failed(e)),
         };
         self.run("ROLLBACK TO SAVEPOINT converge_row").await?;
         Ok(Err(missed))
+    }
+
+    /// Leaves a row alone that somebody else has locked, if the server kept what was done to the rows before it.
+    async fn locked(&mut self, refusal: converge_mysql::Error) -> Result<Result<(), Missed>, Error> {
+        let gone = |inner: &converge_mysql::Error| inner.server_code() == Some(NO_SAVEPOINT);
+        match self.run("ROLLBACK TO SAVEPOINT converge_row").await {
+            Ok(()) => Ok(Err(format!("another transaction holds a lock on it: {refusal}"))),
+            Err(Error::Server { inner, .. }) if gone(&inner) => Err(self.failed(refusal)),
+            Err(error) => Err(error),
+        }
     }
 
     fn failed(&self, inner: converge_mysql::Error) -> Error {

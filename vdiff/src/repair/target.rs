@@ -80,6 +80,13 @@ impl Target {
         if let Some(why) = forbidden(sessions, found, &tables[1]) {
             return Ok(Err(why));
         }
+        if !has_transactions(&mut sessions.target, &tables[1]).await? {
+            return Ok(Err(format!(
+                "its engine on the target, {}, has no transactions: of a row that is taken out and cannot be put back nothing \
+                 would be left. ALTER TABLE … ENGINE = InnoDB first, or copy the table anew",
+                tables[1].engine
+            )));
+        }
         let columns = match columns(&found.plan, &tables, flavors) {
             Ok(columns) => columns,
             Err(why) => return Ok(Err(why)),
@@ -147,6 +154,14 @@ impl Target {
 
 fn in_table(table: &Table) -> String {
     format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", quote::text(&table.schema), quote::text(&table.name))
+}
+
+/// Whether what was begun with a table's rows can be undone.
+async fn has_transactions(target: &mut Shards, table: &Table) -> Result<bool, Error> {
+    let engine = quote::text(&table.engine);
+    let sql = format!("SELECT TRANSACTIONS FROM information_schema.ENGINES WHERE ENGINE = {engine}");
+    let answer = target.query("asking whether the table's engine has transactions", &sql).await?;
+    Ok(answer.iter().any(|row| row.first().is_some_and(|yes| text(yes).eq_ignore_ascii_case("YES"))))
 }
 
 /// Why the table must not be written to.

@@ -44,7 +44,7 @@ impl Direction {
 /// What became of the rows.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Rows that statements were made for.
+    /// Rows whose statements were committed (of a script: whose transaction is whole).
     pub rows: u64,
     /// Rows that were left as they are, and why.
     pub missed: Vec<(String, Missed)>,
@@ -70,6 +70,8 @@ pub struct Writer<'a> {
     pub outcome: Outcome,
     /// What is in the open transaction.
     pub load: Load,
+    /// Rows that its statements repair.
+    pub pending: u64,
 }
 
 /// What is to be done with a row, in this order.
@@ -91,8 +93,13 @@ fn with_doubt(done: Done, long: bool) -> Done {
 }
 
 impl Writer<'_> {
-    /// All of it.
-    pub async fn write(mut self) -> Result<Outcome, Error> {
+    /// All of it. What became of rows until an error is told with it.
+    pub async fn write(mut self) -> (Outcome, Result<(), Error>) {
+        let done = self.write_all().await;
+        (self.outcome, done)
+    }
+
+    async fn write_all(&mut self) -> Result<(), Error> {
         let mut swaps = Vec::new();
         for step in [Step::Delete, Step::Change, Step::Insert] {
             if step == Step::Insert && !swaps.is_empty() {
@@ -126,8 +133,15 @@ impl Writer<'_> {
                 }
             }
         }
+        self.commit().await
+    }
+
+    /// Ends the transaction: its rows are repaired.
+    async fn commit(&mut self) -> Result<(), Error> {
         self.sink.commit().await?;
-        Ok(self.outcome)
+        self.outcome.rows += std::mem::take(&mut self.pending);
+        self.load = Load::default();
+        Ok(())
     }
 
     fn miss(&mut self, suspect: &Suspect, row: String, why: Missed) {
@@ -210,20 +224,18 @@ impl Writer<'_> {
             },
         };
         match done {
-            Ok(()) => self.outcome.rows += lone[0].len().max(lone[1].len()) as u64,
+            Ok(()) => self.pending += lone[0].len().max(lone[1].len()) as u64,
             Err(why) => self.miss(suspect, named(self.target, lone), why),
         }
         if self.load.is_full() {
-            self.sink.commit().await?;
-            self.load = Load::default();
+            self.commit().await?;
         }
         Ok(())
     }
 
     /// Rows that hold each other's unique values: all are taken out before the first is put back.
     async fn swap(&mut self, suspects: &[&Suspect]) -> Result<(), Error> {
-        self.sink.commit().await?;
-        self.load = Load::default();
+        self.commit().await?;
         self.sink.begin().await?;
         let mut done: Done = Ok(());
         for out in [true, false] {
@@ -247,7 +259,7 @@ impl Writer<'_> {
             }
         }
         match done {
-            Ok(()) => self.outcome.rows += suspects.len() as u64,
+            Ok(()) => self.pending += suspects.len() as u64,
             Err(why) => {
                 for suspect in suspects {
                     let why = format!("rows that exchange unique values stand or fall together: {why}");
@@ -255,7 +267,7 @@ impl Writer<'_> {
                 }
             }
         }
-        self.sink.commit().await
+        self.commit().await
     }
 
     /// A side's row, with what was not compared as the target has it: a change leaves that alone.

@@ -26,7 +26,8 @@ const MOST_COLUMNS: usize = 16;
 #[derive(Serialize)]
 struct Differences {
     table: String,
-    listed: usize,
+    /// Rows that are shown, equal ones counted one by one.
+    listed: u64,
     all: u64,
     rows: Vec<Row>,
 }
@@ -69,7 +70,7 @@ pub fn render(report: &Report) -> Result<String, Error> {
     let differences: Vec<Differences> = (report.tables.iter().filter(|t| t.differing() > 0))
         .map(|table| {
             let listed = differences(table, room.min(ROWS_OF_A_TABLE));
-            room -= listed.listed;
+            room -= listed.rows.len();
             listed
         })
         .collect();
@@ -102,7 +103,8 @@ fn meaning(report: &Report) -> &'static str {
 
 fn differences(table: &TableReport, most: usize) -> Differences {
     let rows: Vec<Row> = table.rows.iter().take(most).map(row).collect();
-    Differences { table: line(&table.table), listed: rows.len(), all: table.differing(), rows }
+    let listed = rows.iter().map(|row| row.copies).sum();
+    Differences { table: line(&table.table), listed, all: table.differing(), rows }
 }
 
 fn row(row: &DifferingRow) -> Row {
@@ -180,6 +182,15 @@ mod tests {
         assert_eq!(page.matches("class=\"row\"").count(), ROWS_OF_ALL);
         assert!(page.contains("500 of 10,000") && page.contains("0 of 10,000"), "{}", &page[..3000]);
         assert!(page.len() < 4_000_000, "{}", page.len());
+    }
+
+    #[test]
+    fn equal_rows_that_are_shown_as_one_are_all_shown() {
+        let mut found = report(3);
+        (found.tables[0].rows[0].copies, found.tables[0].mismatched_rows) = (2, 4);
+        let page = render(&found).unwrap();
+        assert!(page.contains("4 of 4 differing rows are shown.") && page.contains("×2"), "{page}");
+        assert!(!page.contains("--max-rows-reported"), "{page}");
     }
 
     #[test]

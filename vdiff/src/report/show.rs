@@ -50,10 +50,39 @@ fn left_out(text: &str, length: usize) -> String {
     if text.ends_with('…') { "…".into() } else { format!("… ({length} characters)") }
 }
 
-/// Where to begin showing two texts so that their first difference is seen.
+/// Where to begin showing two texts so that their first difference is seen. Never between the two digits of a byte in
+/// hexadecimal.
 pub fn first_difference(a: &str, b: &str, context: usize) -> usize {
     let same = a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count();
-    if same > 2 * context { same - context } else { 0 }
+    if same > 2 * context && a != b { (same - context) & !1 } else { 0 }
+}
+
+/// What is told behind a value that is shown in part only: how long it is, and what tells it from the other side's.
+pub fn told(bytes: u64, what: &str) -> String {
+    format!(" ({bytes} bytes, {what})")
+}
+
+/// A value as it is shown, and what is [`told`] behind it.
+pub fn without_told(text: &str) -> (&str, &str) {
+    let told = || {
+        let at = text.rfind(" (")?;
+        let (bytes, what) = text[at..].strip_prefix(" (")?.split_once(" bytes, ")?;
+        let what = what.strip_suffix(')')?;
+        let known = what.starts_with(DIGEST) || what.starts_with(FIRST);
+        (known && bytes.parse::<u64>().is_ok()).then(|| text.split_at(at))
+    };
+    told().unwrap_or((text, ""))
+}
+
+/// How what is [`told`] begins: with a digest, or with the place of the first difference.
+pub const DIGEST: &str = "digest ";
+/// See [`DIGEST`].
+pub const FIRST: &str = "differs from byte ";
+
+/// Whether a text is bytes in hexadecimal.
+fn is_hex(text: &str) -> bool {
+    text.strip_prefix("0x")
+        .is_some_and(|digits| digits.trim_end_matches('…').bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// A text beside the one that it is compared with, cut so that what differs can be seen.
@@ -70,11 +99,20 @@ pub struct Marked {
 /// Two texts, what differs between them set apart: at most `context` characters of what they share on either side, and
 /// `most` of what they do not.
 pub fn marked(a: &str, b: &str, context: usize, most: usize) -> [Marked; 2] {
+    let ((a, told_of_a), (b, told_of_b)) = (without_told(a), without_told(b));
+    let in_pairs = is_hex(a) && is_hex(b);
+    let tail = usize::from(a.ends_with('…') && b.ends_with('…'));
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let front = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let mut front = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    if in_pairs && front < a.len().max(b.len()) {
+        front &= !1;
+    }
     let shorter = a.len().min(b.len()) - front;
-    let back = a.iter().rev().zip(b.iter().rev()).take(shorter).take_while(|(x, y)| x == y).count();
-    [a, b].map(|letters| {
+    let mut back = a.iter().rev().zip(b.iter().rev()).take(shorter).take_while(|(x, y)| x == y).count();
+    if in_pairs && back > tail {
+        back -= (back - tail) % 2;
+    }
+    [(a, told_of_a), (b, told_of_b)].map(|(letters, told)| {
         let text = |from: usize, to: usize| letters[from..to].iter().collect::<String>();
         let length = letters.len();
         let (start, end) = (front.saturating_sub(context), (length - back + context).min(length));
@@ -85,7 +123,7 @@ pub fn marked(a: &str, b: &str, context: usize, most: usize) -> [Marked; 2] {
         Marked {
             before: format!("{}{}", cut(start > 0), visible(&text(start, front))),
             differing: format!("{}{left_out}", spaces_shown(&middle)),
-            after: format!("{}{}", visible(&text(length - back, end)), cut(end < length)),
+            after: format!("{}{}{told}", visible(&text(length - back, end)), cut(end < length)),
         }
     })
 }
@@ -135,6 +173,31 @@ mod tests {
         assert_eq!(first_difference("abc", "abd", 20), 0);
         assert_eq!(window("abc", 0, 3), "abc");
         assert_eq!([" a  ", "  ", ""].map(|text| window(text, 0, 9)), ["␣a␣␣", "␣␣", ""]);
+    }
+
+    #[test]
+    fn bytes_in_hexadecimal_are_not_torn() {
+        let (a, b) = (format!("0x{}61", "00".repeat(60)), format!("0x{}62ff", "00".repeat(60)));
+        assert_eq!(first_difference(&a, &b, 20) % 2, 0);
+        let [a, b] = marked(&a, &b, 4, 20);
+        assert_eq!((a.before.as_str(), a.differing.as_str(), b.differing.as_str()), ("…0000", "61", "62ff"));
+        let [a, b] = marked("0x0a1b…", "0x0c1b…", 4, 20);
+        assert_eq!((a.differing.as_str(), b.differing.as_str(), a.after.as_str()), ("0a", "0c", "1b…"));
+    }
+
+    #[test]
+    fn what_is_told_of_a_value_is_not_a_part_of_it() {
+        for what in ["digest 0123456789ab…", "differs from byte 7 on"] {
+            let text = format!("x (y{}", told(900, what));
+            assert_eq!(without_told(&text), ("x (y", told(900, what).as_str()));
+        }
+        for text in ["x", "x (9 bytes)", "x (many bytes, digest 1)", " (", "x (9 bytes, 1)"] {
+            assert_eq!(without_told(text), (text, ""));
+        }
+        let [a, b] = ["a", "b"].map(|digest| format!("same{}", told(900, &format!("digest {digest}…"))));
+        assert_eq!(first_difference(without_told(&a).0, without_told(&b).0, 1), 0);
+        let [a, _] = marked(&a, &b, 9, 9);
+        assert_eq!((a.differing.as_str(), a.after.as_str()), ("", " (900 bytes, digest a…)"));
     }
 
     #[test]

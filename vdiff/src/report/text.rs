@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::show::{first_difference, grouped, line, visible};
+use super::show::{first_difference, grouped, line, visible, without_told};
 use super::{DifferingRow, Kind, Report, TableReport, Values};
 
 /// Differing rows per table that text shows; the JSON and HTML forms have them all.
@@ -34,7 +34,8 @@ pub fn render(report: &Report) -> String {
     section(&mut out, "schema", &schema(report));
     section(&mut out, "notes", &report.notes);
     out.push('\n');
-    for table in &report.tables {
+    // Of a table that one side lacks nothing was compared.
+    for table in report.tables.iter().filter(|table| !table.engine.is_empty()) {
         let _ = writeln!(out, "engine: {}: {}: {}", line(&table.table), table.engine, table.engine_reason);
     }
     for (side, server) in [("source", &report.source), ("target", &report.target)] {
@@ -128,10 +129,15 @@ fn key(row: &DifferingRow) -> String {
 /// Both values, from shortly before what tells them apart.
 fn values_of(values: &Values) -> (String, String) {
     let from = match (&values.source, &values.target) {
-        (Some(source), Some(target)) => first_difference(source, target, CONTEXT),
+        (Some(source), Some(target)) => {
+            first_difference(without_told(source).0, without_told(target).0, CONTEXT)
+        }
         _ => 0,
     };
-    let value = |value: &Option<String>| value.as_deref().map_or("NULL".into(), |text| shortened(text, from));
+    let value = |value: &Option<String>| match value.as_deref().map(without_told) {
+        Some((text, told)) => format!("{}{told}", shortened(text, from)),
+        None => "NULL".into(),
+    };
     (value(&values.source), value(&values.target))
 }
 
@@ -188,6 +194,12 @@ mod tests {
         let (source, target) = values_of(&Values { source: long("x"), target: long("") });
         assert_eq!(source, format!("…\"{}x\"", "a".repeat(CONTEXT)));
         assert_eq!(target, format!("…\"{}\"", "a".repeat(CONTEXT)));
+        // What is told behind a value stays whole, and is never the difference.
+        let told = |digest| Some(format!("{}… (9000000 bytes, digest {digest}…)", "a".repeat(200)));
+        let (source, target) = values_of(&Values { source: told("0123"), target: told("4567") });
+        let shown = "a".repeat(SHOWN_CHARACTERS);
+        assert_eq!(source, format!("\"{shown}\"… (9000000 bytes, digest 0123…)"));
+        assert!(target.ends_with("digest 4567…)"), "{target}");
         let (source, target) = values_of(&Values { source: long("x"), target: None });
         assert_eq!((source, target), (format!("\"{}\"…", "a".repeat(SHOWN_CHARACTERS)), "NULL".into()));
     }

@@ -69,8 +69,8 @@ struct What {
     #[arg(long, value_name = "URL", required = true)]
     target: Vec<String>,
     /// Tables in both databases, by comma; SRC=DST where the names differ; a name with one of ,=` in it in backquotes.
-    /// With --workflow, all of its tables if left out
-    #[arg(long, value_name = "TABLES", value_parser = tables, required_unless_present_any = ["workflow", "all_tables"])]
+    /// Needed unless --all-tables or --workflow (all of its tables) says which
+    #[arg(long, value_name = "TABLES", value_parser = tables)]
     tables: Vec<Listed<TablePair>>,
     /// All tables of the two databases; one that only one of them has is a difference
     #[arg(long, conflicts_with_all = ["tables", "workflow"])]
