@@ -62,6 +62,10 @@ struct Pool<'a> {
     state: Option<State>,
     /// After it nothing is begun.
     deadline: Option<tokio::time::Instant>,
+    /// What the servers had written when they were asked the last time.
+    last: Option<Evidence>,
+    /// Whether each side stood still from each time to the next.
+    still: [bool; 2],
 }
 
 impl<'a> Pool<'a> {
@@ -82,7 +86,24 @@ impl<'a> Pool<'a> {
             preference: None,
             state: None,
             deadline,
+            last: None,
+            still: [true; 2],
         })
+    }
+
+    /// Asks the servers what they have written by now, as is done before and after whatever makes them write by themselves:
+    /// digests, which move the one counter, and SHOW, which moves the other.
+    async fn evidence(&mut self) -> Result<Evidence, Error> {
+        let now = Evidence::read(&mut self.control, &mut self.workers).await?;
+        self.take_down(now.clone());
+        Ok(now)
+    }
+
+    fn take_down(&mut self, now: Evidence) {
+        if let Some(last) = &self.last {
+            self.still = [0, 1].map(|side| self.still[side] && last.stood_still(&now, side));
+        }
+        self.last = Some(now);
     }
 
     async fn close(self) {
@@ -176,7 +197,7 @@ pub(crate) async fn compare_keeping(
     let pairs = standing.as_ref().map_or(&request.tables, |standing| &standing.tables);
     pool.pairs.clone_from(pairs);
     let shared = same::is_shared(&mut pool.control).await?;
-    let began = (Evidence::read(&mut pool.control, &mut pool.workers).await?, tokio::time::Instant::now());
+    let began = (pool.evidence().await?, tokio::time::Instant::now());
     // All tables are looked up before the first is compared: a typing error must not come out after hours.
     let mut known = Vec::with_capacity(pairs.len());
     for pair in pairs {
@@ -201,14 +222,14 @@ pub(crate) async fn compare_keeping(
         tables.push(table);
     }
     tables.extend(lonely.iter().flat_map(|listing| listing.reports()));
-    let after = Evidence::read(&mut pool.control, &mut pool.workers).await?;
-    let before = &began.0;
+    let after = pool.evidence().await?;
+    let (before, still) = (&began.0, pool.still);
     let server = |shards: &Shards, side: usize| ServerReport {
         address: shards.told(|session| session.address.clone()),
         version: shards.told(|session| session.info.to_string()),
         position_before: before.position(side),
         position_after: after.position(side),
-        stood_still: before.stood_still(&after, side),
+        stood_still: still[side],
     };
     let mut report = Report {
         verdict: tables.iter().map(|t| t.verdict).max().unwrap_or(Verdict::NotProven),
@@ -261,7 +282,7 @@ async fn one_table(
         return Ok((known, true));
     }
     let clock = Instant::now();
-    let start = (Evidence::read(&mut pool.control, &mut pool.workers).await?, tokio::time::Instant::now());
+    let start = (pool.evidence().await?, tokio::time::Instant::now());
     // Where nothing was written since, a table is as it was when all were looked up.
     let known = match began.0.both_stood_still(&start.0) {
         true => known,
@@ -271,6 +292,7 @@ async fn one_table(
     let table = pair.source.clone();
     progress(Progress::Table { table: table.clone(), rows_estimated: known.rows_estimated() });
     let watched = Identity::watch(&mut pool.control, &plan).await?;
+    let start = (pool.evidence().await?, tokio::time::Instant::now());
     let mut run = TableRun {
         plan: &plan,
         is_innodb: known.is_innodb(),
@@ -298,6 +320,7 @@ async fn one_table(
     let counts = run.counts();
     let mut reasons = plan.unproven.clone();
     reasons.extend(proof.reasons);
+    let end = Evidence::read(run.sessions, run.workers).await?;
     // Whatever the servers say they wrote: not every DDL is logged.
     let replaced = watched.replaced(run.sessions, &plan).await?;
     let later = look_up(run.sessions, pair, &pool.pairs, pool.request).await?;
@@ -354,6 +377,7 @@ async fn one_table(
         chunks: run.found.chunks,
         elapsed_seconds: clock.elapsed().as_secs_f64(),
     };
+    pool.take_down(end);
     if let Some(state) = pool.state.as_mut().filter(|_| complete) {
         state.table(number, &report)?;
     }

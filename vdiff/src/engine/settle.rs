@@ -162,7 +162,7 @@ enum Counting {
     Own,
 }
 
-/// Asked in a way that writes no row of a temporary table, as SHOW does.
+/// Asked in a way that writes no row of a temporary table, as SHOW does, whose rows count for everybody, but for no connection.
 async fn handled(session: &mut Session, counting: Counting) -> Result<Handled, Error> {
     const WHAT: &str = "reading the server's counters";
     let sum = |table: &str| {
