@@ -236,7 +236,12 @@ impl Control {
         }
         self.check_switchable(&workflow)?;
         let token = format!("{:016x}", crate::workflow::random_number());
-        self.store.request_switch(&mut self.conn, &token, timeout).await?;
+        if !self.store.request_switch(&mut self.conn, &token, timeout).await? {
+            return Err(self.misfit(
+                "somebody else has asked for the switch, and waits for it",
+                "wait for the end of that (`converge move status`), or take it back: Ctrl-C there",
+            ));
+        }
         let mut asked = Asked { token, fenced: workflow.fenced_tables(), begun: false };
         let begun = Instant::now();
         let answer = tokio::select! {

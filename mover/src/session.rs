@@ -3,10 +3,13 @@
 use converge_mysql::{Address, Connector};
 
 /// A connector to one of the servers. Under a server's own ANSI_QUOTES or NO_BACKSLASH_ESCAPES literals would be read
-/// as something else. A server that hides the keys that it made itself would hide what identifies rows.
+/// as something else. A server that hides the keys that it made itself would hide what identifies rows. Sessions that may
+/// only read by a server's default are allowed to write.
 pub fn connector(address: &Address) -> Connector {
-    Connector::new(address.clone()).with_setup(
-        "SET SESSION sql_mode = 'STRICT_ALL_TABLES', sql_quote_show_create = 1 \
+    Connector::new(address.clone())
+        .with_setup(
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES', sql_quote_show_create = 1 \
              /*!80030 , show_gipk_in_create_table_and_information_schema = ON */",
-    )
+        )
+        .with_setup("SET SESSION TRANSACTION READ WRITE")
 }

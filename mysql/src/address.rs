@@ -154,7 +154,8 @@ mod tests {
         for (url, word) in [
             ("mysql://127.0.0.1/db", "user"),
             ("mysql:///db", "host"),
-            ("postgres://u@h/db", "scheme"),
+            ("postgres://u@h/db", "begin with mysql://"),
+            ("u@h:3306/db", "begin with mysql://"),
             ("mysql://u@h/a/b", "/"),
             ("mysql://u:%zz@h/a", "percent"),
             ("mysql://u@h/a?sslmode=REQUIRED", "unknown option sslmode: there are ssl-mode, ssl-ca"),

@@ -156,7 +156,9 @@ const TRANSIENT_CODES: &[u16] = &[
     3032, // offline mode
     3168, // the server is not available for the moment
     3169, // session was killed
+    3948, // loading of local files was switched off: the next connection does without
     4031, // disconnected because of inactivity
+    4166, // the same as 3948 (MariaDB)
 ];
 
 /// Server errors that mean a refused account or a missing privilege.

@@ -322,7 +322,8 @@ async fn unusable_servers(binary: &ServerBinary) {
         each_refused(std::slice::from_ref(command), &["no database"]);
     }
     let tables = ["--tables", "nosuch", "--retry-for", "1s"];
-    let other = dba(&server, "mysql").to_url();
+    conn.query_drop("CREATE DATABASE other").await.unwrap();
+    let other = dba(&server, "other").to_url();
     refused(
         &[&["move", "run", "w", "--source", &good, "--target", &other], &tables[..]].concat(),
         &["nosuch"],

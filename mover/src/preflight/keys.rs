@@ -6,7 +6,7 @@ use converge_mysql::{Flavor, quote};
 
 use super::{Finding, Server, Servers};
 use crate::error::{Result, Side};
-use crate::schema::{EXACT_MEMBERS, Table};
+use crate::schema::{EXACT_MEMBERS, Table, definition};
 use crate::target::common_name;
 
 const KEY: &str = "key";
@@ -158,9 +158,8 @@ pub async fn over_periods(server: &mut Server<'_>, table: &Table) -> Result<Opti
         return Ok(None);
     }
     let name = table.qualified();
-    let shown: Option<(String, String)> =
-        server.first("reading a table's definition", &format!("SHOW CREATE TABLE {name}")).await?;
-    let definition = shown.map(|(_, definition)| definition).unwrap_or_default();
+    let definition = definition(server.conn(), Side::Source, &table.schema, &table.name).await?;
+    let definition = String::from_utf8_lossy(&definition);
     // A line for each key; what people wrote, as a comment or a default, stands in others.
     let is_key =
         |line: &str| line.contains("KEY ") && line.trim_end_matches(',').ends_with("WITHOUT OVERLAPS)");

@@ -22,7 +22,23 @@ pub fn server(server: &mut Server<'_>) -> Vec<Finding> {
     } else {
         Finding::pass(NAME, "the target takes writes of this account")
     };
-    vec![finding.on(Side::Target)]
+    let mut findings = vec![finding.on(Side::Target)];
+    findings.extend(log_format(server).map(|finding| finding.on(Side::Target)));
+    findings
+}
+
+/// InnoDB refuses to log statements at the isolation level that the mover works at.
+fn log_format(server: &Server<'_>) -> Option<Finding> {
+    const NAME: &str = "target_binlog_format";
+    let format = server.variable("binlog_format").filter(|_| server.is_on("log_bin"))?;
+    Some(match format.eq_ignore_ascii_case("STATEMENT") {
+        false => Finding::pass(NAME, format!("the target logs with binlog_format = {format}")),
+        true => Finding::refuse(
+            NAME,
+            "the target has binlog_format = STATEMENT, with which InnoDB takes no changes from the mover",
+            "SET GLOBAL binlog_format = 'ROW'",
+        ),
+    })
 }
 
 /// What keys are to look like is compared with what the target says of them, in the words of its product.

@@ -217,7 +217,9 @@ async fn rename(conn: &mut Conn, tables: &[&Table], up: bool, wait: Duration) ->
     let what = if up { "fencing the source's tables" } else { "taking the fence away" };
     let bound = format!("SET SESSION lock_wait_timeout = {}", wait.as_secs().max(1));
     let statement = format!("RENAME TABLE {FENCE_MARKER} {pairs}");
-    converge_mysql::within(wait + Duration::from_secs(5), what, async {
+    // Each table's files are renamed one by one.
+    let most = wait + Duration::from_secs(5) + Duration::from_millis(100) * tables.len() as u32;
+    converge_mysql::within(most, what, async {
         conn.query_drop(bound).await?;
         conn.query_drop(statement).await
     })

@@ -183,9 +183,12 @@ fn named(words: &[Word], upper: &[String]) -> Vec<usize> {
         ("CREATE", Some(table), None) => vec![name(behind(table))],
         ("CREATE", Some(table), Some(index)) if table < index => vec![name(behind(table))],
         ("ALTER", Some(table), _) => {
-            let exchanged =
-                (table + 1..upper.len()).filter(|&at| upper[at] == "TABLE" && upper[at - 1] == "WITH");
-            std::iter::once(behind(table)).chain(exchanged.map(|at| at + 1)).map(name).collect()
+            // A partition's other table: EXCHANGE … WITH TABLE, CONVERT TABLE, CONVERT … TO TABLE.
+            let others = (table..upper.len()).filter(|&at| upper[at] == "TABLE").map(behind);
+            let renamed = (table..upper.len()).filter(|&at| upper[at] == "RENAME");
+            let to = renamed
+                .map(|at| at + 1 + upper[at + 1..].iter().take_while(|w| *w == "TO" || *w == "AS").count());
+            others.chain(to).map(name).collect()
         }
         ("CREATE" | "DROP", _, Some(index)) => find("ON", index).map_or_else(all, |on| vec![name(on + 1)]),
         _ => all(),
@@ -221,7 +224,8 @@ fn concerns<'a>(
     let same = |a: &str, b: &str| {
         a.to_lowercase() == b.to_lowercase() || a.contains(char::REPLACEMENT_CHARACTER) && !b.is_ascii()
     };
-    let whole_database = words.iter().take(3).any(|w| w.is("DATABASE") || w.is("SCHEMA"));
+    // CREATE OR REPLACE has two words more in front of it.
+    let whole_database = words.iter().take(4).any(|w| w.is("DATABASE") || w.is("SCHEMA"));
     if whole_database {
         return words.iter().any(|w| same(&w.text, schema));
     }
@@ -367,6 +371,13 @@ mod tests {
             "ALTER ONLINE IGNORE TABLE customer ADD x INT",
             "ALTER TABLE x EXCHANGE PARTITION p WITH TABLE customer",
             "IMPORT TABLE FROM customer",
+            "ALTER TABLE x CONVERT TABLE customer TO PARTITION p VALUES LESS THAN (9)",
+            "ALTER TABLE x CONVERT PARTITION p TO TABLE `shop`.`customer`",
+            "ALTER TABLE x RENAME TO customer",
+            "ALTER TABLE other.x ADD y INT, RENAME AS shop.customer",
+            "ALTER TABLE x RENAME customer",
+            "CREATE OR REPLACE DATABASE shop",
+            "CREATE OR REPLACE SCHEMA `shop` CHARACTER SET utf8mb4",
         ] {
             assert_eq!(read(statement), Meaning::Concerns, "{statement}");
         }
@@ -418,6 +429,9 @@ mod tests {
             "CREATE TABLE copy LIKE customer",
             "CREATE TABLE IF NOT EXISTS customer (a INT)",
             "ALTER TABLE product ADD customer INT",
+            "ALTER TABLE product RENAME COLUMN customer TO corder, RENAME INDEX customer TO corder",
+            "ALTER TABLE x CONVERT PARTITION p TO TABLE other.customer",
+            "CREATE OR REPLACE DATABASE other",
             "CREATE INDEX customer ON product (a)",
             "ALTER TABLE product ADD FOREIGN KEY (a) REFERENCES customer (id)",
             "CREATE TABLE IF NOT EXISTS shop.x (customer INT, corder INT)",

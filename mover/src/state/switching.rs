@@ -73,17 +73,18 @@ impl Store {
         format!("converge.{}", self.workflow)
     }
 
-    /// Asks the runner to switch traffic within `timeout`.
-    pub async fn request_switch(&self, conn: &mut Conn, token: &str, timeout: Duration) -> Result<()> {
+    /// Asks the runner to switch traffic within `timeout`, unless another request stands; whether it did.
+    pub async fn request_switch(&self, conn: &mut Conn, token: &str, timeout: Duration) -> Result<bool> {
         let sql = format!(
             "UPDATE {} SET switch_token = {}, switch_outcome = NULL, switch_times = NULL, \
-             switch_deadline = UTC_TIMESTAMP(3) + INTERVAL {} MICROSECOND WHERE name = {}",
+             switch_deadline = UTC_TIMESTAMP(3) + INTERVAL {} MICROSECOND WHERE name = {} AND (switch_token IS NULL \
+             OR switch_outcome IS NOT NULL OR switch_deadline <= UTC_TIMESTAMP(3))",
             table("workflow"),
             quote::text(token),
             timeout.as_micros(),
             self.me()
         );
-        self.execute(conn, "asking for the switch", sql).await.map(drop)
+        Ok(self.execute(conn, "asking for the switch", sql).await? == 1)
     }
 
     /// The condition that the request of this token is neither answered nor over.

@@ -8,15 +8,18 @@
 //! What this cannot do: two such statements with rows of the table between them. The form between the two is shown
 //! nowhere any more. The log is read ahead to find that out; it is refused, and the table must be moved again.
 
-use converge_mysql::{Position, ServerInfo, quote};
+use std::collections::BTreeMap;
+
+use converge_mysql::{Position, ServerInfo, quote, within};
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 
 use crate::change::StreamEvent;
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight::fits::{Fit, fit};
 use crate::preflight::{Weight, values};
 use crate::schema::{Column, Table};
-use crate::source::ChangeStream;
+use crate::source::{ChangeStream, TIMEOUT};
 
 /// Holds the target's tables against the source's new definitions: refused, with the difference, if the operator
 /// forgot one.
@@ -33,6 +36,9 @@ pub async fn check_target(
         match Table::read(conn, Side::Target, schema, name).await? {
             Some(there) => {
                 missing.extend(differences(old, new, &there));
+                if flavors[0] == flavors[1] {
+                    missing.extend(filled_otherwise(source, conn, old, new, &there).await?);
+                }
                 let computed = values::computed([source, conn], flavors, new, &there).await?;
                 missing.extend(computed.into_iter().filter(|f| f.weight == Weight::Refuse).map(|f| f.what));
             }
@@ -46,6 +52,57 @@ pub async fn check_target(
         format!("the target was not changed as the source was: {}", missing.join("; ")),
         "apply the statement to the target's table, then run with --skip-ddl again",
     ))
+}
+
+/// Columns that came with the statement, and that each server filled by another default.
+async fn filled_otherwise(
+    source: &mut Conn,
+    target: &mut Conn,
+    old: &Table,
+    new: &Table,
+    there: &Table,
+) -> Result<Vec<String>> {
+    let here = defaults(source, Side::Source, new).await?;
+    let filled = defaults(target, Side::Target, there).await?;
+    let is_new = |name: &&String| old.columns.iter().all(|column| column.name != **name);
+    let mut list = Vec::new();
+    for name in here.keys().filter(is_new) {
+        let shown =
+            |default: Option<&Option<String>>| default.cloned().flatten().unwrap_or_else(|| "none".into());
+        let [ours, theirs] = [&here, &filled].map(|side| shown(side.get(name)));
+        let (table, column) = (there.qualified(), quote::ident(name));
+        if ours != theirs {
+            list.push(format!(
+                "column {column} of {table} has the default {theirs}, {ours} on the source: rows that were there already differ"
+            ));
+        } else if is_of_the_moment(&ours) {
+            tracing::warn!(
+                "column {column} of {table} has the default {ours}, which each server worked out for the rows that were there: \
+                 compare the table with `converge vdiff --repair` before the switch"
+            );
+        }
+    }
+    Ok(list)
+}
+
+/// Whether a default may be another one with each statement.
+fn is_of_the_moment(default: &str) -> bool {
+    let default = default.to_lowercase();
+    ["current_", "now", "uuid", "rand", "time", "date", "user", "connection_id"]
+        .iter()
+        .any(|w| default.contains(w))
+}
+
+/// The defaults of a table's columns, as their server shows them.
+async fn defaults(conn: &mut Conn, side: Side, table: &Table) -> Result<BTreeMap<String, Option<String>>> {
+    let query = format!(
+        "SELECT column_name, column_default FROM information_schema.columns WHERE table_schema = {} AND table_name = {}",
+        quote::text(&table.schema),
+        quote::text(&table.name)
+    );
+    let rows: Vec<(String, Option<String>)> =
+        within(TIMEOUT, "reading the columns' defaults", conn.query(query)).await.on(side)?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Reads the log ahead, from the statement at `at` to `until`, which was the log's end after the definitions were read:

@@ -26,9 +26,9 @@ use crate::target::Opening;
 /// How often progress is recorded in the target.
 const RECORD: Duration = Duration::from_secs(1);
 
-/// Position and copied rows: what a session must move for it to count as progress. While tables are copied the position
-/// does not count: the mover's own marks move it, also where no row comes.
-pub type Reached = (Option<Position>, u64);
+/// Position, copied rows, and changes applied by all sessions: what a session must move for it to count as progress. While
+/// tables are copied the position does not count: the mover's own marks move it, also where no row comes.
+pub type Reached = (Option<Position>, u64, u64);
 
 /// What a runner remembers from session to session.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub struct Memory {
     pub holder: Option<u32>,
     /// The fence, while a switch under way may have it up.
     pub fence: Option<FenceNames>,
+    /// Changes that were applied so far.
+    changes: u64,
 }
 
 /// A fence in words.
@@ -80,7 +82,8 @@ pub async fn run(options: &Options, memory: &mut Memory) -> (Result<Ended>, Opti
     let followed = followed.borrow().clone();
     let rows = followed.copied.iter().map(|c| c.rows_copied).sum();
     let position = followed.position.filter(|_| setup.workflow.state != State::Copying);
-    (result, Some((position, rows)))
+    memory.changes += followed.changes;
+    (result, Some((position, rows, memory.changes)))
 }
 
 async fn work(

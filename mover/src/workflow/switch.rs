@@ -43,7 +43,7 @@ const LAST_LOOK: Duration = Duration::from_secs(5);
 /// How long writers wait at the most for the target's AUTO_INCREMENT counters.
 const COUNTERS: Duration = Duration::from_secs(5);
 /// What is said where [`Verdict::stands`] says no before the time is over.
-const TAKEN_BACK: &str = "the request was taken back";
+const TAKEN_BACK: &str = "the request was taken back, or its time was over";
 
 /// The fence before the moved tables on the source.
 #[allow(async_fn_in_trait, reason = "the core polls its parts in one task and needs no Send")]
@@ -233,7 +233,12 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         self.settle().await?;
         let raised = self.fence.raised().await?;
         match request {
-            Some(request) if raised == Raised::All && Instant::now() < deadline => {
+            // What is left of its time was read before whatever the session waited for meanwhile.
+            Some(request)
+                if raised == Raised::All
+                    && Instant::now() < deadline
+                    && self.verdict.stands(&request.token).await? =>
+            {
                 tracing::warn!("a switch was interrupted; the tables are fenced, and it goes on");
                 self.drain(request, deadline, SwitchTimes::default()).await
             }
@@ -310,6 +315,10 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
                 return self.verdict.undo(&request.token, &why).await;
             }
             Err(why) => times.warnings.push(why),
+        }
+        if !self.verdict.stands(&request.token).await? {
+            self.fence.lower().await?;
+            return self.verdict.undo(&request.token, TAKEN_BACK).await;
         }
         times.drained_ms = ms(fenced);
         times.warnings.extend(self.carry_counters_over().await);

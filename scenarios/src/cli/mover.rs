@@ -321,13 +321,16 @@ async fn switch(arguments: SwitchArguments) -> Result<Outcome, Failure> {
     answer!("workflow {}: traffic switched", named.workflow);
     answer!("  writes on the source are fenced, and the target has everything up to {}", switched.position);
     if let Some(times) = &switched.times {
-        answer!(
-            "  fenced after {:.0} ms in {} attempt(s), which held writers up for {:.0} ms; proven complete {:.0} ms later",
-            times.fencing_ms,
-            times.attempts,
-            times.blocked_ms,
-            times.drained_ms
-        );
+        match times.attempts {
+            // Another session of the runner fenced the tables.
+            0 => answer!("  finished after an interruption: how long writers were held up is not known"),
+            attempts => answer!(
+                "  fenced after {:.0} ms in {attempts} attempt(s), which held writers up for {:.0} ms; proven complete {:.0} ms later",
+                times.fencing_ms,
+                times.blocked_ms,
+                times.drained_ms
+            ),
+        }
         for warning in &times.warnings {
             answer!("  warning: {warning}");
         }

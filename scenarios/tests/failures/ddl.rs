@@ -68,6 +68,13 @@ async fn statements(binary: &ServerBinary) {
                 "{text}"
             );
         }
+        if statement.contains("DEFAULT 7") {
+            // The rows that were there would have another value.
+            execute(&mut t, &[&statement.replace("DEFAULT 7", "DEFAULT 6")]).await;
+            let text = String::from_utf8_lossy(&mover.run().stderr).into_owned();
+            assert!(text.contains("column `y` of `shop`.`a` has the default 6, 7 on the source"), "{text}");
+            execute(&mut t, &["ALTER TABLE a DROP COLUMN y"]).await;
+        }
         execute(&mut t, &[statement]).await;
         mover = mover.another();
         mover.start();

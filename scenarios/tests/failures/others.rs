@@ -216,3 +216,52 @@ async fn mover_is_well(world: &World) -> bool {
     let error: Option<Option<String>> = t.query_first("SELECT error FROM _converge.workflow").await.unwrap();
     error == Some(None)
 }
+
+/// Who asks for a switch that somebody else waits for is told so, and takes nothing away from him.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_is_asked_for_once() {
+    for binary in support::servers() {
+        let world = World::new(&binary).await;
+        let (mut mover, mut s, _t) = replicating(&world).await;
+        execute(&mut s, &["BEGIN", "UPDATE a SET x = 7 WHERE id = 1"]).await;
+        let first = mover.spawn("switch-traffic", &["--timeout", "30s"]);
+        mover.wait_for("switching");
+        let second = mover.command("switch-traffic", &["--timeout", "30s"]);
+        execute(&mut s, &["COMMIT"]).await;
+        let first = tokio::task::spawn_blocking(move || first.wait_with_output().unwrap()).await.unwrap();
+        refused(&second, &["a switch is under way"]);
+        assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+        // Whoever asks now is answered from what is known.
+        assert!(mover.command("switch-traffic", &[]).status.success());
+    }
+}
+
+/// Sessions that may only read by default, and files that are not taken any more, keep no move from going on.
+#[tokio::test(flavor = "multi_thread")]
+async fn global_settings_are_minded_or_told() {
+    for binary in support::servers() {
+        eprintln!("settings on {}", binary.info);
+        let read_only = match binary.info.flavor {
+            Flavor::MySql => "SET GLOBAL transaction_read_only = ON",
+            Flavor::MariaDb => "SET GLOBAL tx_read_only = ON",
+        };
+        let world = World::with(&binary, &[], &["--local-infile=ON"]).await;
+        let (mut s, mut t) = world.connections().await;
+        execute(&mut s, FILL).await;
+        execute(&mut t, &["SET GLOBAL binlog_format = 'STATEMENT'"]).await;
+        refused(
+            &mover_command(&world, &["check"], ["shop", "shop"]).output().unwrap(),
+            &["SET GLOBAL binlog_format"],
+        );
+        execute(&mut t, &["SET GLOBAL binlog_format = 'ROW'", read_only]).await;
+        execute(&mut s, &[read_only]).await;
+        let mut mover = world.mover("a").with(&["--chunk-rows", "1", "--copy-rows-per-second", "1"]);
+        mover.start();
+        mover.wait_until("a row", |status| status["tables"][0]["rows_copied"].as_u64() >= Some(1));
+        execute(&mut t, &["SET GLOBAL local_infile = OFF"]).await;
+        mover.wait_for("replicating");
+        execute(&mut s, &["INSERT INTO a VALUES (4, 4)"]).await;
+        wait_same(&mut s, &mut t, "a").await;
+        mover.switch();
+    }
+}
