@@ -3,6 +3,8 @@
 pub mod generated;
 pub mod secondary;
 
+use std::collections::BTreeSet;
+
 use converge_mysql::{Error as ServerError, quote};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -142,7 +144,8 @@ impl Table {
             return Ok(None);
         };
         let (columns, ordinals) = read_columns(conn, side, schema, name).await?;
-        let (key_name, key) = read_key(conn, side, schema, name, &columns).await?;
+        let (parts, row_hashes) = read_unique(conn, side, schema, name).await?;
+        let (key_name, key) = usable_key(&parts, &columns);
         Ok(Some(Self {
             schema: schema.into(),
             name: name.into(),
@@ -152,7 +155,7 @@ impl Table {
             key_name,
             rows_estimated,
             row_bytes_estimated,
-            row_hashes: count_row_hashes(conn, side, schema, name).await?,
+            row_hashes,
         }))
     }
 }
@@ -296,34 +299,19 @@ fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _):
     })
 }
 
-async fn count_row_hashes(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<usize> {
-    let count: Option<usize> = conn
-        .query_first(format!(
-            "SELECT COUNT(DISTINCT index_name) FROM information_schema.statistics WHERE table_schema = {} \
-             AND table_name = {} AND non_unique = 0 AND index_type = 'HASH'",
-            quote::text(schema),
-            quote::text(name)
-        ))
-        .await
-        .map_err(reading("keys", schema, name))
-        .on(side)?;
-    Ok(count.unwrap_or(0))
-}
-
 /// A column of a unique index: the index, the column (`None`: an expression), and whether every value of it is in the
 /// index, in an order that a range of it can be read in.
 type KeyPart = (String, Option<String>, bool);
 
-/// Reads the parts of the unique indexes that statements may use, the primary key first.
+/// Reads the parts of the unique indexes that statements may use, the primary key first, and how many others keep hashes.
 ///
-/// MariaDB's hash indexes do not count: they keep values apart, but have no order. Nor do hidden ones, which statements
-/// cannot name.
-async fn read_unique(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<Vec<KeyPart>> {
+/// MariaDB's hash indexes keep values apart, but have no order. Hidden ones statements cannot name.
+async fn read_unique(conn: &mut Conn, side: Side, schema: &str, name: &str) -> Result<(Vec<KeyPart>, usize)> {
     // What says that an index is hidden has another name with each product.
     let rows: Vec<Row> = conn
         .query(format!(
             "SELECT * FROM information_schema.statistics WHERE table_schema = {} AND table_name = {} AND non_unique = 0 \
-             AND index_type <> 'HASH' ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
+             ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
             quote::text(schema),
             quote::text(name)
         ))
@@ -338,17 +326,14 @@ async fn read_unique(conn: &mut Conn, side: Side, schema: &str, name: &str) -> R
         let whole = text(row, "SUB_PART").is_none() && text(row, "NULLABLE").is_none_or(|v| v != "YES");
         (text(row, "INDEX_NAME").unwrap_or_default(), text(row, "COLUMN_NAME"), whole)
     };
-    Ok(rows.iter().filter(|row| !is_hidden(row)).map(part).collect())
+    let (hashes, ordered): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().partition(|row| text(row, "INDEX_TYPE").is_some_and(|kind| kind == "HASH"));
+    let hashes: BTreeSet<_> = hashes.into_iter().map(|row| text(row, "INDEX_NAME")).collect();
+    Ok((ordered.into_iter().filter(|row| !is_hidden(row)).map(part).collect(), hashes.len()))
 }
 
-async fn read_key(
-    conn: &mut Conn,
-    side: Side,
-    schema: &str,
-    name: &str,
-    columns: &[Column],
-) -> Result<(String, Vec<usize>)> {
-    let parts = read_unique(conn, side, schema, name).await?;
+/// The first index whose columns identify each row, and these; empty if there is none.
+fn usable_key(parts: &[KeyPart], columns: &[Column]) -> (String, Vec<usize>) {
     let mut names: Vec<&str> = parts.iter().map(|p| p.0.as_str()).collect();
     names.dedup();
     for index in names {
@@ -362,20 +347,25 @@ async fn read_key(
             })
             .collect();
         if let Some(key) = whole {
-            return Ok((index.to_owned(), key));
+            return (index.to_owned(), key);
         }
     }
-    Ok(Default::default())
+    Default::default()
 }
 
 /// Members of a SET whose numbers a double holds exactly.
 pub const EXACT_MEMBERS: usize = 53;
 
+/// Whether a SET, by its type, has more than [`EXACT_MEMBERS`] members, none of which has a comma in it.
+pub fn has_many_members(set: &str) -> bool {
+    set.matches(',').count() >= EXACT_MEMBERS
+}
+
 impl Column {
     /// Whether the server compares its numbers in another way than it orders them: those of a SET as doubles, which tell
-    /// only so many members apart, or as signed integers. None of the members has a comma in it.
+    /// only so many members apart, or as signed integers.
     pub fn compares_loosely(&self) -> bool {
-        self.kind == Kind::Set && self.sql_type.matches(',').count() >= EXACT_MEMBERS
+        self.kind == Kind::Set && has_many_members(&self.sql_type)
     }
 }
 

@@ -6,7 +6,7 @@ use converge_mysql::{Flavor, quote};
 
 use super::{Finding, Server, Servers};
 use crate::error::{Result, Side};
-use crate::schema::{EXACT_MEMBERS, Table, definition};
+use crate::schema::{EXACT_MEMBERS, Table, definition, has_many_members};
 use crate::target::common_name;
 
 const KEY: &str = "key";
@@ -100,7 +100,7 @@ async fn unique_keys(server: &mut Server<'_>, schema: &str, table: &str) -> Resu
             hash: kind.as_deref() == Some("HASH"),
             hidden: hidden == Some(true),
             members: is_set || column_type.starts_with("enum("),
-            loose: is_set && column_type.matches(',').count() >= EXACT_MEMBERS,
+            loose: is_set && has_many_members(&column_type),
         });
     }
     Ok(keys)

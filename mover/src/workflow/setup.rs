@@ -137,8 +137,7 @@ async fn check_log(
         historian.check(log, &now, position).await?;
         if log.server == now.server {
             now.reached.clone_from(&log.reached);
-        }
-        if log.server != now.server {
+        } else {
             tracing::warn!("the source is another server now; it must have everything up to {position}");
         }
     }
