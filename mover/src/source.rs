@@ -15,6 +15,7 @@ mod fence;
 mod guard;
 pub mod history;
 mod json;
+mod json_question;
 mod json_sql;
 mod json_text;
 mod json_types;

@@ -5,6 +5,10 @@
 
 #[path = "values/cases.rs"]
 mod cases;
+#[path = "values/documents.rs"]
+mod documents;
+#[path = "values/forms.rs"]
+mod forms;
 #[path = "values/judge.rs"]
 mod judge;
 #[path = "support/mover.rs"]
@@ -263,6 +267,56 @@ async fn values_cross_from_mysql_to_mariadb() {
 #[tokio::test(flavor = "multi_thread")]
 async fn values_cross_from_mariadb_to_mysql() {
     between(Flavor::MariaDb, Flavor::MySql, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_a_query_reads_has_the_form_of_the_log() {
+    for binary in support::servers() {
+        let (source, mut s) = source_of(&binary, &[]).await;
+        let matrix = Matrix::new(binary.info.flavor, binary.info.flavor);
+        for case in &matrix.tables {
+            before(&mut s, case).await;
+        }
+        let names = matrix.names();
+        let again = async |conn: &mut Conn| {
+            for table in &names {
+                let (list, name) = (written(conn, table, "").await, ident(table));
+                // As text, a SET's empty member would be no member.
+                let columns = judge::columns(conn, table).await;
+                let sets = columns.iter().filter(|c| c.1 == "set").map(|c| ident(&c.0));
+                let read = sets.fold(list.clone(), |read, set| {
+                    read.replace(&format!(", {set}"), &format!(", CAST({set} AS UNSIGNED)"))
+                });
+                let (by, sql) = (forms::AGAIN, format!("INSERT INTO {name} (id{list})"));
+                run(conn, &format!("{sql} SELECT id + {by}{read} FROM {name}")).await;
+            }
+        };
+        let wrong = forms::differing(&source, &mut s, &names, again).await;
+        assert!(wrong.is_empty(), "{}: {} wrong:\n{}", binary.info, wrong.len(), wrong.join("\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_look_alike_but_for_some_keep_their_types() {
+    let Some(binary) = binary(Flavor::MySql) else { return eprintln!("not run: there is no MySQL") };
+    for strategy in ["watermark", "locking"] {
+        let (source, mut s) = source_of(&binary, &[]).await;
+        let target = support::start(&binary, "target").await;
+        let mut t = connect(&target).await;
+        run(&mut s, "SET SESSION cte_max_recursion_depth = 10000").await;
+        run(&mut s, documents::TABLE).await;
+        run(&mut s, &documents::fill()).await;
+        let options = ["--chunk-rows", "200", "--copy-strategy", strategy];
+        let mut mover = Mover::new(&source, &target, "documents").with(&options);
+        mover.start();
+        mover.wait_for("replicating");
+        mover.switch();
+        let mut wrong = complaints(&mut s, &mut t, "documents", [Flavor::MySql; 2]).await;
+        wrong.extend(vdiff(&source, &target, &["documents"]));
+        assert!(wrong.is_empty(), "{strategy}, {} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        let rows: Option<u64> = t.query_first("SELECT COUNT(*) FROM documents").await.unwrap();
+        assert_eq!(rows, Some(documents::ROWS));
+    }
 }
 
 /// A move of one table must be refused before anything is written, and say these words.

@@ -1,6 +1,8 @@
 //! The text of a JSON document, as MySQL prints it, taken apart: where its values are, and which of them may be of an SQL
 //! type. Pure.
 
+use std::fmt::Write;
+
 use super::json::BadJson;
 use super::json_sql::{self, Node};
 
@@ -127,22 +129,36 @@ fn may_be_typed(text: &str) -> bool {
 }
 
 impl Document<'_> {
-    /// Paths of the values that may be of an SQL type, in order.
-    pub fn leaves(&self, path: &str, out: &mut Vec<String>) {
+    /// Tells `hear` the path of each value that may be of an SQL type, in order; `path` is the document's own, and the same
+    /// again afterwards.
+    pub fn each_leaf(&self, path: &mut String, hear: &mut impl FnMut(&str)) {
+        let end = path.len();
         match self {
-            Self::Scalar(text) if may_be_typed(text) => out.push(path.to_owned()),
+            Self::Scalar(text) if may_be_typed(text) => hear(path),
             Self::Scalar(_) => {}
             Self::Array(items) => {
                 for (i, item) in items.iter().enumerate() {
-                    item.leaves(&format!("{path}[{i}]"), out);
+                    let _ = write!(path, "[{i}]");
+                    item.each_leaf(path, hear);
+                    path.truncate(end);
                 }
             }
             Self::Object(members) => {
                 for (name, value) in members {
-                    value.leaves(&format!("{path}.{name}"), out);
+                    path.push('.');
+                    path.push_str(name);
+                    value.each_leaf(path, hear);
+                    path.truncate(end);
                 }
             }
         }
+    }
+
+    /// Paths of the values that may be of an SQL type, in order.
+    pub fn leaves(&self) -> Vec<String> {
+        let mut leaves = Vec::new();
+        self.each_leaf(&mut "$".to_owned(), &mut |path| leaves.push(path.to_owned()));
+        leaves
     }
 
     /// What makes the document again, given the types of the leaves in their order.
@@ -246,9 +262,7 @@ mod tests {
         let text =
             br#"{"a\"b": [1.10, "x", true], "d": {"e": "2024-01-01"}, "f": [], "g": "base64:type15:AP8="}"#;
         let document = parse(text).unwrap();
-        let mut leaves = Vec::new();
-        document.leaves("$", &mut leaves);
-        assert_eq!(leaves, ["$.\"a\\\"b\"[0]", "$.\"d\".\"e\"", "$.\"g\""]);
+        assert_eq!(document.leaves(), ["$.\"a\\\"b\"[0]", "$.\"d\".\"e\"", "$.\"g\""]);
         let node = document.node(&mut ["DECIMAL", "STRING", "BLOB"].into_iter()).unwrap();
         let Node::Object(members) = node else { panic!("{node:?}") };
         assert_eq!(

@@ -1,14 +1,16 @@
 //! JSON documents read by `SELECT`, with the SQL types of the values inside.
 //!
 //! A document's text does not say them: `1.10` may be a DECIMAL or a DOUBLE, and `"2024-01-01"` a DATE or a string. So
-//! each chunk asks the server whether a document has any such value; for the few that do, the types of the values
-//! that may be one are asked for by path. Never a guess: a document that changes meanwhile is asked about again.
+//! each chunk [asks](super::json_question) the server for them; where the answer leaves a document open, the types of its
+//! values that may be one are asked for by path. Never a guess: a document that changes meanwhile is asked about again.
 
 use converge_mysql::{quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::json::BadJson;
 use super::json_sql::Node;
+use super::json_text::Document;
 use super::{TIMEOUT, json_text};
 use crate::error::{Error, OnSide, Result};
 use crate::key_range::push_comparison;
@@ -44,19 +46,13 @@ pub async fn restore(conn: &mut Conn, table: &Table, row: &mut Row, column: usiz
         let Value::Json(text) = &row[column] else { return Ok(()) };
         let unreadable = |why: String| Error::Unreadable { position: table.qualified(), why };
         let document = json_text::parse(text).map_err(|e| unreadable(e.0))?;
-        let mut leaves = Vec::new();
-        document.leaves("$", &mut leaves);
-        match types(conn, table, row, column, &leaves).await? {
+        match types(conn, table, row, column, &document.leaves()).await? {
             // Gone, or NULL: the change is in the log, behind this chunk's low mark, and the row is dropped.
             Look::Gone => return Ok(()),
             Look::Changed(text) => row[column] = Value::Json(text),
             Look::Types(types) => {
-                let node =
-                    document.node(&mut types.iter().map(String::as_str)).map_err(|e| unreadable(e.0))?;
-                row[column] = match node {
-                    Node::Text(_) => Value::Json(text.clone()),
-                    typed => Value::JsonSql(typed.to_sql()),
-                };
+                let types = types.iter().map(String::as_str);
+                row[column] = with_types(text, &document, types).map_err(|e| unreadable(e.0))?;
                 return Ok(());
             }
         }
@@ -67,6 +63,18 @@ pub async fn restore(conn: &mut Conn, table: &Table, row: &mut Row, column: usiz
             "the JSON document in {} changes too often to be read",
             quote::ident(&table.columns[column].name)
         ),
+    })
+}
+
+/// A document, given the types of its leaves in their order.
+pub fn with_types<'t>(
+    text: &[u8],
+    document: &Document<'_>,
+    mut types: impl Iterator<Item = &'t str>,
+) -> std::result::Result<Value, BadJson> {
+    Ok(match document.node(&mut types)? {
+        Node::Text(_) => Value::Json(text.to_vec()),
+        typed => Value::JsonSql(typed.to_sql()),
     })
 }
 
@@ -118,7 +126,13 @@ async fn types(conn: &mut Conn, table: &Table, row: &Row, column: usize, leaves:
             Some(mysql_async::Value::Bytes(now)) => return Ok(Look::Changed(now)),
             _ => return Ok(Look::Gone),
         }
-        types.extend(answers.map(|a| mysql_async::from_value::<Option<String>>(a).unwrap_or_default()));
+        for answer in answers {
+            let kind: Option<String> = mysql_async::from_value(answer);
+            types.push(kind.ok_or_else(|| Error::Unreadable {
+                position: table.qualified(),
+                why: format!("the server does not find all values of a JSON document in {name}"),
+            })?);
+        }
     }
     Ok(Look::Types(types))
 }

@@ -1,14 +1,16 @@
 //! Reading chunks from a real server, in a task of its own, so that a chunk is read and decoded while the target works.
 //! Never holds more of a table than a bounded number of bytes and one row.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use converge_mysql::{Connector, Error as ServerError, within};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row as ServerRow};
+use mysql_async::{Conn, Row as ServerRow, Value as ServerValue};
 use tokio::task::JoinHandle;
 
 use super::guard::Guard;
+use super::json_question::{self, Question};
 use super::{ChunkReader, Fetched, TIMEOUT, chunk, json_types, marks, snapshot};
 use crate::change::Mark;
 use crate::error::{Error, OnSide, Result};
@@ -35,6 +37,8 @@ pub struct ServerReader {
     connector: Connector,
     workflow: String,
     tables: Arc<[Table]>,
+    /// What is asked about the documents of each table that was read from, by the columns that have some.
+    questions: HashMap<usize, Vec<Question>>,
 }
 
 impl ServerReader {
@@ -47,7 +51,7 @@ impl ServerReader {
         workflow: String,
         tables: Arc<[Table]>,
     ) -> Self {
-        Self { conn: Some(conn), marks, guard, connector, workflow, tables }
+        Self { conn: Some(conn), marks, guard, connector, workflow, tables, questions: HashMap::new() }
     }
 
     fn conn(&mut self) -> Result<&mut Conn> {
@@ -59,14 +63,71 @@ impl ServerReader {
         within(TIMEOUT, what, self.conn()?.query_drop(statement)).await.on_source()
     }
 
-    async fn fetch(&mut self, table: usize, query: Vec<u8>, limit: usize) -> Result<Fetched> {
+    /// Reads the first rows behind a key. `locks` ends the query.
+    async fn fetch(
+        &mut self,
+        table: usize,
+        after: Option<&[Value]>,
+        limit: usize,
+        locks: &[u8],
+    ) -> Result<Fetched> {
+        let tables = self.tables.clone();
+        let form = &tables[table];
+        let mut questions = match self.questions.remove(&table) {
+            Some(questions) => questions,
+            None => self.first_questions(form, after).await?,
+        };
+        loop {
+            let query = [chunk::query(form, &questions, after, limit).as_slice(), locks].concat();
+            let (mut fetched, open) = self.fetch_once(table, &questions, query, limit).await?;
+            if json_question::learn(&mut questions, form, &fetched.rows, &open) {
+                continue;
+            }
+            self.questions.insert(table, questions);
+            let conn = self.conn()?;
+            for (row, column) in open {
+                json_types::restore(conn, form, &mut fetched.rows[row], column).await?;
+            }
+            return Ok(fetched);
+        }
+    }
+
+    /// What to ask about documents, as the first ones look.
+    async fn first_questions(&mut self, table: &Table, after: Option<&[Value]>) -> Result<Vec<Question>> {
+        let mut columns = vec![Vec::new(); json_types::columns(table).count()];
+        if !columns.is_empty() {
+            let query = chunk::sample_query(table, after);
+            let what = format!("reading some documents of {}", table.qualified());
+            let rows: Vec<ServerRow> = within(TIMEOUT, &what, self.conn()?.query(query))
+                .await
+                .on_source()
+                .map_err(snapshot::altered)?;
+            for row in rows {
+                for (texts, value) in columns.iter_mut().zip(row.unwrap()) {
+                    if let ServerValue::Bytes(text) = value {
+                        texts.push(text);
+                    }
+                }
+            }
+        }
+        Ok(json_question::learned(columns))
+    }
+
+    async fn fetch_once(
+        &mut self,
+        table: usize,
+        questions: &[Question],
+        query: Vec<u8>,
+        limit: usize,
+    ) -> Result<(Fetched, Open)> {
         self.conn()?;
         let Some(mut conn) = self.conn.take() else {
-            return Ok(Fetched { rows: Vec::new(), bytes: 0, ended: false });
+            return Ok((Fetched { rows: Vec::new(), bytes: 0, ended: false }, Vec::new()));
         };
         let (connector, tables) = (self.connector.clone(), self.tables.clone());
+        let questions = questions.to_vec();
         let mut task = Task(tokio::spawn(async move {
-            let fetched = fetch(&mut conn, &connector, &tables[table], query, limit).await;
+            let fetched = fetch(&mut conn, &connector, &tables[table], &questions, query, limit).await;
             (conn, fetched)
         }));
         let joined = (&mut task.0).await;
@@ -75,13 +136,9 @@ impl ServerReader {
             joined.map_err(|e| Error::Unreadable { position: position(), why: e.to_string() })?;
         // Kept also after an error: a lock that is not had in time ends no connection.
         let conn = self.conn.insert(conn);
-        let (mut fetched, typed) = fetched?;
-        let table = &self.tables[table];
+        let fetched = fetched?;
         if let Some(guard) = &mut self.guard {
-            guard.check(conn, table).await?;
-        }
-        for (row, column) in typed {
-            json_types::restore(conn, table, &mut fetched.rows[row], column).await?;
+            guard.check(conn, &self.tables[table]).await?;
         }
         Ok(fetched)
     }
@@ -96,20 +153,21 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// Rows and columns of JSON documents whose types are to be asked for.
-type Typed = Vec<(usize, usize)>;
+/// Rows and columns of JSON documents that are to be asked about by themselves.
+type Open = Vec<(usize, usize)>;
 
 /// Runs the query and decodes its rows as they come.
 async fn fetch(
     conn: &mut Conn,
     connector: &Connector,
     table: &Table,
+    questions: &[Question],
     query: Vec<u8>,
     limit: usize,
-) -> Result<(Fetched, Typed)> {
+) -> Result<(Fetched, Open)> {
     let what = format!("reading a chunk of {}", table.qualified());
     let id = conn.id();
-    let (mut rows, mut typed, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut rows, mut open, mut bytes) = (Vec::new(), Vec::new(), 0);
     // A prepared statement answers in binary form: FLOAT loses digits in text form.
     let begun = within(TIMEOUT, &what, conn.exec_iter(query, ())).await;
     if let Err(ServerError::TimedOut { .. }) = begun {
@@ -121,10 +179,10 @@ async fn fetch(
         let next: Option<ServerRow> =
             within(TIMEOUT, &what, result.next()).await.on_source().map_err(snapshot::altered)?;
         let Some(row) = next else {
-            return Ok((Fetched { ended: rows.len() < limit, bytes, rows }, typed));
+            return Ok((Fetched { ended: rows.len() < limit, bytes, rows }, open));
         };
-        let (row, columns) = chunk_row(table, row)?;
-        typed.extend(columns.into_iter().map(|column| (rows.len(), column)));
+        let (row, columns) = chunk_row(table, questions, row)?;
+        open.extend(columns.into_iter().map(|column| (rows.len(), column)));
         bytes += row_weight(&row);
         rows.push(row);
     }
@@ -135,12 +193,12 @@ async fn fetch(
     let rest = within(TIMEOUT, &what, result.drop_result()).await;
     match rest {
         Err(e) if e.server_code() != Some(INTERRUPTED) => Err(e).on_source(),
-        _ => Ok((Fetched { rows, bytes, ended: false }, typed)),
+        _ => Ok((Fetched { rows, bytes, ended: false }, open)),
     }
 }
 
-fn chunk_row(table: &Table, row: ServerRow) -> Result<(Row, Vec<usize>)> {
-    chunk::row(table, row).map_err(|why| Error::Unreadable { position: table.qualified(), why })
+fn chunk_row(table: &Table, questions: &[Question], row: ServerRow) -> Result<(Row, Vec<usize>)> {
+    chunk::row(table, questions, row).map_err(|why| Error::Unreadable { position: table.qualified(), why })
 }
 
 /// The answer of a statement that was stopped.
@@ -165,8 +223,7 @@ impl ChunkReader for ServerReader {
     }
 
     async fn read(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched> {
-        let query = chunk::query(&self.tables[table], after, limit);
-        self.fetch(table, query, limit).await
+        self.fetch(table, after, limit, b"").await
     }
 
     async fn lock(&mut self, table: usize, after: Option<&[Value]>, limit: usize) -> Result<Fetched> {
@@ -178,11 +235,8 @@ impl ChunkReader for ServerReader {
         ] {
             self.execute("preparing to lock a chunk", &statement).await?;
         }
-        let query = match is_planted(Bug::LockingWithoutLock) {
-            true => chunk::query(&self.tables[table], after, limit),
-            false => chunk::locking_query(&self.tables[table], after, limit),
-        };
-        self.fetch(table, query, limit).await
+        let locks = if is_planted(Bug::LockingWithoutLock) { b"" } else { chunk::LOCKING };
+        self.fetch(table, after, limit, locks).await
     }
 
     async fn scan(
@@ -194,7 +248,8 @@ impl ChunkReader for ServerReader {
         let tables = self.tables.clone();
         let table = &tables[table];
         let what = format!("reading {}", table.qualified());
-        let query = chunk::scan_query(table);
+        let questions = json_question::any(table);
+        let query = chunk::scan_query(table, &questions);
         let mut result = within(TIMEOUT, &what, self.conn()?.exec_iter(query, ()))
             .await
             .on_source()
@@ -203,8 +258,8 @@ impl ChunkReader for ServerReader {
         while let Some(row) =
             within(TIMEOUT, &what, result.next()).await.on_source().map_err(snapshot::altered)?
         {
-            let (row, typed) = chunk_row(table, row)?;
-            if let Some(column) = typed.first() {
+            let (row, open) = chunk_row(table, &questions, row)?;
+            if let Some(column) = open.first() {
                 return Err(json_types::without_key(table, *column));
             }
             bytes += row_weight(&row);

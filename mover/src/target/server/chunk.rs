@@ -106,7 +106,7 @@ impl ServerTarget {
         }
         let found = found
             .into_iter()
-            .map(|row| chunk::row(&keys, row).map(|(row, _)| row))
+            .map(|row| chunk::row(&keys, &[], row).map(|(row, _)| row))
             .collect::<std::result::Result<Vec<Row>, _>>()
             .map_err(|why| Error::Unreadable { position: table.qualified(), why })?;
         let ours: HashSet<Vec<u8>> = chunk.rows.iter().map(|row| key_of(row, &table.key)).collect();
