@@ -266,6 +266,10 @@ fn kind_of((_, data_type, column_type, charset, collation, fraction, octets, _):
     if column_type.to_ascii_uppercase().contains("COMPRESSED*/") {
         return None;
     }
+    // A query answers with two digits, which may be those of two years.
+    if column_type.to_ascii_lowercase().contains("year(2)") {
+        return None;
+    }
     Some(match data_type.to_ascii_lowercase().as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => {
             Kind::Int { unsigned: column_type.to_ascii_lowercase().contains("unsigned") }
@@ -354,18 +358,29 @@ fn usable_key(parts: &[KeyPart], columns: &[Column]) -> (String, Vec<usize>) {
 }
 
 /// Members of a SET whose numbers a double holds exactly.
-pub const EXACT_MEMBERS: usize = 53;
+const EXACT_MEMBERS: usize = 53;
 
-/// Whether a SET, by its type, has more than [`EXACT_MEMBERS`] members, none of which has a comma in it.
-pub fn has_many_members(set: &str) -> bool {
-    set.matches(',').count() >= EXACT_MEMBERS
+/// What of a type, in lower case, makes the server compare its values in another way than it orders them. It compares
+/// numbers of a SET as doubles, which tell only so many members apart, or as signed integers. And MariaDB orders CHAR as if
+/// it were filled up with spaces, but where the collation knows no padding compares without them: a tab comes before the
+/// end of the text in the one, and behind it in the other.
+pub fn loose_order(sql_type: &str, collation: Option<&str>) -> Option<&'static str> {
+    // A comma stands between two members, and in none of them.
+    if sql_type.starts_with("set(") && sql_type.matches(',').count() >= EXACT_MEMBERS {
+        return Some("a SET of more than 53 members");
+    }
+    let unpadded = sql_type.starts_with("char(") && collation.is_some_and(|c| c.contains("nopad"));
+    unpadded.then_some("a CHAR with a NOPAD collation")
 }
 
 impl Column {
-    /// Whether the server compares its numbers in another way than it orders them: those of a SET as doubles, which tell
-    /// only so many members apart, or as signed integers.
-    pub fn compares_loosely(&self) -> bool {
-        self.kind == Kind::Set && has_many_members(&self.sql_type)
+    /// See [`loose_order`].
+    fn compares_loosely(&self) -> bool {
+        let collation = match &self.kind {
+            Kind::Char { collation, .. } => Some(collation.as_str()),
+            _ => None,
+        };
+        loose_order(&self.sql_type.to_lowercase(), collation).is_some()
     }
 }
 

@@ -6,7 +6,7 @@ use converge_mysql::{Flavor, quote};
 
 use super::{Finding, Server, Servers};
 use crate::error::{Result, Side};
-use crate::schema::{EXACT_MEMBERS, Table, definition, has_many_members};
+use crate::schema::{Table, definition, loose_order};
 use crate::target::common_name;
 
 const KEY: &str = "key";
@@ -29,8 +29,8 @@ struct Part {
     hidden: bool,
     /// Whether its values are members, which compare by their numbers whatever the collation.
     members: bool,
-    /// See [`Column::compares_loosely`](crate::schema::Column::compares_loosely).
-    loose: bool,
+    /// See [`loose_order`].
+    loose: Option<&'static str>,
 }
 
 impl Part {
@@ -46,10 +46,8 @@ impl Part {
             Some(format!("is a hash index over {column}, which has no order"))
         } else if self.hidden {
             Some("is hidden from statements".into())
-        } else if self.loose {
-            Some(format!(
-                "has {column}, a SET of more than {EXACT_MEMBERS} members, which servers compare in another way than they order it"
-            ))
+        } else if let Some(what) = self.loose {
+            Some(format!("has {column}, {what}, which servers compare in another way than they order it"))
         } else {
             self.prefix.map(|n| format!("has only the first {n} of {column}"))
         }
@@ -96,11 +94,11 @@ async fn unique_keys(server: &mut Server<'_>, schema: &str, table: &str) -> Resu
             prefix,
             nullable,
             generated,
+            loose: loose_order(&column_type, collation.as_deref()),
             collation: collation.map(|c| common_name(&c, server.info.flavor)),
             hash: kind.as_deref() == Some("HASH"),
             hidden: hidden == Some(true),
             members: is_set || column_type.starts_with("enum("),
-            loose: is_set && has_many_members(&column_type),
         });
     }
     Ok(keys)
@@ -294,7 +292,7 @@ mod tests {
             hash: false,
             hidden: false,
             members: false,
-            loose: false,
+            loose: None,
         }
     }
 
@@ -333,7 +331,7 @@ mod tests {
             (Part { prefix: Some(3), ..a.clone() }, "first 3 of `a`"),
             (Part { hash: true, ..a.clone() }, "hash index over `a`"),
             (Part { hidden: true, ..a.clone() }, "hidden"),
-            (Part { loose: true, ..a.clone() }, "more than 53 members"),
+            (Part { loose: Some("a SET of more than 53 members"), ..a.clone() }, "more than 53 members"),
         ] {
             assert!(part.obstacle().unwrap().contains(word));
         }
