@@ -1,7 +1,7 @@
 //! The parts of binary log events that the mover reads by itself: numbers of event types, headers, names, offsets.
 //! Pure; no event is judged here.
 
-use mysql_common::binlog::events::{Event, QueryEvent, StatusVarVal};
+use mysql_common::binlog::events::{Event, ExecuteLoadQueryEvent, QueryEvent, StatusVarVal, StatusVars};
 
 use super::bytes::{Bytes, Truncated};
 use super::decode::BadRow;
@@ -127,8 +127,12 @@ pub struct Query {
     pub changed: Option<Vec<String>>,
 }
 
+/// Bytes of what an EXECUTE_LOAD_QUERY has besides what a QUERY has: its file, where that is named in the statement, and what
+/// is done with duplicates.
+const LOAD_HEADER: usize = 13;
+
 impl Query {
-    /// Reads the event.
+    /// Reads the event, which may be an EXECUTE_LOAD_QUERY too: a LOAD DATA that was logged as a statement.
     pub fn read(event: &Event) -> Result<Self, Unreadable> {
         let data = event.data();
         let mut bytes = Bytes::new(data);
@@ -136,6 +140,9 @@ impl Query {
         let schema_length = usize::from(bytes.u8()?);
         bytes.take(2)?; // error code
         let status_length = usize::from(bytes.u16()?);
+        if event.header().event_type_raw() == kind::EXECUTE_LOAD_QUERY {
+            bytes.take(LOAD_HEADER)?;
+        }
         bytes.take(status_length)?;
         let schema = String::from_utf8_lossy(bytes.take(schema_length)?).into_owned();
         bytes.take(1)?;
@@ -143,11 +150,19 @@ impl Query {
     }
 }
 
-/// The names in a QUERY event's status variables. An event of more databases than these can list, and one that cannot
-/// be read, say nothing.
+/// The names in an event's status variables. An event of more databases than these can list, and one that cannot be read,
+/// say nothing.
 fn changed(event: &Event) -> Option<Vec<String>> {
+    if event.header().event_type_raw() == kind::EXECUTE_LOAD_QUERY {
+        let load = event.read_event::<ExecuteLoadQueryEvent<'_>>().ok()?;
+        return databases(load.status_vars());
+    }
     let query = event.read_event::<QueryEvent<'_>>().ok()?;
-    query.status_vars().iter().find_map(|variable| match variable.get_value() {
+    databases(query.status_vars())
+}
+
+fn databases(variables: &StatusVars<'_>) -> Option<Vec<String>> {
+    variables.iter().find_map(|variable| match variable.get_value() {
         Ok(StatusVarVal::UpdatedDbNames(names)) if !names.is_empty() => {
             let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_matches('\0').to_owned();
             Some(names.iter().map(|raw| name(raw.as_bytes())).collect())

@@ -21,6 +21,8 @@ const fn case(session: &'static [&'static str], said: &'static [&'static str]) -
 const FORMAT: &[&str] = &["logged as a statement", "binlog_format = 'ROW'"];
 const IMAGE: &[&str] = &["row image", "binlog_row_image = 'FULL'"];
 
+const LOAD: &str = "LOAD DATA LOCAL INFILE 'rows' INTO TABLE triggering";
+
 const CASES: &[Case] = &[
     case(&["SET SESSION binlog_format = STATEMENT", "UPDATE c SET x = x + 1"], FORMAT),
     case(&["SET SESSION binlog_format = MIXED", "INSERT INTO c (id, x) VALUES (9, 9)"], FORMAT),
@@ -31,6 +33,11 @@ const CASES: &[Case] = &[
     case(&["SET SESSION binlog_format = STATEMENT", "USE elsewhere", "UPDATE seen SET x = x + 1"], FORMAT),
     case(
         &["SET SESSION binlog_format = STATEMENT", "USE elsewhere", "INSERT INTO triggering VALUES (1)"],
+        FORMAT,
+    ),
+    // The same of a file that is read.
+    case(
+        &["SET GLOBAL local_infile = 1", "SET SESSION binlog_format = STATEMENT", "USE elsewhere", LOAD],
         FORMAT,
     ),
     Case {
@@ -85,6 +92,11 @@ async fn stops(world: &World, case: &Case) {
     for statement in case.session {
         match *statement {
             "RECONNECT" => session = connect(&world.source).await,
+            LOAD => {
+                let rows = futures_util::stream::iter([Ok(b"7\n".to_vec().into())]);
+                session.set_infile_handler(async move { Ok(Box::pin(rows) as mysql_async::InfileData) });
+                execute(&mut session, &[LOAD]).await;
+            }
             statement => execute(&mut session, &[statement]).await,
         }
     }
