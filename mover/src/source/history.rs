@@ -31,6 +31,9 @@ pub struct LogIdentity {
     /// back that was not on its disk yet; the file stays, and what is written after it gets the numbers of what was lost.
     #[serde(default)]
     pub reached: Option<Position>,
+    /// When the file of that place was begun: a backup has the session's first file as well, but not a later one.
+    #[serde(default)]
+    pub reached_begun: Option<u32>,
 }
 
 /// Reads log files of one source.
@@ -51,7 +54,7 @@ impl Historian<'_> {
         let server = preflight::identity(self.conn, Side::Source, self.info).await?;
         let file = Position::current_file(self.conn, self.info).await.on_source()?.file;
         match self.begun(&file).await? {
-            Some(begun) => Ok(LogIdentity { server, file, begun, reached: None }),
+            Some(begun) => Ok(LogIdentity { server, file, begun, reached: None, reached_begun: None }),
             None => Err(refused::lost(&format!("the source's log {file} is gone already"))),
         }
     }
@@ -77,20 +80,32 @@ impl Historian<'_> {
                 _ => Ok(()),
             };
         }
-        let begun = if before.file == now.file { Some(now.begun) } else { self.begun(&before.file).await? };
-        match begun {
-            Some(begun) if begun == before.begun => self.check_end(before).await,
-            Some(begun) => Err(replaced(format!(
-                "{} was begun at {} when the workflow last ran, and now at {begun} (seconds since 1970)",
-                before.file, before.begun
-            ))),
-            None => self.check_purged(before).await,
+        match self.check_begun(&before.file, before.begun).await? {
+            true => self.check_end(before).await,
+            false => self.check_purged(&before.file).await,
         }
     }
 
-    /// A file that ends before what was applied lost its end.
+    /// Refuses a file that was begun at another moment. Returns whether it is there.
+    async fn check_begun(&mut self, file: &str, before: u32) -> Result<bool> {
+        match self.begun(file).await? {
+            Some(begun) if begun != before => Err(replaced(format!(
+                "{file} was begun at {before} when the workflow last ran, and now at {begun} (seconds since 1970)"
+            ))),
+            begun => Ok(begun.is_some()),
+        }
+    }
+
+    /// A file that ends before what was applied lost its end; one that is gone or was begun at another moment is another
+    /// history's.
     async fn check_end(&mut self, before: &LogIdentity) -> Result<()> {
         let Some(Position::File(reached)) = &before.reached else { return Ok(()) };
+        if let Some(begun) = before.reached_begun
+            && reached.file != before.file
+            && !self.check_begun(&reached.file, begun).await?
+        {
+            return self.check_purged(&reached.file).await;
+        }
         let ends = self.files().await?.into_iter().find(|(file, _)| *file == reached.file);
         match ends.filter(|(_, end)| *end < reached.offset) {
             None => Ok(()),
@@ -111,15 +126,15 @@ impl Historian<'_> {
     }
 
     /// A file that is gone was purged if only later ones are left. Whether it was needed is asked elsewhere.
-    async fn check_purged(&mut self, before: &LogIdentity) -> Result<()> {
-        match self.files().await?.iter().find(|(file, _)| sequence(file) <= sequence(&before.file)) {
+    async fn check_purged(&mut self, gone: &str) -> Result<()> {
+        match self.files().await?.iter().find(|(file, _)| sequence(file) <= sequence(gone)) {
             None => Ok(()),
-            Some((file, _)) => Err(replaced(format!("{} is gone, and {file} is there", before.file))),
+            Some((file, _)) => Err(replaced(format!("{gone} is gone, and {file} is there"))),
         }
     }
 
     /// When a file was begun; `None` if there is no such file.
-    async fn begun(&mut self, file: &str) -> Result<Option<u32>> {
+    pub async fn begun(&mut self, file: &str) -> Result<Option<u32>> {
         let conn = self.connector.connect().await.on_source()?;
         let request = BinlogStreamRequest::new(self.server_id).with_filename(file.as_bytes()).with_pos(4u64);
         let first = async {

@@ -143,12 +143,18 @@ impl Store {
         self.execute(conn, "recording a statement", sql).await.map(drop)
     }
 
-    /// Records that all is on the target up to here.
-    pub async fn reached_in_log(&self, conn: &mut Conn, end: &FilePosition) -> Result<()> {
+    /// Records that all is on the target up to here, in a file that was begun at this moment, if that is known.
+    pub async fn reached_in_log(
+        &self,
+        conn: &mut Conn,
+        end: &FilePosition,
+        begun: Option<u32>,
+    ) -> Result<()> {
         let sql = format!(
-            "UPDATE {} SET log_identity = JSON_SET(log_identity, '$.reached', {}) WHERE workflow = {}",
+            "UPDATE {} SET log_identity = JSON_SET(log_identity, '$.reached', {}, '$.reached_begun', {}) WHERE workflow = {}",
             table("source_log"),
             quote::text(&Position::File(end.clone()).to_string()),
+            begun.map_or_else(|| "NULL".to_owned(), |begun| begun.to_string()),
             self.me()
         );
         self.execute_within(HEARTBEAT_TIMEOUT, conn, "recording progress", sql).await.map(drop)

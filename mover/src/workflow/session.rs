@@ -19,6 +19,7 @@ use crate::copy::Strategy;
 use crate::error::{OnSide, Result};
 use crate::movement::{Movement, Start};
 use crate::planted::{self, Bug, is_planted};
+use crate::source::history::Historian;
 use crate::source::{ServerSource, TIMEOUT, marks};
 use crate::state::{State, TableState, Workflow};
 use crate::target::Opening;
@@ -179,6 +180,8 @@ struct Control<'a> {
     begun: Instant,
     /// An end of the source's log, and the position there, which the target has not come to yet.
     log_end: Option<(FilePosition, Position)>,
+    /// The file of the last such end that was reached, and when it was begun.
+    log_file: Option<(String, u32)>,
 }
 
 impl<'a> Control<'a> {
@@ -188,7 +191,8 @@ impl<'a> Control<'a> {
         owner: &'a str,
         sender: &watch::Sender<Followed>,
     ) -> Self {
-        Self { setup, source, owner, followed: sender.subscribe(), begun: Instant::now(), log_end: None }
+        let (followed, begun) = (sender.subscribe(), Instant::now());
+        Self { setup, source, owner, followed, begun, log_end: None, log_file: None }
     }
 
     /// Watches to the end of the workflow, and cleans up on the source.
@@ -274,7 +278,8 @@ impl<'a> Control<'a> {
 
     /// Tells the target's state how far the source is ahead.
     async fn record(&mut self, state: State) -> Result<()> {
-        let Setup { source: conn, source_info, target, store, .. } = &mut *self.setup;
+        let Setup { source: conn, source_info, source_connector, historian_id, target, store, .. } =
+            &mut *self.setup;
         if state == State::Switched {
             // Both servers stay still from here on, so that a comparison can prove that they did.
             return Ok(());
@@ -289,6 +294,16 @@ impl<'a> Control<'a> {
         let (_, there) = self.log_end.get_or_insert_with(|| (end, position.clone()));
         let reached = followed.position.as_ref().is_some_and(|applied| applied.covers(there) == Some(true));
         let reached = self.log_end.take_if(|_| reached);
+        if let Some((end, _)) = &reached
+            && self.log_file.as_ref().is_none_or(|(file, _)| *file != end.file)
+        {
+            let mut historian =
+                Historian { conn, connector: source_connector, info: source_info, server_id: *historian_id };
+            // What is not known now is asked with the next end.
+            let begun = historian.begun(&end.file).await.ok().flatten();
+            self.log_file = begun.map(|begun| (end.file.clone(), begun));
+        }
+        let file_begun = self.log_file.as_ref().map(|(_, begun)| *begun);
         let caught_up = followed.position.is_some_and(|applied| applied.covers(&position) == Some(true));
         let lag = match (caught_up, followed.timestamp, now) {
             (true, ..) => 0.0,
@@ -300,7 +315,7 @@ impl<'a> Control<'a> {
         unless_committing(&self.followed, async {
             store.heartbeat(target, &position, lag).await?;
             match reached {
-                Some((end, _)) => store.reached_in_log(target, &end).await,
+                Some((end, _)) => store.reached_in_log(target, &end, file_begun).await,
                 None => Ok(()),
             }
         })

@@ -37,6 +37,8 @@ pub struct Setup {
     pub target_connector: Connector,
     /// Makes connections to the source.
     pub source_connector: Connector,
+    /// A replica's id for [`Historian`]s of this session.
+    pub historian_id: u32,
     /// The workflow's state in the target.
     pub store: Store,
     /// The workflow as stored.
@@ -78,12 +80,13 @@ pub async fn prepare(options: &Options, run: u64, holder: &mut Option<u32>) -> R
         }
     };
     let mut resumed = store.remembered(&mut target).await?;
+    let historian_id = server_id(run.wrapping_add(1));
     if !workflow.state.is_final() {
         let mut historian = Historian {
             conn: &mut source,
             connector: &source_connector,
             info: &source_info,
-            server_id: server_id(run.wrapping_add(1)),
+            server_id: historian_id,
         };
         let log = check_log(&mut historian, &resumed, &workflow.position).await?;
         store.record_log(&mut target, &options.source.to_string(), &log).await?;
@@ -107,7 +110,8 @@ pub async fn prepare(options: &Options, run: u64, holder: &mut Option<u32>) -> R
             ..t.clone()
         })
         .collect();
-    let moves = matches!(workflow.state, State::Copying | State::Replicating | State::Switching);
+    let moves =
+        matches!(workflow.state, State::Copying | State::Indexing | State::Replicating | State::Switching);
     if resumes && moves {
         let mut servers = Servers::read(&mut source, &mut target).await?;
         preflight::again(&mut servers, options.accepted, &tables, &target_tables).await?;
@@ -118,6 +122,7 @@ pub async fn prepare(options: &Options, run: u64, holder: &mut Option<u32>) -> R
         target,
         target_connector,
         source_connector,
+        historian_id,
         store,
         workflow,
         tables: tables.into(),
@@ -136,7 +141,7 @@ async fn check_log(
     if let Some(log) = &before.log {
         historian.check(log, &now, position).await?;
         if log.server == now.server {
-            now.reached.clone_from(&log.reached);
+            (now.reached, now.reached_begun) = (log.reached.clone(), log.reached_begun);
         } else {
             tracing::warn!("the source is another server now; it must have everything up to {position}");
         }

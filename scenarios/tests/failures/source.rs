@@ -166,6 +166,54 @@ async fn a_source_restored_to_the_past_stops_the_running_workflow() {
     }
 }
 
+/// A copy of the source's directory, taken under way, is put back: it has the log file with which the mover's session began,
+/// but not those that were read since, and the source makes others of their names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_restored_to_a_moment_of_the_session_stops_the_workflow() {
+    for binary in support::servers() {
+        eprintln!("restore on {}", binary.info);
+        let (world, mut mover) = replicated(&binary, &[]).await;
+        mover.start();
+        mover.wait_for("replicating");
+        let (mut s, mut t) = world.connections().await;
+        let data = world.source.directory().join("data");
+        let backup = world.source.directory().join("backup");
+        world.source.pause().unwrap();
+        copy_directory(&data, &backup);
+        world.source.resume().unwrap();
+        for i in 0..3 {
+            execute(&mut s, &[&format!("INSERT INTO a VALUES ({}, 50)", 50 + i), "FLUSH BINARY LOGS"]).await;
+        }
+        let status = match binary.info.flavor {
+            Flavor::MySql => "SHOW BINARY LOG STATUS",
+            Flavor::MariaDb => "SHOW MASTER STATUS",
+        };
+        let row: mysql_async::Row = s.query_first(status).await.unwrap().unwrap();
+        let file: String = row.get(0).unwrap();
+        wait_same(&mut s, &mut t, "a").await;
+        {
+            let t = tokio::sync::Mutex::new(&mut t);
+            let reached = "SELECT CONVERT(JSON_EXTRACT(log_identity, '$.reached') USING utf8mb4) FROM _converge.source_log";
+            wait("the last file to be remembered", || async {
+                let reached: Option<Option<String>> = t.lock().await.query_first(reached).await.unwrap();
+                reached.flatten().is_some_and(|reached| reached.contains(&file))
+            })
+            .await;
+        }
+        mover.kill();
+        next_second(&mut s).await;
+        world.source.stop().await.unwrap();
+        std::fs::remove_dir_all(&data).unwrap();
+        copy_directory(&backup, &data);
+        world.source.restart().await.unwrap();
+        let mut s = connect(&world.source).await;
+        for _ in 0..3 {
+            outgrow(&mut s).await;
+        }
+        assert_stops(&mover, &["not those of this workflow", &file]);
+    }
+}
+
 fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
