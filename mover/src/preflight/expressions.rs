@@ -96,6 +96,23 @@ pub fn has_operator(expression: &str, operator: char) -> bool {
     pieces(expression).iter().step_by(2).any(|piece| piece.contains(operator))
 }
 
+/// Whether one of these words stands outside of quotes, with a parenthesis behind it: `(` behind the name of a function, `)`
+/// behind `as` and a type.
+pub fn calls(expression: &str, words: &[&str]) -> bool {
+    let pieces = pieces(expression);
+    let outside: Vec<String> = pieces.iter().step_by(2).map(|piece| piece.to_lowercase()).collect();
+    let is_called = |word: &str| {
+        outside.iter().any(|piece| {
+            piece.match_indices(word).any(|(at, _)| {
+                let begins = !piece[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+                let end = if word.starts_with("as ") { ['(', ')'] } else { ['(', '('] };
+                begins && piece[at + word.len()..].trim_start().starts_with(end)
+            })
+        })
+    };
+    words.iter().any(|word| is_called(word))
+}
+
 /// The strings in a text, without their quotes and escapes.
 pub fn literals(text: &str) -> impl Iterator<Item = String> {
     let pieces = pieces(text);

@@ -21,6 +21,7 @@ use Fit::{Alters, OrStops, Whole};
 
 const OUT_OF_RANGE: Fit = OrStops("a number that is out of its range stops the workflow");
 const ROUNDED: Fit = Alters("digits would be rounded off without a word");
+const LACKS: Fit = OrStops("a character that its character set does not have stops the workflow");
 const OTHER: Fit = Alters("values would become others without a word");
 
 /// Judges by the types as `information_schema` shows them.
@@ -92,6 +93,9 @@ fn floats(a: &Type<'_>, b: &Type<'_>) -> Fit {
     }
 }
 
+/// No value of a LONGTEXT is longer than what a server takes in one packet.
+const LONGEST: u64 = (1 << 30) - 1;
+
 fn texts((a, from): (&Type<'_>, &str), (b, to): (&Type<'_>, &str)) -> Fit {
     const CUT: Fit = Alters("what is too long would be cut, spaces at the end without a word");
     if b.name == "char" {
@@ -106,17 +110,28 @@ fn texts((a, from): (&Type<'_>, &str), (b, to): (&Type<'_>, &str)) -> Fit {
             return CUT;
         }
     } else {
-        let bytes = if a.is_long() { a.size() } else { a.size() * widest(to) };
+        // Of a long type the size is in bytes, and no server warns of spaces that are cut where those are too few.
+        let bytes =
+            if a.is_long() { a.size().min(LONGEST) * growth(from, to) } else { a.size() * widest(to) };
         if b.size() < bytes {
             return CUT;
-        }
-        if a.is_long() && b.name == a.name && widest(to) > widest(from) {
-            return OrStops("a text that has too many bytes in that character set stops the workflow");
         }
     }
     match has_all(from, to) {
         true => Whole,
-        false => OrStops("a character that its character set does not have stops the workflow"),
+        false => LACKS,
+    }
+}
+
+/// How many bytes of one character set stand for one of another at most.
+fn growth(from: &str, to: &str) -> u64 {
+    match (from, to) {
+        (from, to) if from == to => 1,
+        // Nothing that they have in common takes more in the one.
+        ("ascii", "utf8" | "utf8mb3" | "utf8mb4" | "latin1")
+        | ("utf8" | "utf8mb3", "utf8" | "utf8mb3" | "utf8mb4") => 1,
+        ("utf8mb4", "utf8" | "utf8mb3") | ("ucs2", "utf16" | "utf16le") => 1,
+        (_, to) => widest(to),
     }
 }
 
@@ -373,9 +388,22 @@ mod tests {
         }
         let texts = |from: (&str, &str), to: (&str, &str)| fit(&column(from.0, from.1), &column(to.0, to.1));
         assert!(matches!(texts(("varchar(9)", "utf8mb4"), ("varchar(9)", "latin1")), OrStops(_)));
-        assert!(matches!(texts(("text", "latin1"), ("text", "utf8mb4")), OrStops(_)));
         assert_eq!(texts(("varchar(9)", "latin1"), ("varchar(9)", "utf8mb3")), Whole);
         assert_eq!(texts(("varchar(9)", "gb18030"), ("varchar(9)", "utf8mb4")), Whole);
+        // Spaces at the end of what is too long are cut without a warning.
+        for (from, to) in
+            [("latin1", "utf8mb4"), ("utf8mb4", "utf16"), ("utf8mb3", "ucs2"), ("gbk", "utf8mb4")]
+        {
+            assert!(matches!(texts(("text", from), ("text", to)), Alters(_)), "{from} to {to}");
+            assert_eq!(
+                texts(("text", from), ("mediumtext", to)),
+                if has_all(from, to) { Whole } else { LACKS }
+            );
+        }
+        for (from, to) in [("utf8mb3", "utf8mb4"), ("ascii", "utf8mb4"), ("ucs2", "utf16")] {
+            assert_eq!(texts(("text", from), ("text", to)), Whole, "{from} to {to}");
+        }
+        assert_eq!(texts(("longtext", "latin1"), ("longtext", "utf8mb4")), Whole);
         assert!(beyond_what_is_shown("utf8mb4") && !beyond_what_is_shown("latin1"));
     }
 }

@@ -16,6 +16,7 @@ use super::switch::POLL;
 use crate::apply::Followed;
 use crate::error::{Error, OnSide, Result};
 use crate::schema::{Table, secondary};
+use crate::session::COMPUTED_WITH;
 use crate::source::TIMEOUT;
 use crate::state::{State, Store};
 
@@ -43,10 +44,9 @@ pub struct Builder<'a> {
 impl Builder<'_> {
     /// Builds each table's keys as soon as it is copied, and lets the workflow go on. Ends with an error only.
     pub async fn run(mut self) -> Result<Infallible> {
-        let connector = self
-            .connector
-            .clone()
-            .with_setup("SET SESSION foreign_key_checks = 0, sql_mode = 'ALLOW_INVALID_DATES'");
+        let connector = self.connector.clone().with_setup(format!(
+            "SET SESSION foreign_key_checks = 0, sql_mode = 'ALLOW_INVALID_DATES', {COMPUTED_WITH}"
+        ));
         let mut conn = connector.connect().await.on_target()?;
         // Only some versions have it.
         let _ = conn.query_drop(format!("SET SESSION innodb_ddl_buffer_size = {SORT_BUFFER}")).await;

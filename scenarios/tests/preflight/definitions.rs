@@ -39,11 +39,35 @@ const MYSQL: &[Refused] = &[
         "generated_columns",
         "`g`",
     ),
+    (
+        "m5",
+        "(id INT PRIMARY KEY, s INT, g DATETIME AS (FROM_UNIXTIME(s)) STORED)",
+        "generated_columns",
+        "seconds since 1970",
+    ),
+    (
+        "m7",
+        "(id INT PRIMARY KEY, d DATE, g VARCHAR(20) AS (DATE_FORMAT(d, '%M')) STORED)",
+        "generated_columns",
+        "names of days and months",
+    ),
+    (
+        "m6",
+        "(id INT PRIMARY KEY, s VARBINARY(90), g VARBINARY(99) AS (AES_ENCRYPT(s, 'k')) STORED)",
+        "generated_columns",
+        "a cipher",
+    ),
 ];
 const MARIADB: &[Refused] = &[
     ("a1", "(id INT PRIMARY KEY, c VARBINARY(9) DEFAULT x'00ff27')", "definition", "bytes that are no text"),
     ("a2", "(id INT PRIMARY KEY, v VARCHAR(9) DEFAULT '😀')", "definition", "default of column `v`"),
     ("a3", "(t TEXT NOT NULL, UNIQUE (t) USING HASH)", "key", "hash index"),
+    (
+        "a5",
+        "(id INT PRIMARY KEY, d DATETIME, g BIGINT AS (UNIX_TIMESTAMP(d)) STORED)",
+        "generated_columns",
+        "seconds since 1970",
+    ),
     ("a4", "(id INT DEFAULT (NEXTVAL(numbers)) PRIMARY KEY)", "definition", "sequence `shop`.`numbers`"),
 ];
 /// What looks alike and is moved.
@@ -56,13 +80,20 @@ async fn start(binary: &ServerBinary, name: &str, extra: &[&str]) -> LocalServer
 }
 
 async fn definitions(binary: &ServerBinary) {
-    let source =
-        start(binary, "source", &["--div-precision-increment=6", "--default-time-zone=+02:00"]).await;
+    let source = start(
+        binary,
+        "source",
+        &["--div-precision-increment=6", "--default-time-zone=+02:00", "--lc-time-names=de_DE"],
+    )
+    .await;
     let target = start(binary, "target", &[]).await;
     let (mut s, mut t) = (connect(&source).await, connect(&target).await);
     let (from, to) = (source.address("shop"), target.address("shop"));
     let own = match binary.info.flavor {
-        Flavor::MySql => MYSQL,
+        Flavor::MySql => {
+            execute(&mut s, &["SET GLOBAL block_encryption_mode = 'aes-256-cbc'"]).await;
+            MYSQL
+        }
         Flavor::MariaDb => {
             execute(&mut s, &["CREATE SEQUENCE numbers"]).await;
             MARIADB
@@ -81,6 +112,13 @@ async fn definitions(binary: &ServerBinary) {
     let (code, report) = check(&from, &to, "t2", &["--defer-secondary-keys"]);
     assert_eq!(code, 0, "{report:#}");
     found(&report, "warn", "generated_columns", "a division", "VIRTUAL");
+    let dated = "(id INT PRIMARY KEY, v VARCHAR(20), g DATE AS (CAST(v AS DATE)) STORED, d DATETIME, h DATE AS (CAST(d AS DATE)) STORED)";
+    execute(&mut s, &[&format!("CREATE TABLE dated {dated}")]).await;
+    let (code, report) = check(&from, &to, "dated", &[]);
+    assert_eq!(code, 0, "{report:#}");
+    found(&report, "warn", "generated_columns", "`g`", "a day there that does not exist");
+    let warned = report["findings"].as_array().unwrap().iter().filter(|f| f["name"] == "generated_columns");
+    assert_eq!(warned.count(), 1, "{report:#}");
     if binary.info.flavor == Flavor::MySql {
         execute(
             &mut s,

@@ -12,6 +12,7 @@ use super::super::{TIMEOUT, render};
 use super::{ServerTarget, lock_wait};
 use crate::error::{OnSide, Result, Side};
 use crate::schema::Table;
+use crate::session::COMPUTED_WITH;
 use crate::state::Store;
 
 /// Whether this process said that the target takes no files.
@@ -106,7 +107,7 @@ impl Opening {
             .with_setup("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
             .with_setup(format!(
                 "SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = {}, sql_notes = 0, \
-                 div_precision_increment = 4 /*M! , check_constraint_checks = 0 */",
+                 {COMPUTED_WITH} /*M! , check_constraint_checks = 0 */",
                 lock_wait().as_secs().max(1)
             ))
             .with_setup("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
