@@ -107,3 +107,27 @@ async fn a_row_that_the_server_passes_over_stops_the_copy() {
         duplicates(&binary).await;
     }
 }
+
+/// What was right when a workflow began need not be when it goes on, also while it builds keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_that_builds_keys_is_checked_when_it_goes_on() {
+    for binary in support::servers() {
+        eprintln!("building keys on {}", binary.info);
+        let (source, target) = pair(&binary).await;
+        let (mut s, mut t) = (connect(&source).await, connect(&target).await);
+        let rows = "INSERT INTO a WITH RECURSIVE r AS (SELECT 1 i UNION ALL SELECT i + 1 FROM r WHERE i < 300) SELECT i, i FROM r";
+        execute(&mut s, &["CREATE TABLE a (id INT PRIMARY KEY, x INT, KEY (x))", rows]).await;
+        let slowly = ["--chunk-rows", "50", "--copy-rows-per-second", "150", "--defer-secondary-keys"];
+        let mut mover = Mover::new(&source, &target, "a").with(&slowly);
+        mover.start();
+        mover.wait_until("some rows", |s| copied(s) > 0);
+        // Whoever reads the table keeps the key from being built.
+        execute(&mut t, &["BEGIN", "SELECT COUNT(*) FROM a"]).await;
+        mover.wait_for("indexing");
+        mover.kill();
+        execute(&mut s, &["SET GLOBAL binlog_row_image = 'MINIMAL'"]).await;
+        mover.start();
+        assert_eq!(mover.ended(), 2, "{}", mover.log());
+        assert!(mover.log().contains("binlog_row_image"), "{}", mover.log());
+    }
+}

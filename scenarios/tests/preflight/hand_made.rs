@@ -110,6 +110,44 @@ async fn tables_made_by_hand_hold_every_value_or_are_refused() {
     }
 }
 
+/// Rows that come while others are copied are found in a later chunk's range, by the target's own key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_may_have_another_name_and_more_digits() {
+    for binary in support::servers() {
+        eprintln!("another key on {}", binary.info);
+        let (source, target) =
+            tokio::join!(support::start(&binary, "source"), support::start(&binary, "target"));
+        let (mut s, mut t) = (connect(&source).await, connect(&target).await);
+        execute(
+            &mut s,
+            &[
+                "CREATE TABLE n (k DECIMAL(10,2) NOT NULL, v INT, UNIQUE KEY here (k))",
+                "INSERT INTO n WITH RECURSIVE r AS (SELECT 1 i UNION ALL SELECT i + 1 FROM r WHERE i < 900) SELECT i, i FROM r",
+            ],
+        )
+        .await;
+        execute(&mut t, &["CREATE TABLE n (k DECIMAL(12,4) NOT NULL, v INT, UNIQUE KEY there (k))"]).await;
+        let pace = ["--chunk-rows", "100", "--copy-rows-per-second", "300"];
+        let mut mover = Mover::new(&source, &target, "n").with(&pace);
+        mover.start();
+        mover.wait_until("some rows", |s| s["tables"][0]["rows_copied"].as_u64().is_some_and(|n| n > 0));
+        execute(
+            &mut s,
+            &["INSERT INTO n VALUES (5000.25, 1), (5000.5, 2)", "UPDATE n SET v = 3 WHERE k > 5000"],
+        )
+        .await;
+        mover.wait_for("replicating");
+        mover.switch();
+        let rows: Option<(u64, u64)> = mysql_async::prelude::Queryable::query_first(
+            &mut t,
+            "SELECT COUNT(*), SUM(v = 3 AND k > 5000) FROM n",
+        )
+        .await
+        .unwrap();
+        assert_eq!(rows, Some((902, 2)));
+    }
+}
+
 /// Two collations of one name that order otherwise, and one order of two names.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collation_of_the_same_name_need_not_be_the_same() {

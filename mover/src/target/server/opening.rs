@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::super::{TIMEOUT, render};
 use super::{ServerTarget, lock_wait};
 use crate::error::{OnSide, Result, Side};
-use crate::schema::Table;
+use crate::schema::{Kind, Table};
 use crate::session::COMPUTED_WITH;
 use crate::state::Store;
 
@@ -37,7 +37,7 @@ pub struct Known {
 }
 
 impl Known {
-    async fn ask(conn: &mut Conn, tables: Vec<Table>) -> Result<Self> {
+    async fn ask(conn: &mut Conn, mut tables: Vec<Table>) -> Result<Self> {
         let query = "SELECT @@max_allowed_packet, @@local_infile";
         let limits: Option<(u64, bool)> =
             within(TIMEOUT, "reading the server's limits", conn.query_first(query)).await.on_target()?;
@@ -50,9 +50,14 @@ impl Known {
         }
         let info = ServerInfo::read(conn).await.on_target()?;
         let (mut in_place, mut alike) = (Vec::with_capacity(tables.len()), Vec::with_capacity(tables.len()));
-        for table in &tables {
+        for table in &mut tables {
             in_place.push(render::has_other_columns(table) && only_key_is_unique(conn, table).await?);
-            alike.push(has_same_kinds(conn, table).await?);
+            let there = Table::read(conn, Side::Target, &table.schema, &table.name).await?;
+            alike.push(there.as_ref().is_some_and(|there| has_same_kinds(table, there)));
+            // The same columns may be the key there under another name.
+            if let Some(there) = there.filter(|there| !there.key_name.is_empty()) {
+                table.key_name = there.key_name;
+            }
         }
         Ok(Self {
             tables,
@@ -79,12 +84,15 @@ async fn only_key_is_unique(conn: &mut Conn, table: &Table) -> Result<bool> {
     Ok(found == Some(1))
 }
 
-async fn has_same_kinds(conn: &mut Conn, table: &Table) -> Result<bool> {
-    let there = Table::read(conn, Side::Target, &table.schema, &table.name).await?;
-    Ok(there.is_some_and(|there| {
-        let kind = |name: &str| there.columns.iter().find(|c| c.name == name).map(|c| &c.kind);
-        table.columns.iter().all(|c| kind(&c.name) == Some(&c.kind))
-    }))
+/// Whether values have the same form in both tables. Of a DECIMAL that goes by its digits.
+fn has_same_kinds(table: &Table, there: &Table) -> bool {
+    table.columns.iter().all(|column| {
+        let twin = there.columns.iter().find(|c| c.name == column.name);
+        twin.is_some_and(|twin| {
+            let digits = column.kind == Kind::Decimal && twin.sql_type != column.sql_type;
+            twin.kind == column.kind && !digits
+        })
+    })
 }
 
 /// Opens a session's connections to the target.
