@@ -9,7 +9,7 @@ mod support;
 
 use std::time::Duration;
 
-use common::{fresh, report, request, run, server};
+use common::{fresh, report, request, run, server, server_with};
 use converge_chaos::server::LocalServer;
 use converge_mysql::Flavor;
 use converge_vdiff::report::TableReport;
@@ -205,6 +205,36 @@ async fn no_setting_of_a_server_hides_a_difference_or_its_proof() {
         for engine in [Engine::PushDown, Engine::Stream] {
             let found = report(&request([&one, &one], vec![TablePair::same("t")], options(engine))).await;
             assert_eq!((counts(&found.tables[0]), found.verdict), ([1, 1, 0, 0], Verdict::Different));
+        }
+    }
+}
+
+const ENGINES: [Engine; 2] = [Engine::PushDown, Engine::Stream];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn virtual_columns_and_conditions_do_not_depend_on_a_servers_settings() {
+    let other = ["--div-precision-increment=9", "--default-week-format=3", "--lc-time-names=de_DE"];
+    for binary in support::servers() {
+        let servers = [server(&binary).await, server_with(&binary, &other).await];
+        for (one, database) in servers.iter().zip(["vs", "vt"]) {
+            let mut conn = fresh(one, database).await;
+            let columns = "id INT PRIMARY KEY, d DATE, part DECIMAL(30,12) AS (id / 7) VIRTUAL, \
+                           name VARCHAR(30) AS (DAYNAME(d)) VIRTUAL";
+            run(&mut conn, &format!("CREATE TABLE t ({columns})")).await;
+            run(
+                &mut conn,
+                "INSERT INTO t (id, d) VALUES (1, '2026-01-01'), (2, '2027-01-03'), (3, '2026-06-14')",
+            )
+            .await;
+        }
+        for engine in ENGINES {
+            for filter in [None, Some("WEEK(d) IN (0, 1, 24)"), Some("MONTHNAME(d) = 'January'")] {
+                let mut options = options(engine);
+                options.filters.extend(filter.map(|sql| sql.parse().unwrap()));
+                let found =
+                    report(&request([&servers[0], &servers[1]], vec![TablePair::same("t")], options)).await;
+                assert_eq!(found.verdict, Verdict::Equal, "{filter:?}: {}", found.to_text());
+            }
         }
     }
 }

@@ -83,9 +83,11 @@ impl Session {
 
     /// The statement that makes results independent of the server's defaults.
     async fn pins(&mut self) -> Result<String, Error> {
-        // With another mode a date that is none, as tables may hold, could not be looked for.
+        // With another mode a date that is none, as tables may hold, could not be looked for. Virtual columns are computed as
+        // the session that reads them divides, counts weeks and names days.
         let common = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = 18446744073709551615, sql_big_selects = 1, \
-                      sql_auto_is_null = 0, character_set_results = NULL, net_write_timeout = 3600, wait_timeout = 86400";
+                      sql_auto_is_null = 0, character_set_results = NULL, net_write_timeout = 3600, wait_timeout = 86400, \
+                      div_precision_increment = 4, default_week_format = 0, lc_time_names = 'en_US'";
         // The server's own limit is a little longer, so that the error is ours and tells what to do.
         let limit = self.timeout + Duration::from_secs(5);
         let off = self.switched_off().await?;
