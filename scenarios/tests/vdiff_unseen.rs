@@ -238,3 +238,24 @@ async fn virtual_columns_and_conditions_do_not_depend_on_a_servers_settings() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_are_not_tiny_where_a_server_does_not_look_into_ranges() {
+    // MariaDB always looks into a range of one column.
+    for binary in support::servers().into_iter().filter(|binary| binary.info.flavor == Flavor::MySql) {
+        let one = server(&binary).await;
+        let rows: Vec<String> = (0..3000).map(|id| format!("({id})")).collect();
+        for database in ["vs", "vt"] {
+            let mut conn = fresh(&one, database).await;
+            run(&mut conn, "CREATE TABLE t (id INT PRIMARY KEY)").await;
+            run(&mut conn, &format!("INSERT INTO t VALUES {}", rows.join(","))).await;
+            run(&mut conn, "SET GLOBAL range_optimizer_max_mem_size = 1000").await;
+        }
+        for engine in ENGINES {
+            let options = Options { first_chunk_rows: 100, max_chunk_rows: 100, ..options(engine) };
+            let found = report(&request([&one, &one], vec![TablePair::same("t")], options)).await;
+            assert_eq!((found.verdict, counts(&found.tables[0])), (Verdict::Equal, [3000, 0, 0, 0]));
+            assert!((20..90).contains(&found.tables[0].chunks), "{}", found.tables[0].chunks);
+        }
+    }
+}

@@ -25,6 +25,9 @@ pub type Cells = Vec<Option<Vec<u8>>>;
 /// counts it among the rows that were written.
 const DIGESTS: u64 = 128 << 20;
 
+/// What MySQL may use, by default, to find out which rows a condition needs: with less it reads the whole table for a chunk.
+const RANGES: u64 = 8 << 20;
+
 /// Longer than any statement takes; MySQL takes little more.
 const ENDLESS: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -94,7 +97,7 @@ impl Session {
         Ok(match self.info.flavor {
             Flavor::MySql => format!(
                 "{common}{off}, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = ON, \
-                 information_schema_stats_expiry = 0, \
+                 information_schema_stats_expiry = 0, range_optimizer_max_mem_size = {RANGES}, \
                  tmp_table_size = CAST(GREATEST(@@tmp_table_size, {DIGESTS}) AS UNSIGNED), \
                  max_execution_time = {}{}",
                 limit.as_millis(),
