@@ -2,6 +2,7 @@
 //!
 //! Nothing here writes; the session is read-only.
 
+pub mod running;
 mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use mysql_async::{Conn, Row, Value};
 
 use crate::error::Error;
 use crate::request::Side;
+use running::{Begun, Running};
 use wire::Wire;
 
 pub use wire::cell;
@@ -52,6 +54,8 @@ pub struct Session {
     wire: Option<Wire>,
     /// Whether the address is one for the driver only.
     no_wire: bool,
+    /// Where it is known what runs on the server.
+    running: Running,
 }
 
 impl Session {
@@ -75,6 +79,7 @@ impl Session {
             origin: address.clone(),
             wire: None,
             no_wire: false,
+            running: Running::current(),
         };
         session.pins = session.pins().await?;
         let pins = session.pins.clone();
@@ -127,21 +132,36 @@ impl Session {
 
     /// Runs a statement and returns all of its rows. `what` says what it is for, as in "reading the key".
     pub async fn query(&mut self, what: &str, sql: &str) -> Result<Vec<Cells>, Error> {
-        tracing::trace!(side = %self.side, sql);
-        let rows: Vec<Row> =
-            within(self.timeout, what, self.conn.query(sql)).await.map_err(|inner| self.failed(inner))?;
+        let begun = self.begun(self.conn.id(), sql);
+        let done = within(self.timeout, what, self.conn.query(sql)).await;
+        let rows: Vec<Row> = self.ended(begun, done)?;
         Ok(rows.into_iter().map(cells).collect())
+    }
+
+    fn begun(&self, connection: u32, sql: &str) -> Begun {
+        tracing::trace!(side = %self.side, sql);
+        self.running.begin(&self.origin, connection, sql)
+    }
+
+    fn ended<T>(&self, begun: Begun, done: Result<T, converge_mysql::Error>) -> Result<T, Error> {
+        use converge_mysql::Error::{Lost, TimedOut};
+        // Of what was given up, and of what a lost connection ran, the server may know nothing.
+        if !matches!(done, Err(TimedOut { .. } | Lost { .. })) {
+            begun.over();
+        }
+        done.map_err(|inner| self.failed(inner))
     }
 
     /// Runs a statement and hands its rows out one by one as they arrive, holding none of them.
     pub async fn each(&mut self, what: &str, sql: &str, take: impl FnMut(Row) + Send) -> Result<(), Error> {
-        tracing::trace!(side = %self.side, sql);
+        let begun = self.begun(self.conn.id(), sql);
         let conn = &mut self.conn;
         let read = async {
             let mut result = conn.query_iter(sql).await?;
             result.for_each(take).await
         };
-        within(self.timeout, what, read).await.map_err(|inner| self.failed(inner))
+        let done = within(self.timeout, what, read).await;
+        self.ended(begun, done)
     }
 
     /// Like [`Session::each`], for statements that may go on for as long as their rows arrive: given up after the time for a
@@ -153,7 +173,7 @@ impl Session {
         mut take: impl FnMut(Row) + Send,
     ) -> Result<(), Error> {
         let sql = self.unlimited(sql);
-        tracing::trace!(side = %self.side, sql);
+        let begun = self.begun(self.conn.id(), &sql);
         let (conn, rows, timeout) = (&mut self.conn, AtomicU64::new(0), self.timeout);
         let done = async {
             let mut read = std::pin::pin!(async {
@@ -172,7 +192,8 @@ impl Session {
                 }
             }
         };
-        done.await.map_err(|inner| self.failed(inner))
+        let done = done.await;
+        self.ended(begun, done)
     }
 
     /// A SELECT that the server does not end by itself.
@@ -213,8 +234,9 @@ impl Session {
                 })
                 .await;
         };
-        tracing::trace!(side = %self.side, sql);
-        within(self.timeout, what, wire.rows(sql, take)).await.map_err(|inner| self.failed(inner))?;
+        let begun = self.begun(wire.connection(), sql);
+        let done = within(self.timeout, what, wire.rows(sql, take)).await;
+        self.ended(begun, done)?;
         self.wire = Some(wire);
         Ok(())
     }
