@@ -240,6 +240,49 @@ async fn virtual_columns_and_conditions_do_not_depend_on_a_servers_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_in_tables_are_nobodys_writes_or_named() {
+    let logged = ["--general-log=1", "--slow-query-log=1", "--long-query-time=0", "--log-output=TABLE"];
+    for binary in support::servers() {
+        let one = server_with(&binary, &logged).await;
+        for (database, v) in [("vs", 1), ("vt", 2)] {
+            let mut conn = fresh(&one, database).await;
+            for (table, engine) in [("t", "InnoDB"), ("m", "MyISAM")] {
+                run(&mut conn, &format!("CREATE TABLE {table} (id INT PRIMARY KEY, v INT) ENGINE={engine}"))
+                    .await;
+                run(&mut conn, &format!("INSERT INTO {table} VALUES (1, {v}), (2, 1), (3, 1), (4, 1)")).await;
+            }
+            run(&mut conn, "CREATE USER IF NOT EXISTS plain").await;
+            run(&mut conn, &format!("GRANT SELECT ON {database}.* TO plain")).await;
+        }
+        for engine in ENGINES {
+            let options = Options { confirm_within: Duration::from_millis(1500), ..options(engine) };
+            let mut wanted = request([&one, &one], ["t", "m"].map(TablePair::same).into(), options);
+            for table in &report(&wanted).await.tables {
+                assert_eq!((counts(table), table.verdict), ([3, 1, 0, 0], Verdict::Different), "{table:?}");
+            }
+            for address in wanted.source.iter_mut().chain(&mut wanted.target) {
+                address.user = "plain".into();
+            }
+            for table in report(&wanted).await.tables {
+                if binary.info.flavor == Flavor::MariaDb {
+                    assert_eq!((table.verdict, table.unconfirmed_rows), (Verdict::NotProven, 1), "{table:?}");
+                    assert!(
+                        table.reasons.join(" ").contains("the general log is written to a table"),
+                        "{table:?}"
+                    );
+                } else {
+                    assert_eq!(
+                        (counts(&table), table.verdict),
+                        ([3, 1, 0, 0], Verdict::Different),
+                        "{table:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn chunks_are_not_tiny_where_a_server_does_not_look_into_ranges() {
     // MariaDB always looks into a range of one column.
     for binary in support::servers().into_iter().filter(|binary| binary.info.flavor == Flavor::MySql) {

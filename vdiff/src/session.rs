@@ -33,6 +33,10 @@ const RANGES: u64 = 8 << 20;
 /// Longer than any statement takes; MySQL takes little more.
 const ENDLESS: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Logs, by what people call them.
+const GENERAL_LOG: &str = "the general log";
+const SLOW_LOG: &str = "the slow query log";
+
 /// A pinned connection to one side.
 pub struct Session {
     conn: Conn,
@@ -81,9 +85,14 @@ impl Session {
             no_wire: false,
             running: Running::current(),
         };
-        session.pins = session.pins().await?;
+        let unlogged = session.unlogged().await?;
+        session.pins = session.pins().await? + &unlogged;
         let pins = session.pins.clone();
         session.query("setting up the session", &pins).await?;
+        if !unlogged.is_empty() {
+            // Later it would be among what was written while tables were compared.
+            session.make_ready().await;
+        }
         let longest = session.one("reading the server's limits", "SELECT @@max_allowed_packet").await?;
         session.longest = longest.first().and_then(number).unwrap_or(0);
         Ok(session)
@@ -122,6 +131,33 @@ impl Session {
         let sql = "SHOW SESSION VARIABLES WHERE Variable_name IN ('big_tables', 'use_secondary_engine')";
         let known = self.query("reading which settings there are", sql).await?;
         Ok(known.iter().map(|row| format!(", {} = OFF", text(&row[0]))).collect())
+    }
+
+    /// What keeps this session out of logs that are tables, where there are such: each statement in them counts as a row that
+    /// was written. (MySQL counts those of a session apart.) Without SUPER the general log has all statements.
+    async fn unlogged(&mut self) -> Result<String, Error> {
+        let logs = self.table_logs().await?;
+        let mut pins = String::new();
+        if logs.contains(&SLOW_LOG) {
+            pins.push_str(", slow_query_log = OFF");
+        }
+        if logs.contains(&GENERAL_LOG) {
+            let allowed = self.query("setting up the session", "SET SESSION sql_log_off = ON").await;
+            pins.push_str(if allowed.is_ok() { ", sql_log_off = ON" } else { "" });
+        }
+        Ok(pins)
+    }
+
+    /// The logs in tables whose rows count among those that were written: of MariaDB.
+    pub async fn table_logs(&mut self) -> Result<Vec<&'static str>, Error> {
+        if self.info.flavor == Flavor::MySql {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT FIND_IN_SET('TABLE', @@log_output) > 0 AND @@GLOBAL.general_log, \
+                   FIND_IN_SET('TABLE', @@log_output) > 0 AND @@GLOBAL.slow_query_log";
+        let row = self.one("reading where the server logs to", sql).await?;
+        let logs = row.iter().zip([GENERAL_LOG, SLOW_LOG]);
+        Ok(logs.filter(|(on, _)| number(on) == Some(1)).map(|(_, log)| log).collect())
     }
 
     /// A server may be told to hide the columns that it made for keys itself.
