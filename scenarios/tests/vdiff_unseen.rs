@@ -211,6 +211,55 @@ async fn no_setting_of_a_server_hides_a_difference_or_its_proof() {
 
 const ENGINES: [Engine; 2] = [Engine::PushDown, Engine::Stream];
 
+/// Where a server orders an index in another way than it compares, what is between the two is in no range.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_collation_keeps_out_of_ranges_are_compared() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let collations: &[&str] = match binary.info.flavor {
+            Flavor::MariaDb => &[
+                "utf8mb4_nopad_bin",
+                "utf8mb4_general_nopad_ci",
+                "utf8mb4_uca1400_nopad_ai_ci",
+                "tis620_thai_ci",
+            ],
+            Flavor::MySql => &["utf8mb4_0900_bin", "utf8mb4_0900_ai_ci", "tis620_thai_ci"],
+        };
+        let mut pairs = Vec::new();
+        for (database, v) in [("vs", 1), ("vt", 2)] {
+            let mut conn = fresh(&one, database).await;
+            pairs.clear();
+            for collation in collations {
+                for (name, key) in [("single", "k"), ("first", "k, n"), ("second", "n, k")] {
+                    let table = format!("{collation}_{name}");
+                    let set = collation.split('_').next().unwrap();
+                    let k = format!("k CHAR(8) CHARACTER SET {set} COLLATE {collation}");
+                    run(&mut conn, &format!("CREATE TABLE {table} ({k}, n INT, v INT, PRIMARY KEY ({key}))"))
+                        .await;
+                    let few = match set {
+                        "tis620" => ["x'a1e8'", "x'e0a1'", "x'e0a2'"],
+                        _ => ["'b'", "'a\\t'", "'b\\t'"],
+                    };
+                    let [one, two, three] = few.map(|k| format!("_{set} {k}"));
+                    let rows =
+                        format!("('a',1,1),({one},1,1),('c',1,1),('d',1,1),({two},1,{v}),({three},1,{v})");
+                    run(&mut conn, &format!("INSERT INTO {table} VALUES {rows}")).await;
+                    pairs.push(TablePair::same(&table));
+                }
+            }
+        }
+        for engine in ENGINES {
+            let options =
+                Options { first_chunk_rows: 1, max_chunk_rows: 1, fetch_rows: 1, ..options(engine) };
+            let found = report(&request([&one, &one], pairs.clone(), options)).await;
+            for table in &found.tables {
+                assert_eq!((counts(table), table.verdict), ([4, 2, 0, 0], Verdict::Different), "{table:?}");
+            }
+        }
+    }
+}
+
+/// What is computed when it is read is computed by the settings of the session that reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn virtual_columns_and_conditions_do_not_depend_on_a_servers_settings() {
     let other = ["--div-precision-increment=9", "--default-week-format=3", "--lc-time-names=de_DE"];
@@ -239,6 +288,7 @@ async fn virtual_columns_and_conditions_do_not_depend_on_a_servers_settings() {
     }
 }
 
+/// The statements of a comparison are rows of such logs.
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_in_tables_are_nobodys_writes_or_named() {
     let logged = ["--general-log=1", "--slow-query-log=1", "--long-query-time=0", "--log-output=TABLE"];

@@ -30,6 +30,9 @@ const DIGESTS: u64 = 128 << 20;
 /// What MySQL may use, by default, to find out which rows a condition needs: with less it reads the whole table for a chunk.
 const RANGES: u64 = 8 << 20;
 
+/// A server's own limit is so much longer than ours, so that the error is ours and tells what to do.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Longer than any statement takes; MySQL takes little more.
 const ENDLESS: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -105,8 +108,7 @@ impl Session {
         let common = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = 18446744073709551615, sql_big_selects = 1, \
                       sql_auto_is_null = 0, character_set_results = NULL, net_write_timeout = 3600, wait_timeout = 86400, \
                       div_precision_increment = 4, default_week_format = 0, lc_time_names = 'en_US'";
-        // The server's own limit is a little longer, so that the error is ours and tells what to do.
-        let limit = self.timeout + Duration::from_secs(5);
+        let limit = self.timeout + GRACE;
         let off = self.switched_off().await?;
         Ok(match self.info.flavor {
             Flavor::MySql => format!(
@@ -168,8 +170,21 @@ impl Session {
 
     /// Runs a statement and returns all of its rows. `what` says what it is for, as in "reading the key".
     pub async fn query(&mut self, what: &str, sql: &str) -> Result<Vec<Cells>, Error> {
+        self.query_within(self.timeout, what, sql).await
+    }
+
+    /// Like [`Session::query`], for a statement that may take as long as `bound`.
+    pub async fn query_for(&mut self, bound: Duration, what: &str, sql: &str) -> Result<Vec<Cells>, Error> {
+        if bound <= self.timeout {
+            return self.query(what, sql).await;
+        }
+        let sql = self.limited(sql, bound + GRACE);
+        self.query_within(bound, what, &sql).await
+    }
+
+    async fn query_within(&mut self, bound: Duration, what: &str, sql: &str) -> Result<Vec<Cells>, Error> {
         let begun = self.begun(self.conn.id(), sql);
-        let done = within(self.timeout, what, self.conn.query(sql)).await;
+        let done = within(bound, what, self.conn.query(sql)).await;
         let rows: Vec<Row> = self.ended(begun, done)?;
         Ok(rows.into_iter().map(cells).collect())
     }
@@ -208,7 +223,7 @@ impl Session {
         sql: &str,
         mut take: impl FnMut(Row) + Send,
     ) -> Result<(), Error> {
-        let sql = self.unlimited(sql);
+        let sql = self.limited(sql, ENDLESS);
         let begun = self.begun(self.conn.id(), &sql);
         let (conn, rows, timeout) = (&mut self.conn, AtomicU64::new(0), self.timeout);
         let done = async {
@@ -232,12 +247,12 @@ impl Session {
         self.ended(begun, done)
     }
 
-    /// A SELECT that the server does not end by itself.
-    fn unlimited(&self, sql: &str) -> String {
-        let rest = sql.strip_prefix("SELECT").unwrap_or(sql);
+    /// A SELECT that the server ends by itself only after so long.
+    fn limited(&self, sql: &str, limit: Duration) -> String {
+        let (rest, limit) = (sql.strip_prefix("SELECT").unwrap_or(sql), limit.min(ENDLESS));
         match self.info.flavor {
-            Flavor::MySql => format!("SELECT /*+ MAX_EXECUTION_TIME({}) */{rest}", ENDLESS.as_millis()),
-            Flavor::MariaDb => format!("SET STATEMENT max_statement_time = {} FOR {sql}", ENDLESS.as_secs()),
+            Flavor::MySql => format!("SELECT /*+ MAX_EXECUTION_TIME({}) */{rest}", limit.as_millis()),
+            Flavor::MariaDb => format!("SET STATEMENT max_statement_time = {} FOR {sql}", limit.as_secs()),
         }
     }
 
