@@ -267,6 +267,45 @@ async fn signals_end_it_without_a_verdict() {
     }
 }
 
+/// How many statements of comparisons run on a server that work without end.
+async fn working(watcher: &mut Conn) -> u64 {
+    let sql = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%BENCHMARK(%' AND ID <> CONNECTION_ID()";
+    watcher.query_first(sql).await.unwrap().unwrap()
+}
+
+/// Waits until so many work.
+async fn until_working(watcher: &mut Conn, are: impl Fn(u64) -> bool, what: &str) {
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while !are(working(watcher).await) {
+        assert!(Instant::now() < give_up, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_running_on_the_servers() {
+    use nix::sys::signal::Signal;
+    // Of one row, so that nothing but reading the rows takes long.
+    let endless = "IF(id = 2, BENCHMARK(4000000000, SHA2('x', 512)), 0) = 0";
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let (_source, mut watcher) = tables(&one).await;
+        let (from, to) = urls(&one);
+        for engine in ["pushdown", "stream"] {
+            let some = ["--tables", "t", "--where", endless, "--engine", engine];
+            let child = Running::start(&mut command(&from, &to, &some));
+            until_working(&mut watcher, |working| working == 2, "it never began").await;
+            let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
+            nix::sys::signal::kill(pid, Signal::SIGINT).unwrap();
+            refused(&ended(child, Duration::from_secs(6)), &["interrupted"]);
+            assert_eq!(working(&mut watcher).await, 0, "{engine}: left running after a signal");
+            let late = [&some[..], &["--statement-timeout", "1"]].concat();
+            refused(&vdiff(&from, &to, &late), &["no answer within 1 s"]);
+            assert_eq!(working(&mut watcher).await, 0, "{engine}: left running after its time was up");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_without_an_answer_is_given_up() {
     for binary in support::servers() {

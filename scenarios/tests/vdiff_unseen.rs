@@ -9,7 +9,7 @@ mod support;
 
 use std::time::Duration;
 
-use common::{fresh, report, request, run, server};
+use common::{fresh, report, request, run, server, server_with};
 use converge_chaos::server::LocalServer;
 use converge_mysql::Flavor;
 use converge_vdiff::report::TableReport;
@@ -205,6 +205,150 @@ async fn no_setting_of_a_server_hides_a_difference_or_its_proof() {
         for engine in [Engine::PushDown, Engine::Stream] {
             let found = report(&request([&one, &one], vec![TablePair::same("t")], options(engine))).await;
             assert_eq!((counts(&found.tables[0]), found.verdict), ([1, 1, 0, 0], Verdict::Different));
+        }
+    }
+}
+
+const ENGINES: [Engine; 2] = [Engine::PushDown, Engine::Stream];
+
+/// Where a server orders an index in another way than it compares, what is between the two is in no range.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_collation_keeps_out_of_ranges_are_compared() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let collations: &[&str] = match binary.info.flavor {
+            Flavor::MariaDb => &[
+                "utf8mb4_nopad_bin",
+                "utf8mb4_general_nopad_ci",
+                "utf8mb4_uca1400_nopad_ai_ci",
+                "tis620_thai_ci",
+            ],
+            Flavor::MySql => &["utf8mb4_0900_bin", "utf8mb4_0900_ai_ci", "tis620_thai_ci"],
+        };
+        let mut pairs = Vec::new();
+        for (database, v) in [("vs", 1), ("vt", 2)] {
+            let mut conn = fresh(&one, database).await;
+            pairs.clear();
+            for collation in collations {
+                for (name, key) in [("single", "k"), ("first", "k, n"), ("second", "n, k")] {
+                    let table = format!("{collation}_{name}");
+                    let set = collation.split('_').next().unwrap();
+                    let k = format!("k CHAR(8) CHARACTER SET {set} COLLATE {collation}");
+                    run(&mut conn, &format!("CREATE TABLE {table} ({k}, n INT, v INT, PRIMARY KEY ({key}))"))
+                        .await;
+                    let few = match set {
+                        "tis620" => ["x'a1e8'", "x'e0a1'", "x'e0a2'"],
+                        _ => ["'b'", "'a\\t'", "'b\\t'"],
+                    };
+                    let [one, two, three] = few.map(|k| format!("_{set} {k}"));
+                    let rows =
+                        format!("('a',1,1),({one},1,1),('c',1,1),('d',1,1),({two},1,{v}),({three},1,{v})");
+                    run(&mut conn, &format!("INSERT INTO {table} VALUES {rows}")).await;
+                    pairs.push(TablePair::same(&table));
+                }
+            }
+        }
+        for engine in ENGINES {
+            let options =
+                Options { first_chunk_rows: 1, max_chunk_rows: 1, fetch_rows: 1, ..options(engine) };
+            let found = report(&request([&one, &one], pairs.clone(), options)).await;
+            for table in &found.tables {
+                assert_eq!((counts(table), table.verdict), ([4, 2, 0, 0], Verdict::Different), "{table:?}");
+            }
+        }
+    }
+}
+
+/// What is computed when it is read is computed by the settings of the session that reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn virtual_columns_and_conditions_do_not_depend_on_a_servers_settings() {
+    let other = ["--div-precision-increment=9", "--default-week-format=3", "--lc-time-names=de_DE"];
+    for binary in support::servers() {
+        let servers = [server(&binary).await, server_with(&binary, &other).await];
+        for (one, database) in servers.iter().zip(["vs", "vt"]) {
+            let mut conn = fresh(one, database).await;
+            let columns = "id INT PRIMARY KEY, d DATE, part DECIMAL(30,12) AS (id / 7) VIRTUAL, \
+                           name VARCHAR(30) AS (DAYNAME(d)) VIRTUAL";
+            run(&mut conn, &format!("CREATE TABLE t ({columns})")).await;
+            run(
+                &mut conn,
+                "INSERT INTO t (id, d) VALUES (1, '2026-01-01'), (2, '2027-01-03'), (3, '2026-06-14')",
+            )
+            .await;
+        }
+        for engine in ENGINES {
+            for filter in [None, Some("WEEK(d) IN (0, 1, 24)"), Some("MONTHNAME(d) = 'January'")] {
+                let mut options = options(engine);
+                options.filters.extend(filter.map(|sql| sql.parse().unwrap()));
+                let found =
+                    report(&request([&servers[0], &servers[1]], vec![TablePair::same("t")], options)).await;
+                assert_eq!(found.verdict, Verdict::Equal, "{filter:?}: {}", found.to_text());
+            }
+        }
+    }
+}
+
+/// The statements of a comparison are rows of such logs.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_in_tables_are_nobodys_writes_or_named() {
+    let logged = ["--general-log=1", "--slow-query-log=1", "--long-query-time=0", "--log-output=TABLE"];
+    for binary in support::servers() {
+        let one = server_with(&binary, &logged).await;
+        for (database, v) in [("vs", 1), ("vt", 2)] {
+            let mut conn = fresh(&one, database).await;
+            for (table, engine) in [("t", "InnoDB"), ("m", "MyISAM")] {
+                run(&mut conn, &format!("CREATE TABLE {table} (id INT PRIMARY KEY, v INT) ENGINE={engine}"))
+                    .await;
+                run(&mut conn, &format!("INSERT INTO {table} VALUES (1, {v}), (2, 1), (3, 1), (4, 1)")).await;
+            }
+            run(&mut conn, "CREATE USER IF NOT EXISTS plain").await;
+            run(&mut conn, &format!("GRANT SELECT ON {database}.* TO plain")).await;
+        }
+        for engine in ENGINES {
+            let options = Options { confirm_within: Duration::from_millis(1500), ..options(engine) };
+            let mut wanted = request([&one, &one], ["t", "m"].map(TablePair::same).into(), options);
+            for table in &report(&wanted).await.tables {
+                assert_eq!((counts(table), table.verdict), ([3, 1, 0, 0], Verdict::Different), "{table:?}");
+            }
+            for address in wanted.source.iter_mut().chain(&mut wanted.target) {
+                address.user = "plain".into();
+            }
+            for table in report(&wanted).await.tables {
+                if binary.info.flavor == Flavor::MariaDb {
+                    assert_eq!((table.verdict, table.unconfirmed_rows), (Verdict::NotProven, 1), "{table:?}");
+                    assert!(
+                        table.reasons.join(" ").contains("the general log is written to a table"),
+                        "{table:?}"
+                    );
+                } else {
+                    assert_eq!(
+                        (counts(&table), table.verdict),
+                        ([3, 1, 0, 0], Verdict::Different),
+                        "{table:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_are_not_tiny_where_a_server_does_not_look_into_ranges() {
+    // MariaDB always looks into a range of one column.
+    for binary in support::servers().into_iter().filter(|binary| binary.info.flavor == Flavor::MySql) {
+        let one = server(&binary).await;
+        let rows: Vec<String> = (0..3000).map(|id| format!("({id})")).collect();
+        for database in ["vs", "vt"] {
+            let mut conn = fresh(&one, database).await;
+            run(&mut conn, "CREATE TABLE t (id INT PRIMARY KEY)").await;
+            run(&mut conn, &format!("INSERT INTO t VALUES {}", rows.join(","))).await;
+            run(&mut conn, "SET GLOBAL range_optimizer_max_mem_size = 1000").await;
+        }
+        for engine in ENGINES {
+            let options = Options { first_chunk_rows: 100, max_chunk_rows: 100, ..options(engine) };
+            let found = report(&request([&one, &one], vec![TablePair::same("t")], options)).await;
+            assert_eq!((found.verdict, counts(&found.tables[0])), (Verdict::Equal, [3000, 0, 0, 0]));
+            assert!((20..90).contains(&found.tables[0].chunks), "{}", found.tables[0].chunks);
         }
     }
 }

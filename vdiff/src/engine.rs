@@ -33,6 +33,7 @@ use crate::plan::Plan;
 use crate::proof::Standing;
 use crate::report::{DIGEST, Report, ServerReport, TableReport, Verdict, rfc3339};
 use crate::request::{Options, Progress, ProofSource, Request, TablePair};
+use crate::session::running::tidily;
 use choice::Preference;
 use identity::Identity;
 use lookup::{Pair, look_up};
@@ -182,6 +183,14 @@ pub(crate) async fn compare_keeping(
     keep: &mut (dyn FnMut(Found) + Send),
 ) -> Result<Report, Error> {
     check(request)?;
+    tidily(Box::pin(compare_all(request, progress, keep))).await
+}
+
+async fn compare_all(
+    request: &Request,
+    progress: &(dyn Fn(Progress) + Sync),
+    keep: &mut (dyn FnMut(Found) + Send),
+) -> Result<Report, Error> {
     let (started, clock) = (SystemTime::now(), Instant::now());
     let (listing, found_all);
     let (request, lonely) = match &request.options.all_tables {

@@ -27,3 +27,4 @@ pub use report::{Report, Verdict};
 pub use request::{
     Engine, Filter, MaxLoad, Options, Progress, ProofSource, Request, Sample, Side, TablePair,
 };
+pub use session::running::unless;

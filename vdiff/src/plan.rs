@@ -128,6 +128,11 @@ impl Plan {
         self.key().into_iter().take(ordered).filter_map(|c| c.form.literal.as_ref().map(|l| (c, l))).collect()
     }
 
+    /// Whether ranges compare text: then what is in none of them is a collation's matter.
+    pub fn orders_text(&self) -> bool {
+        self.ordered().iter().any(|(_, literal)| matches!(literal, Literal::Text(_)))
+    }
+
     /// Whether each row can be looked up by literals of its whole key.
     pub fn is_addressable(&self) -> bool {
         let key = self.key();

@@ -23,6 +23,7 @@ use crate::engine::{Found, compare_keeping, same};
 use crate::error::Error;
 use crate::report::{Report, TableReport};
 use crate::request::{Progress, Request};
+use crate::session::running::tidily;
 use outcome::judge;
 pub use outcome::{MissedRow, RepairReport, TableRepair};
 use sink::Sink;
@@ -69,7 +70,9 @@ pub async fn compare_and_repair(
         tables: Vec::new(),
         failed: None,
     };
-    if let Err(error) = carry_out(request, repair, &names, &found, &mut report, &mut done).await {
+    if let Err(error) =
+        tidily(Box::pin(carry_out(request, repair, &names, &found, &mut report, &mut done))).await
+    {
         done.failed = Some(match error.help() {
             Some(help) => format!("{error} ({help})"),
             None => error.to_string(),

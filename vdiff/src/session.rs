@@ -2,6 +2,7 @@
 //!
 //! Nothing here writes; the session is read-only.
 
+pub mod running;
 mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use mysql_async::{Conn, Row, Value};
 
 use crate::error::Error;
 use crate::request::Side;
+use running::{Begun, Running};
 use wire::Wire;
 
 pub use wire::cell;
@@ -25,8 +27,18 @@ pub type Cells = Vec<Option<Vec<u8>>>;
 /// counts it among the rows that were written.
 const DIGESTS: u64 = 128 << 20;
 
+/// What MySQL may use, by default, to find out which rows a condition needs: with less it reads the whole table for a chunk.
+const RANGES: u64 = 8 << 20;
+
+/// A server's own limit is so much longer than ours, so that the error is ours and tells what to do.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Longer than any statement takes; MySQL takes little more.
 const ENDLESS: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Logs, by what people call them.
+const GENERAL_LOG: &str = "the general log";
+const SLOW_LOG: &str = "the slow query log";
 
 /// A pinned connection to one side.
 pub struct Session {
@@ -49,6 +61,8 @@ pub struct Session {
     wire: Option<Wire>,
     /// Whether the address is one for the driver only.
     no_wire: bool,
+    /// Where it is known what runs on the server.
+    running: Running,
 }
 
 impl Session {
@@ -72,10 +86,16 @@ impl Session {
             origin: address.clone(),
             wire: None,
             no_wire: false,
+            running: Running::current(),
         };
-        session.pins = session.pins().await?;
+        let unlogged = session.unlogged().await?;
+        session.pins = session.pins().await? + &unlogged;
         let pins = session.pins.clone();
         session.query("setting up the session", &pins).await?;
+        if !unlogged.is_empty() {
+            // Later it would be among what was written while tables were compared.
+            session.make_ready().await;
+        }
         let longest = session.one("reading the server's limits", "SELECT @@max_allowed_packet").await?;
         session.longest = longest.first().and_then(number).unwrap_or(0);
         Ok(session)
@@ -83,16 +103,17 @@ impl Session {
 
     /// The statement that makes results independent of the server's defaults.
     async fn pins(&mut self) -> Result<String, Error> {
-        // With another mode a date that is none, as tables may hold, could not be looked for.
+        // With another mode a date that is none, as tables may hold, could not be looked for. Virtual columns are computed as
+        // the session that reads them divides, counts weeks and names days.
         let common = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = 18446744073709551615, sql_big_selects = 1, \
-                      sql_auto_is_null = 0, character_set_results = NULL, net_write_timeout = 3600, wait_timeout = 86400";
-        // The server's own limit is a little longer, so that the error is ours and tells what to do.
-        let limit = self.timeout + Duration::from_secs(5);
+                      sql_auto_is_null = 0, character_set_results = NULL, net_write_timeout = 3600, wait_timeout = 86400, \
+                      div_precision_increment = 4, default_week_format = 0, lc_time_names = 'en_US'";
+        let limit = self.timeout + GRACE;
         let off = self.switched_off().await?;
         Ok(match self.info.flavor {
             Flavor::MySql => format!(
                 "{common}{off}, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = ON, \
-                 information_schema_stats_expiry = 0, \
+                 information_schema_stats_expiry = 0, range_optimizer_max_mem_size = {RANGES}, \
                  tmp_table_size = CAST(GREATEST(@@tmp_table_size, {DIGESTS}) AS UNSIGNED), \
                  max_execution_time = {}{}",
                 limit.as_millis(),
@@ -114,6 +135,33 @@ impl Session {
         Ok(known.iter().map(|row| format!(", {} = OFF", text(&row[0]))).collect())
     }
 
+    /// What keeps this session out of logs that are tables, where there are such: each statement in them counts as a row that
+    /// was written. (MySQL counts those of a session apart.) Without SUPER the general log has all statements.
+    async fn unlogged(&mut self) -> Result<String, Error> {
+        let logs = self.table_logs().await?;
+        let mut pins = String::new();
+        if logs.contains(&SLOW_LOG) {
+            pins.push_str(", slow_query_log = OFF");
+        }
+        if logs.contains(&GENERAL_LOG) {
+            let allowed = self.query("setting up the session", "SET SESSION sql_log_off = ON").await;
+            pins.push_str(if allowed.is_ok() { ", sql_log_off = ON" } else { "" });
+        }
+        Ok(pins)
+    }
+
+    /// The logs in tables whose rows count among those that were written: of MariaDB.
+    pub async fn table_logs(&mut self) -> Result<Vec<&'static str>, Error> {
+        if self.info.flavor == Flavor::MySql {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT FIND_IN_SET('TABLE', @@log_output) > 0 AND @@GLOBAL.general_log, \
+                   FIND_IN_SET('TABLE', @@log_output) > 0 AND @@GLOBAL.slow_query_log";
+        let row = self.one("reading where the server logs to", sql).await?;
+        let logs = row.iter().zip([GENERAL_LOG, SLOW_LOG]);
+        Ok(logs.filter(|(on, _)| number(on) == Some(1)).map(|(_, log)| log).collect())
+    }
+
     /// A server may be told to hide the columns that it made for keys itself.
     fn all_columns(&self) -> &'static str {
         let hides = self.info.is_mysql_since(Version(8, 0, 30));
@@ -122,21 +170,49 @@ impl Session {
 
     /// Runs a statement and returns all of its rows. `what` says what it is for, as in "reading the key".
     pub async fn query(&mut self, what: &str, sql: &str) -> Result<Vec<Cells>, Error> {
-        tracing::trace!(side = %self.side, sql);
-        let rows: Vec<Row> =
-            within(self.timeout, what, self.conn.query(sql)).await.map_err(|inner| self.failed(inner))?;
+        self.query_within(self.timeout, what, sql).await
+    }
+
+    /// Like [`Session::query`], for a statement that may take as long as `bound`.
+    pub async fn query_for(&mut self, bound: Duration, what: &str, sql: &str) -> Result<Vec<Cells>, Error> {
+        if bound <= self.timeout {
+            return self.query(what, sql).await;
+        }
+        let sql = self.limited(sql, bound + GRACE);
+        self.query_within(bound, what, &sql).await
+    }
+
+    async fn query_within(&mut self, bound: Duration, what: &str, sql: &str) -> Result<Vec<Cells>, Error> {
+        let begun = self.begun(self.conn.id(), sql);
+        let done = within(bound, what, self.conn.query(sql)).await;
+        let rows: Vec<Row> = self.ended(begun, done)?;
         Ok(rows.into_iter().map(cells).collect())
+    }
+
+    fn begun(&self, connection: u32, sql: &str) -> Begun {
+        tracing::trace!(side = %self.side, sql);
+        self.running.begin(&self.origin, connection, sql)
+    }
+
+    fn ended<T>(&self, begun: Begun, done: Result<T, converge_mysql::Error>) -> Result<T, Error> {
+        use converge_mysql::Error::{Lost, TimedOut};
+        // Of what was given up, and of what a lost connection ran, the server may know nothing.
+        if !matches!(done, Err(TimedOut { .. } | Lost { .. })) {
+            begun.over();
+        }
+        done.map_err(|inner| self.failed(inner))
     }
 
     /// Runs a statement and hands its rows out one by one as they arrive, holding none of them.
     pub async fn each(&mut self, what: &str, sql: &str, take: impl FnMut(Row) + Send) -> Result<(), Error> {
-        tracing::trace!(side = %self.side, sql);
+        let begun = self.begun(self.conn.id(), sql);
         let conn = &mut self.conn;
         let read = async {
             let mut result = conn.query_iter(sql).await?;
             result.for_each(take).await
         };
-        within(self.timeout, what, read).await.map_err(|inner| self.failed(inner))
+        let done = within(self.timeout, what, read).await;
+        self.ended(begun, done)
     }
 
     /// Like [`Session::each`], for statements that may go on for as long as their rows arrive: given up after the time for a
@@ -147,8 +223,8 @@ impl Session {
         sql: &str,
         mut take: impl FnMut(Row) + Send,
     ) -> Result<(), Error> {
-        let sql = self.unlimited(sql);
-        tracing::trace!(side = %self.side, sql);
+        let sql = self.limited(sql, ENDLESS);
+        let begun = self.begun(self.conn.id(), &sql);
         let (conn, rows, timeout) = (&mut self.conn, AtomicU64::new(0), self.timeout);
         let done = async {
             let mut read = std::pin::pin!(async {
@@ -167,15 +243,16 @@ impl Session {
                 }
             }
         };
-        done.await.map_err(|inner| self.failed(inner))
+        let done = done.await;
+        self.ended(begun, done)
     }
 
-    /// A SELECT that the server does not end by itself.
-    fn unlimited(&self, sql: &str) -> String {
-        let rest = sql.strip_prefix("SELECT").unwrap_or(sql);
+    /// A SELECT that the server ends by itself only after so long.
+    fn limited(&self, sql: &str, limit: Duration) -> String {
+        let (rest, limit) = (sql.strip_prefix("SELECT").unwrap_or(sql), limit.min(ENDLESS));
         match self.info.flavor {
-            Flavor::MySql => format!("SELECT /*+ MAX_EXECUTION_TIME({}) */{rest}", ENDLESS.as_millis()),
-            Flavor::MariaDb => format!("SET STATEMENT max_statement_time = {} FOR {sql}", ENDLESS.as_secs()),
+            Flavor::MySql => format!("SELECT /*+ MAX_EXECUTION_TIME({}) */{rest}", limit.as_millis()),
+            Flavor::MariaDb => format!("SET STATEMENT max_statement_time = {} FOR {sql}", limit.as_secs()),
         }
     }
 
@@ -208,8 +285,9 @@ impl Session {
                 })
                 .await;
         };
-        tracing::trace!(side = %self.side, sql);
-        within(self.timeout, what, wire.rows(sql, take)).await.map_err(|inner| self.failed(inner))?;
+        let begun = self.begun(wire.connection(), sql);
+        let done = within(self.timeout, what, wire.rows(sql, take)).await;
+        self.ended(begun, done)?;
         self.wire = Some(wire);
         Ok(())
     }

@@ -265,6 +265,9 @@ impl TableRun<'_> {
                 let late = "the target had not applied all that the source had";
                 let why = unrest.unwrap_or(if complete { WRITTEN } else { late });
                 proof.reasons.push(self.unsettled(why));
+                if unrest.is_some() {
+                    proof.reasons.extend(self.logging().await?);
+                }
                 return Ok(proof);
             }
             (since, since_when) = (now, Instant::now());
@@ -311,6 +314,25 @@ impl TableRun<'_> {
             "the counters Handler_write, Handler_update and Handler_delete, in which alone unlogged writes to a table of \
              another engine than InnoDB show, went on all the while",
         )
+    }
+
+    /// What may keep servers from standing still although nobody writes.
+    async fn logging(&mut self) -> Result<Vec<String>, Error> {
+        let mut reasons = Vec::new();
+        for side in [0, 1] {
+            for session in self.sessions.side(side).each_mut() {
+                let logs = session.table_logs().await?;
+                reasons.extend(logs.iter().map(|log| {
+                    format!(
+                        "on the {}, {}, {log} is written to a table, where each statement counts as a row written: SET GLOBAL \
+                         log_output = 'FILE' until the tables are compared, or compare as an account with SUPER, whose \
+                         statements are kept out of it, while no other statements run",
+                        session.side, session.address
+                    )
+                }));
+            }
+        }
+        Ok(reasons)
     }
 
     fn unsettled(&self, why: &str) -> String {

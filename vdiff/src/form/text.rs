@@ -1,6 +1,6 @@
 //! Strings: by their bytes in one character set, never by a collation.
 
-use converge_mysql::quote;
+use converge_mysql::{Flavor, quote};
 
 use super::kind::Kind;
 use super::{Form, Literal, Pairing, ShownAs};
@@ -98,6 +98,15 @@ fn equality(sets: &[String; 2]) -> Option<Literal> {
     }
 }
 
+/// Whether `<` and `>=` may leave values out between them: a server orders the index in another way than it compares. MariaDB
+/// orders that of a CHAR by values filled up with spaces, and compares them without where the collation does not pad; both
+/// families fill up values in Thai before they put their vowels in order.
+fn is_torn(column: &Column, flavor: Flavor) -> bool {
+    let collation = column.collation.as_deref().unwrap_or_default();
+    let pads = !collation.contains("nopad") && !collation.contains("_0900_");
+    flavor == Flavor::MariaDb && column.data_type == "char" && !pads || collation.starts_with("tis620_thai")
+}
+
 impl Pairing<'_> {
     /// Any two kinds that compare as text: strings, ENUM and SET by their names, addresses by their text.
     pub(super) fn texts(&self, kinds: [Kind; 2]) -> Form {
@@ -155,6 +164,7 @@ impl Pairing<'_> {
         let collation = a.filter(|_| a == b && kinds == [Kind::Text; 2])?;
         let family = self.flavors[0] == self.flavors[1];
         let short = self.string_framing() == Framing::Sized;
-        (short && (family || BY_CODE_POINT.contains(&collation))).then(|| sets[0].clone())
+        let torn = self.columns.iter().zip(self.flavors).any(|(column, flavor)| is_torn(column, flavor));
+        (short && !torn && (family || BY_CODE_POINT.contains(&collation))).then(|| sets[0].clone())
     }
 }

@@ -34,6 +34,8 @@ pub struct Wire {
     joined: Vec<u8>,
     /// The number that the next part must have.
     sequence: u8,
+    /// The server's number for it.
+    connection: u32,
 }
 
 impl Wire {
@@ -52,13 +54,19 @@ impl Wire {
         Some(wire)
     }
 
+    /// The server's number for it.
+    pub fn connection(&self) -> u32 {
+        self.connection
+    }
+
     fn over(stream: TcpStream) -> Self {
-        Self { stream, buffer: vec![0; BLOCK], filled: 0..0, joined: Vec::new(), sequence: 0 }
+        Self { stream, buffer: vec![0; BLOCK], filled: 0..0, joined: Vec::new(), sequence: 0, connection: 0 }
     }
 
     async fn log_in(&mut self, address: &Address) -> io::Result<Option<()>> {
         let greeting = self.packet().await?.to_vec();
         let Ok(greeting) = ParseBuf(&greeting).parse::<HandshakePacket<'_>>(()) else { return Ok(None) };
+        self.connection = greeting.connection_id();
         let plugin = greeting.auth_plugin().unwrap_or(AuthPlugin::MysqlNativePassword);
         let Some(answer) = proof(&plugin, &address.password, &greeting.nonce()) else { return Ok(None) };
         let wanted = CapabilityFlags::CLIENT_PROTOCOL_41

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use converge_vdiff::report::junit_of_failure;
-use converge_vdiff::{Progress, Repair, Report, Verdict, compare, compare_and_repair};
+use converge_vdiff::{Progress, Repair, Report, Verdict, compare, compare_and_repair, unless};
 
 use super::Arguments;
 use super::display::Display;
@@ -64,19 +64,16 @@ async fn compared(arguments: &Arguments, repair: &Repair) -> Result<Report, Fail
             false => compare(&request, &tell).await,
         }
     };
-    let result = tokio::select! {
-        result = answered => result,
-        how = interrupted => {
-            display.clear();
-            let changed = match repair.apply {
-                true => "what the repair had committed stays",
-                false => "nothing was changed on either server",
-            };
-            return Err(Failure::new(format!("{how}: nothing can be said about the tables"))
-                .with_help(format!("run the same command again; {changed}")));
-        }
-    };
+    let result = unless(interrupted, answered).await;
     display.clear();
+    let result = result.map_err(|how| {
+        let changed = match repair.apply {
+            true => "what the repair had committed stays",
+            false => "nothing was changed on either server",
+        };
+        Failure::new(format!("{how}: nothing can be said about the tables"))
+            .with_help(format!("run the same command again; {changed}"))
+    })?;
     Ok(result.map_err(|error| if arguments.answer.redact { error.redacted() } else { error })?)
 }
 
