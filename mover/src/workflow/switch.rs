@@ -330,7 +330,8 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         self.verdict.finish(&request.token, &position, &times).await
     }
 
-    /// What speaks against the switch although the target has everything; `Err`: that nobody could look.
+    /// What speaks against the switch although the target has everything; `Err`: that nobody could look for the moment. A
+    /// server that will not show a table any more speaks against it.
     async fn compare_ends(&mut self) -> std::result::Result<Option<String>, String> {
         let comparing = async {
             let source = self.fence.ends().await?;
@@ -338,6 +339,9 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         };
         let why = match timeout(LAST_LOOK, comparing).await {
             Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) if !error.is_transient() => {
+                return Ok(Some(format!("the tables' first and last keys could not be compared: {error}")));
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("it took longer than {} s", LAST_LOOK.as_secs()),
         };
