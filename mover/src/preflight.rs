@@ -149,7 +149,7 @@ pub async fn again(
 ) -> Result<()> {
     let mut findings = settings::source(&mut servers.source).await?;
     for (source, target) in tables.iter().zip(target_tables) {
-        findings.push(foreign_keys::again(&mut servers.source, accepted, source).await?);
+        findings.push(foreign_keys::again(&mut servers.source, accepted, source, tables).await?);
         findings.extend(settings::old_temporals(source));
         findings.extend(triggers::on_target(&mut servers.target, source, target, false).await?);
     }

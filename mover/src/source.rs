@@ -12,6 +12,7 @@ mod decode;
 mod digits;
 mod event;
 mod fence;
+mod fenced;
 mod guard;
 pub mod history;
 mod json;

@@ -31,6 +31,8 @@ pub struct ServerSource {
     /// Where marks are written, if not here.
     marks: Option<Connector>,
     guarded: bool,
+    /// Whether the fence may be up where streams begin.
+    fenced: bool,
 }
 
 impl ServerSource {
@@ -43,7 +45,7 @@ impl ServerSource {
         run: u64,
     ) -> Self {
         let (workflow, server_id) = (workflow.into(), server_id(run));
-        Self { connector, workflow, tables, info, server_id, marks: None, guarded: false }
+        Self { connector, workflow, tables, info, server_id, marks: None, guarded: false, fenced: false }
     }
 
     /// Writes the marks of readers to another server, whose replica this one is.
@@ -55,6 +57,12 @@ impl ServerSource {
     /// Lets readers see to it that tables are as the stream knows them, for strategies that need it.
     pub fn guarded(mut self, guarded: bool) -> Self {
         self.guarded = guarded;
+        self
+    }
+
+    /// Says that the fence may be up where streams begin.
+    pub fn perhaps_fenced(mut self, fenced: bool) -> Self {
+        self.fenced = fenced;
         self
     }
 
@@ -254,7 +262,7 @@ impl Source for ServerSource {
             }
         };
         let stream = stream.map_err(|e| refused::reason(e, &position.to_string()))?;
-        Ok(ServerStream::start(stream, position, self.tables.clone(), &self.workflow))
+        Ok(ServerStream::start(stream, position, self.tables.clone(), &self.workflow, self.fenced))
     }
 }
 
