@@ -15,6 +15,7 @@ mod fence;
 mod fenced;
 mod guard;
 pub mod history;
+mod hold;
 mod json;
 mod json_sql;
 mod json_text;

@@ -22,6 +22,8 @@ mod runners;
 mod source;
 #[path = "support/sql.rs"]
 mod sql;
+#[path = "failures/stale.rs"]
+mod stale;
 #[path = "support/servers.rs"]
 mod support;
 #[path = "failures/switch.rs"]

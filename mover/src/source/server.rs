@@ -11,7 +11,7 @@ use mysql_async::{BinlogStreamRequest, Conn, Sid};
 use super::binlog::{ServerStream, heartbeat};
 use super::guard::Guard;
 use super::reader::IDLE;
-use super::{ChangeStream, ServerReader, Source, TIMEOUT, fence, marks, place, refused, snapshot};
+use super::{ChangeStream, ServerReader, Source, TIMEOUT, fence, hold, marks, place, refused, snapshot};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
@@ -113,6 +113,16 @@ impl ServerSource {
     /// How far the fence is up.
     pub async fn raised(&self, conn: &mut Conn) -> Result<fence::Raised> {
         fence::raised(conn, &self.tables).await
+    }
+
+    /// Makes `conn` the only connection that may move the fence of `owner`.
+    pub async fn hold_fence(&self, conn: &mut Conn, owner: &str) -> Result<()> {
+        hold::hold(conn, owner).await
+    }
+
+    /// Whether the stream may begin behind a fence: `owner` has wanted one, or somebody's is up now.
+    pub async fn may_be_fenced(&self, conn: &mut Conn, owner: &str) -> Result<bool> {
+        Ok(fence::is_claimed(conn, &self.tables, owner).await? || fence::is_up(conn, &self.tables).await?)
     }
 
     /// Leaves on the source that `owner` is about to fence the tables; or says what is in the way of that.

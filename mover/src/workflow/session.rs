@@ -35,6 +35,8 @@ pub type Reached = (Option<Position>, u64, u64);
 pub struct Memory {
     /// What holds the workflow's lock (see [`setup::prepare`]).
     pub holder: Option<u32>,
+    /// The number of the run by which this process was the workflow's runner last.
+    pub run: Option<u64>,
     /// The fence, while a switch under way may have it up.
     pub fence: Option<FenceNames>,
     /// Changes that were applied so far.
@@ -72,7 +74,7 @@ impl Memory {
 /// Runs a session to its end; the second value says how far it got, if it got to work at all.
 pub async fn run(options: &Options, memory: &mut Memory) -> (Result<Ended>, Option<Reached>) {
     let run = random_number();
-    let mut setup = match setup::prepare(options, run, &mut memory.holder).await {
+    let mut setup = match setup::prepare(options, run, memory).await {
         Ok(setup) => setup,
         Err(error) => return (Err(error), None),
     };
@@ -103,7 +105,7 @@ async fn work(
     )
     .guarded(is_guarded(setup)?);
     tracing::info!("workflow {}: {} at {}", workflow.name, workflow.state, workflow.position);
-    let owner = setup.store.birth(&mut setup.target).await?;
+    source.hold_fence(&mut setup.source, &owner).await?;
     if workflow.state.is_final() || workflow.state == State::Switched {
         return Control::new(setup, &source, &owner, sender).run().await;
     }
