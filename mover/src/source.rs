@@ -28,6 +28,7 @@ mod server;
 mod snapshot;
 mod statement;
 mod temporal;
+pub mod upstream;
 
 use std::time::Duration;
 

@@ -11,7 +11,9 @@ use mysql_async::{BinlogStreamRequest, Conn, Sid};
 use super::binlog::{ServerStream, heartbeat};
 use super::guard::Guard;
 use super::reader::IDLE;
-use super::{ChangeStream, ServerReader, Source, TIMEOUT, fence, hold, marks, place, refused, snapshot};
+use super::{
+    ChangeStream, ServerReader, Source, TIMEOUT, fence, hold, marks, place, refused, snapshot, upstream,
+};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
@@ -127,6 +129,23 @@ impl ServerSource {
 
     /// Leaves on the source that `owner` is about to fence the tables; or says what is in the way of that.
     pub async fn claim_fence(&self, conn: &mut Conn, owner: &str) -> Result<Option<String>> {
+        match upstream::upstreams(conn, &self.info).await {
+            Ok(upstreams) if upstreams.is_empty() => {}
+            Ok(upstreams) => {
+                return Ok(Some(format!(
+                    "the source is set up as a replica of {}, and a fence there keeps nobody out of the server that is \
+                     written to; {}",
+                    upstreams.join(", "),
+                    upstream::way_out(&self.info)
+                )));
+            }
+            Err(error @ ServerError::Denied { .. }) => {
+                tracing::warn!(
+                    "whether the source is a replica, where a fence helps nothing, cannot be seen: {error}"
+                );
+            }
+            Err(error) => return Err(error).on_source(),
+        }
         match fence::obstacle(conn, &self.tables).await? {
             None => fence::claim(conn, &self.tables, owner).await.map(|()| None),
             obstacle => Ok(obstacle),
