@@ -4,6 +4,8 @@
 
 #[path = "failures/cascade.rs"]
 mod cascade;
+#[path = "failures/client.rs"]
+mod client;
 #[path = "failures/ddl.rs"]
 mod ddl;
 #[path = "failures/fence.rs"]
