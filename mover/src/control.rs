@@ -124,7 +124,8 @@ impl Switched {
 /// One workflow, as seen over a connection to its target.
 pub struct Control {
     connector: Connector,
-    conn: Conn,
+    /// `None` after an error: the answer to what was asked there last may still come.
+    conn: Option<Conn>,
     store: Store,
 }
 
@@ -137,16 +138,24 @@ struct Asked {
     begun: bool,
 }
 
+/// The connection, made anew if there is none.
+async fn live<'a>(conn: &'a mut Option<Conn>, connector: &Connector) -> Result<&'a mut Conn> {
+    Ok(match conn {
+        Some(conn) => conn,
+        None => conn.insert(connector.connect().await.on_target()?),
+    })
+}
+
 impl Control {
     /// Connects to the target.
     pub async fn open(target: &Address, workflow: &str) -> Result<Self> {
         let connector = crate::session::connector(target);
         let conn = connector.connect().await.on_target()?;
-        Ok(Self { connector, conn, store: Store::new(workflow, 0) })
+        Ok(Self { connector, conn: Some(conn), store: Store::new(workflow, 0) })
     }
 
     async fn load(&mut self) -> Result<Workflow> {
-        let found = self.store.load(&mut self.conn).await?;
+        let found = self.store.load(live(&mut self.conn, &self.connector).await?).await?;
         if found.is_none() && self.is_hidden().await? {
             return Err(self.misfit(
                 "the account may not read the workflows on this target",
@@ -166,7 +175,8 @@ impl Control {
     /// Whether the account may not know if there are workflows.
     async fn is_hidden(&mut self) -> Result<bool> {
         let query = format!("SELECT 1 FROM `{SCHEMA}`.`workflow` LIMIT 0");
-        match within(TIMEOUT, "looking for workflows", self.conn.query_drop(query)).await {
+        let conn = live(&mut self.conn, &self.connector).await?;
+        match within(TIMEOUT, "looking for workflows", conn.query_drop(query)).await {
             Err(ServerError::Denied { .. }) => Ok(true),
             Err(error) if error.is_refusal() => Ok(false),
             other => other.map(|()| false).on_target(),
@@ -212,7 +222,8 @@ impl Control {
     async fn takes_no_writes(&mut self) -> Result<Option<String>> {
         let query = "SELECT @@GLOBAL.read_only";
         let what = "asking whether the target is read-only";
-        let read_only: Option<u8> = within(TIMEOUT, what, self.conn.query_first(query)).await.on_target()?;
+        let conn = live(&mut self.conn, &self.connector).await?;
+        let read_only: Option<u8> = within(TIMEOUT, what, conn.query_first(query)).await.on_target()?;
         Ok((read_only == Some(1)).then(|| "the target has read_only = 1".to_owned()))
     }
 
@@ -236,7 +247,8 @@ impl Control {
         }
         self.check_switchable(&workflow)?;
         let token = format!("{:016x}", crate::workflow::random_number());
-        if !self.store.request_switch(&mut self.conn, &token, timeout).await? {
+        let conn = live(&mut self.conn, &self.connector).await?;
+        if !self.store.request_switch(conn, &token, timeout).await? {
             return Err(self.misfit(
                 "somebody else has asked for the switch, and waits for it",
                 "wait for the end of that (`converge move status`), or take it back: Ctrl-C there",
@@ -245,9 +257,10 @@ impl Control {
         let mut asked = Asked { token, fenced: workflow.fenced_tables(), begun: false };
         let begun = Instant::now();
         let answer = tokio::select! {
-            answer = self.answer(&mut asked, timeout + GRACE) => match answer? {
-                None => self.withdraw(&mut asked, LAST_LOOK).await?,
-                answer => answer,
+            answer = self.answer(&mut asked, timeout + GRACE) => match answer {
+                Ok(None) => self.withdraw(&mut asked, LAST_LOOK).await?,
+                Ok(answer) => answer,
+                Err(error) => return Err(self.give_up(&asked, error).await),
             },
             _ = interrupted => {
                 tracing::warn!("interrupted: the request is taken back; what was begun is undone, or is proven already");
@@ -290,10 +303,8 @@ impl Control {
                 Ok(workflow) => workflow,
                 Err(error) if error.is_transient() => {
                     tracing::debug!("{error}");
+                    self.conn = None;
                     tokio::time::sleep(AGAIN).await;
-                    if let Ok(conn) = self.connector.connect().await {
-                        self.conn = conn;
-                    }
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -323,15 +334,28 @@ impl Control {
 
     /// Takes the request back, and says what came of it.
     async fn withdraw(&mut self, asked: &mut Asked, bound: Duration) -> Result<Option<Switched>> {
-        let withdrawn = async {
-            // Whatever the former connection was in the middle of is left to it.
-            self.conn = self.connector.connect().await.on_target()?;
-            self.store.withdraw_switch(&mut self.conn, &asked.token).await
-        };
-        if let Err(error) = withdrawn.await {
-            return Err(self.unanswered(asked, &format!("the request could not be taken back: {error}")));
-        }
+        self.take_back(asked).await?;
         self.answer(asked, bound).await
+    }
+
+    async fn take_back(&mut self, asked: &Asked) -> Result<()> {
+        // Whatever the former connection was in the middle of is left to it.
+        self.conn = None;
+        let withdrawn = async {
+            let conn = live(&mut self.conn, &self.connector).await?;
+            self.store.withdraw_switch(conn, &asked.token).await
+        };
+        let withdrawn = withdrawn.await;
+        withdrawn
+            .map_err(|error| self.unanswered(asked, &format!("the request could not be taken back: {error}")))
+    }
+
+    /// The error to end with after `error`: nobody waits for the request any more, so that nobody is to carry it out.
+    async fn give_up(&mut self, asked: &Asked, error: Error) -> Error {
+        match self.take_back(asked).await {
+            Ok(()) => error,
+            Err(standing) => self.misfit(format!("{error}; {standing}"), standing.advice()),
+        }
     }
 
     /// The end of a request of which nobody knows what became.
@@ -350,12 +374,14 @@ impl Control {
         )
     }
 
+    async fn enter(&mut self, from: State, to: State) -> Result<bool> {
+        self.store.enter(live(&mut self.conn, &self.connector).await?, from, to).await
+    }
+
     /// Declares a switched workflow done. The fenced tables stay on the source; the answer names them.
     pub async fn complete(&mut self) -> Result<Workflow> {
         let workflow = self.load().await?;
-        if workflow.state == State::Complete
-            || self.store.enter(&mut self.conn, State::Switched, State::Complete).await?
-        {
+        if workflow.state == State::Complete || self.enter(State::Switched, State::Complete).await? {
             return Ok(workflow);
         }
         let help = match workflow.state {
@@ -375,18 +401,18 @@ impl Control {
             return Ok(workflow);
         }
         for from in [State::Copying, State::Indexing, State::Replicating] {
-            if self.store.enter(&mut self.conn, from, State::Cancelled).await? {
+            if self.enter(from, State::Cancelled).await? {
                 return Ok(workflow);
             }
         }
         if workflow.state == State::Switching {
-            if self.store.is_run(&mut self.conn).await? {
+            if self.store.is_run(live(&mut self.conn, &self.connector).await?).await? {
                 return Err(self.misfit(
                     "a switch is under way",
                     "wait for its end (`converge move status`), or take it back: Ctrl-C on `converge move switch-traffic`",
                 ));
             }
-            if self.store.enter(&mut self.conn, State::Switching, State::Cancelled).await? {
+            if self.enter(State::Switching, State::Cancelled).await? {
                 return Ok(workflow);
             }
         }

@@ -102,6 +102,7 @@ pub async fn examine(servers: &mut Servers<'_>, request: &Request) -> Result<(Re
     owner::reserved(request)?;
     let mut findings = versions::check(servers);
     findings.extend(settings::source(&mut servers.source).await?);
+    findings.push(settings::replication(&mut servers.source).await?);
     findings.extend(settings::both(servers));
     findings.extend(target::deferral(servers, request));
     findings.extend(target::server(&mut servers.target));
@@ -148,8 +149,9 @@ pub async fn again(
     target_tables: &[Table],
 ) -> Result<()> {
     let mut findings = settings::source(&mut servers.source).await?;
+    findings.push(settings::replication(&mut servers.source).await?);
     for (source, target) in tables.iter().zip(target_tables) {
-        findings.push(foreign_keys::again(&mut servers.source, accepted, source).await?);
+        findings.push(foreign_keys::again(&mut servers.source, accepted, source, tables).await?);
         findings.extend(settings::old_temporals(source));
         findings.extend(triggers::on_target(&mut servers.target, source, target, false).await?);
     }

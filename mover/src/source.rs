@@ -12,8 +12,10 @@ mod decode;
 mod digits;
 mod event;
 mod fence;
+mod fenced;
 mod guard;
 pub mod history;
+mod hold;
 mod json;
 mod json_question;
 mod json_sql;
@@ -27,6 +29,7 @@ mod server;
 mod snapshot;
 mod statement;
 mod temporal;
+pub mod upstream;
 
 use std::time::Duration;
 

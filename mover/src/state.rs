@@ -4,6 +4,7 @@
 //! `applied` and `copy_table` change only in the transactions that write the rows they speak of; `workflow` is for
 //! everything else, so that commands from other machines never wait for a transaction in progress.
 
+mod reading;
 pub mod resume;
 mod secondary;
 pub mod switching;
@@ -279,94 +280,6 @@ impl Store {
         Ok(())
     }
 
-    /// Reads the workflow; `None` if there is none of this name.
-    pub async fn load(&self, conn: &mut Conn) -> Result<Option<Workflow>> {
-        const WHAT: &str = "reading the workflow's state";
-        let exists: Option<u8> = within(
-            TIMEOUT,
-            WHAT,
-            conn.query_first(format!(
-                "SELECT 1 FROM information_schema.tables WHERE table_schema = '{SCHEMA}' AND table_name = 'copy_table'"
-            )),
-        )
-        .await
-        .on_target()?;
-        if exists.is_none() {
-            return Ok(None);
-        }
-        let query = format!(
-            "SELECT w.state, w.source, w.source_schema, w.target_schema, w.strategy, a.position, w.source_position, \
-             w.lag_seconds, w.error, w.what_to_do, w.stopped, TIMESTAMPDIFF(MICROSECOND, w.alive_at, UTC_TIMESTAMP(3)) / 1e6 AS silent, \
-             w.switch_token, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), w.switch_deadline) AS left_us, w.switch_outcome, w.switch_times \
-             FROM {} w JOIN {} a ON a.workflow = w.name WHERE w.name = {}",
-            table("workflow"),
-            table("applied"),
-            self.me()
-        );
-        let row: Option<mysql_async::Row> =
-            within(TIMEOUT, WHAT, conn.query_first(query)).await.on_target()?;
-        let Some(row) = row else { return Ok(None) };
-        let tables = self.load_tables(conn).await?;
-        let text = |name: &str| row.get::<Option<String>, _>(name).flatten();
-        let state = text("state").unwrap_or_default();
-        let token = text("switch_token");
-        let outcome = text("switch_outcome");
-        let left = row.get::<Option<i64>, _>("left_us").flatten().unwrap_or(0).max(0) as u64;
-        Ok(Some(Workflow {
-            name: self.workflow.clone(),
-            state: state.parse().map_err(|()| self.unreadable(&format!("unknown state {state}")))?,
-            source: text("source").unwrap_or_default(),
-            source_schema: text("source_schema").unwrap_or_default(),
-            target_schema: text("target_schema").unwrap_or_default(),
-            strategy: text("strategy").unwrap_or_default(),
-            tables,
-            position: text("position").unwrap_or_default().parse().on_target()?,
-            source_position: text("source_position"),
-            lag_seconds: row.get::<Option<f64>, _>("lag_seconds").flatten(),
-            error: text("error"),
-            what_to_do: text("what_to_do"),
-            stopped: row.get::<bool, _>("stopped").unwrap_or(false),
-            silent_seconds: text("silent").and_then(|s| s.parse().ok()),
-            switch: match (&token, &outcome) {
-                (Some(token), None) => {
-                    Some(SwitchRequest { token: token.clone(), left: Duration::from_micros(left) })
-                }
-                _ => None,
-            },
-            switch_outcome: token.zip(outcome),
-            switch_times: text("switch_times").and_then(|t| serde_json::from_str(&t).ok()),
-        }))
-    }
-
-    async fn load_tables(&self, conn: &mut Conn) -> Result<Vec<TableState>> {
-        type Row = (String, String, Option<String>, u64, u64, bool, bool);
-        let rows: Vec<Row> = within(
-            TIMEOUT,
-            "reading the workflow's tables",
-            conn.query(format!(
-                "SELECT source_table, target_table, last_key, rows_copied, rows_estimated, done, created FROM {} \
-                 WHERE workflow = {} ORDER BY number",
-                table("copy_table"),
-                self.me()
-            )),
-        )
-        .await
-        .on_target()?;
-        rows.into_iter()
-            .map(|(source, target, last_key, rows_copied, rows_estimated, done, created)| {
-                let last_key = match last_key {
-                    None => None,
-                    Some(text) => Some(
-                        key_values(&text)
-                            .ok_or_else(|| self.unreadable(&format!("bad key {text} of {source}")))?,
-                    ),
-                };
-                let progress = CopyProgress { last_key, rows_copied, done };
-                Ok(TableState { source, target, rows_estimated, created, progress })
-            })
-            .collect()
-    }
-
     fn unreadable(&self, what: &str) -> Error {
         Error::Workflow {
             workflow: self.workflow.clone(),
@@ -463,13 +376,17 @@ impl Store {
         self.execute_within(HEARTBEAT_TIMEOUT, conn, "recording progress", sql).await.map(drop)
     }
 
-    /// Records why the workflow does not go on; `stopped`: it needs its operator.
+    /// Records why the workflow does not go on; `stopped`: it needs its operator, and a switch that nobody has begun on is
+    /// declined. One that was begun on is looked after by the next runner.
     pub async fn record_error(&self, conn: &mut Conn, error: &str, help: &str, stopped: bool) -> Result<()> {
         let sql = format!(
-            "UPDATE {} SET error = {}, what_to_do = {}, stopped = {stopped} WHERE name = {}",
+            "UPDATE {} SET error = {}, what_to_do = {}, stopped = {stopped}, switch_outcome = IF({stopped} AND \
+             switch_token IS NOT NULL AND state <> '{}', COALESCE(switch_outcome, {}), switch_outcome) WHERE name = {}",
             table("workflow"),
             quote::text(error),
             quote::text(help),
+            State::Switching,
+            quote::text(&format!("the workflow stopped: {error}")),
             self.me()
         );
         self.execute(conn, "recording an error", sql).await.map(drop)

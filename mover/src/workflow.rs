@@ -156,7 +156,7 @@ async fn run_patiently(options: &Options) -> Result<Ended> {
             return Err(end(options, &mut memory, error).await);
         }
         let words = format!("{error}{}", memory.locked_out());
-        let known = record(options, &format!("reconnecting: {words}"), RETRYING, None).await;
+        let known = record(options, &memory, &format!("reconnecting: {words}"), RETRYING, None).await;
         // A server that was never reached is more likely a typing error than an outage.
         if std::mem::take(&mut first) && !known && progress.is_none() {
             return Err(error);
@@ -188,7 +188,7 @@ async fn end(options: &Options, memory: &mut Memory, error: Error) -> Error {
     // Whoever runs the workflow says himself how it goes; and a command that does not fit it changes nothing about it.
     if !matches!(error, Error::AlreadyRunning { .. } | Error::Workflow { .. }) {
         let stopped = Some(Stopped { statement });
-        record(options, &error.to_string(), &error.advice(), stopped).await;
+        record(options, memory, &error.to_string(), &error.advice(), stopped).await;
     }
     error
 }
@@ -199,14 +199,21 @@ struct Stopped {
     statement: Option<String>,
 }
 
-/// Leaves the reason where `status` finds it, if the target can be reached at all. Whether the workflow is known there.
-async fn record(options: &Options, error: &str, help: &str, stopped: Option<Stopped>) -> bool {
+/// Leaves the reason where `status` finds it, if the target can be reached at all and nobody else has run the workflow since.
+/// Whether the workflow is known there.
+async fn record(
+    options: &Options,
+    memory: &Memory,
+    error: &str,
+    help: &str,
+    stopped: Option<Stopped>,
+) -> bool {
     let mut known = false;
     let attempt = async {
         let mut conn = crate::session::connector(&options.target).connect().await.on_target()?;
         let store = Store::new(&options.workflow, 0);
         known = store.load(&mut conn).await?.is_some();
-        if !known {
+        if !known || !store.is_left_to(&mut conn, memory.holder, memory.run).await? {
             return Ok(());
         }
         let ended = stopped.is_some();

@@ -195,6 +195,19 @@ fn about_tls(error: &mysql_async::Error) -> Option<String> {
     }
 }
 
+/// How long the server may take to end a connection.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+/// There is no connection of this number.
+const NO_SUCH_THREAD: u16 = 1094;
+
+/// Ends another connection of the server, if it did not go by itself.
+pub async fn end(conn: &mut Conn, id: u64) -> Result<(), Error> {
+    match within(END_TIMEOUT, "ending another connection", conn.query_drop(format!("KILL {id}"))).await {
+        Err(error) if error.server_code() == Some(NO_SUCH_THREAD) => Ok(()),
+        ended => ended,
+    }
+}
+
 /// Closes a connection politely, without waiting for more than a moment.
 pub async fn close(conn: Conn) {
     let _ = tokio::time::timeout(Duration::from_millis(500), conn.disconnect()).await;

@@ -113,6 +113,15 @@ pub fn binlog_status_statement(server: &ServerInfo) -> &'static str {
     if server.is_mysql_since(Version(8, 2, 0)) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }
 }
 
+/// The statement that shows from where a server replicates, one row for each channel.
+pub fn replica_status_statement(server: &ServerInfo) -> &'static str {
+    match server.flavor {
+        Flavor::MariaDb => "SHOW ALL SLAVES STATUS",
+        Flavor::MySql if server.is_mysql_since(Version(8, 4, 0)) => "SHOW REPLICA STATUS",
+        Flavor::MySql => "SHOW SLAVE STATUS",
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

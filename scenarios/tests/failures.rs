@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
 
+#[path = "failures/cascade.rs"]
+mod cascade;
+#[path = "failures/client.rs"]
+mod client;
 #[path = "failures/ddl.rs"]
 mod ddl;
 #[path = "failures/fence.rs"]
@@ -20,6 +24,8 @@ mod runners;
 mod source;
 #[path = "support/sql.rs"]
 mod sql;
+#[path = "failures/stale.rs"]
+mod stale;
 #[path = "support/servers.rs"]
 mod support;
 #[path = "failures/switch.rs"]

@@ -71,7 +71,15 @@ async fn questions(binary: &ServerBinary) {
     assert_eq!((code, report["verdict"].as_str()), (0, Some("pass")), "{report:#}");
     assert_eq!(report["format"], 1);
     assert!(report["not_checked"].as_array().unwrap().iter().any(|n| n.as_str().unwrap().contains("disk")));
-    for name in ["binlog_row_image", "binlog_format", "binlog_filters", "privileges", "key", "xa_prepared"] {
+    for name in [
+        "binlog_row_image",
+        "binlog_format",
+        "binlog_filters",
+        "replication",
+        "privileges",
+        "key",
+        "xa_prepared",
+    ] {
         found(&report, "pass", name, "", "");
     }
     let databases: Option<u64> = t
@@ -145,6 +153,14 @@ async fn cascades(binary: &ServerBinary, s: &mut Conn, source: &LocalServer, to:
         let (_, report) = check(&reader, to, "child", &["--i-know"]);
         found(&report, "warn", "foreign_key_cascades", "child_ibfk_1", "--i-know");
     } else {
+        found(
+            &report,
+            "warn",
+            "foreign_key_cascades",
+            "cascades from `shop`.`good`, which is not moved",
+            "move `shop`.`good`",
+        );
+        let (_, report) = check(&reader, to, "child,good", &[]);
         found(&report, "pass", "foreign_key_cascades", "logs what cascades change", "");
         found(&report, "warn", "xa_prepared", "cannot be seen", "XA_RECOVER_ADMIN");
     }

@@ -21,13 +21,22 @@ struct ForeignKey {
     cascades: bool,
 }
 
+impl ForeignKey {
+    /// Whether `table` is the parent; a fenced one has another name for the moment.
+    fn refers_to(&self, table: &Table) -> bool {
+        let name = self.parent == table.name || self.parent == fenced_name(&table.name);
+        name && self.parent_schema == table.schema
+    }
+}
+
 /// Checks the foreign keys of all moved tables.
 pub async fn check(servers: &mut Servers<'_>, request: &Request, pairs: &[Pair]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for pair in pairs {
         let Some(source) = &pair.source else { continue };
         let keys = read(&mut servers.source, source).await?;
-        findings.push(cascades(&servers.source, request.accepted, source, &keys));
+        let moved: Vec<&Table> = pairs.iter().filter_map(|p| p.source.as_ref()).collect();
+        findings.push(cascades(&servers.source, request.accepted, source, &keys, &moved));
         let side = match &pair.target {
             Some(target) => (target, read(&mut servers.target, target).await?),
             None => (source, keys),
@@ -38,14 +47,19 @@ pub async fn check(servers: &mut Servers<'_>, request: &Request, pairs: &[Pair])
 }
 
 /// Asks again whether a moved table has keys that cascade: one may have come by a statement that was passed over.
-pub async fn again(server: &mut Server<'_>, accepted: Accepted, table: &Table) -> Result<Finding> {
+pub async fn again(
+    server: &mut Server<'_>,
+    accepted: Accepted,
+    table: &Table,
+    moved: &[Table],
+) -> Result<Finding> {
     // A table that is fenced has another name for the moment.
     let fenced = Table { name: fenced_name(&table.name), ..table.clone() };
     let keys = match read(server, table).await {
         Err(Error::Redefined { .. }) => read(server, &fenced).await?,
         keys => keys?,
     };
-    Ok(cascades(server, accepted, table, &keys))
+    Ok(cascades(server, accepted, table, &keys, &moved.iter().collect::<Vec<_>>()))
 }
 
 async fn read(server: &mut Server<'_>, table: &Table) -> Result<Vec<ForeignKey>> {
@@ -54,14 +68,33 @@ async fn read(server: &mut Server<'_>, table: &Table) -> Result<Vec<ForeignKey>>
     Ok(foreign_keys(&String::from_utf8_lossy(&definition), &table.schema))
 }
 
-/// From MySQL 9.6 on the server logs what cascades change, unless it leaves them to InnoDB.
-fn cascades(server: &Server<'_>, accepted: Accepted, table: &Table, keys: &[ForeignKey]) -> Finding {
+/// From MySQL 9.6 on the server logs what cascades change, unless it leaves them to InnoDB. The fence keeps nobody out of
+/// parents that are not moved.
+fn cascades(
+    server: &Server<'_>,
+    accepted: Accepted,
+    table: &Table,
+    keys: &[ForeignKey],
+    moved: &[&Table],
+) -> Finding {
     let name = table.qualified();
     let found: Vec<&ForeignKey> = keys.iter().filter(|k| k.cascades).collect();
     let native = server.is_on("innodb_native_foreign_keys");
     let logged = server.info.is_mysql_since(Version(9, 6, 0)) && !native;
     let finding = if found.is_empty() {
         Finding::pass(CASCADES, "no foreign key of the table cascades")
+    } else if let Some(key) = found.iter().find(|key| logged && !moved.iter().any(|t| key.refers_to(t))) {
+        let parent = quote::qualified(&key.parent_schema, &key.parent);
+        let what = format!(
+            "foreign key {} of {name} cascades from {parent}, which is not moved: a switch fences {name} and not what \
+             cascades to it, and after the switch that changes the fenced table instead of the target's",
+            key.name
+        );
+        Finding::warn(
+            CASCADES,
+            what,
+            format!("move {parent} too, or let nobody change its rows from the switch on"),
+        )
     } else if logged {
         Finding::pass(CASCADES, format!("{} logs what cascades change", server.info))
     } else {

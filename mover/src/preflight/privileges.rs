@@ -11,6 +11,7 @@ use crate::schema;
 use crate::source::{fenced_name, marks};
 
 const NAME: &str = "privileges";
+const RENAMING: [&str; 4] = ["ALTER", "DROP", "CREATE", "INSERT"];
 
 /// Privileges on one object, and how to ask for them.
 struct Wanted {
@@ -82,9 +83,10 @@ fn on_source(server: &Server<'_>, request: &Request, pairs: &[Pair]) -> Vec<Want
         wanted.push(Wanted::on(schema, &pair.from, &["SELECT"]));
         let switch = |w: Wanted| Wanted { for_switch: true, ..w };
         // Renaming needs the first two on the old name and the others on the new one, and it may have to be undone.
-        for name in [&pair.from, &fenced_name(&pair.from)] {
-            wanted.push(switch(Wanted::on(schema, name, &["ALTER", "DROP", "CREATE", "INSERT"])));
-        }
+        wanted.push(switch(Wanted::on(schema, &pair.from, &RENAMING)));
+        // The last look at both sides reads what is fenced.
+        let fenced = [&RENAMING[..], &["SELECT"]].concat();
+        wanted.push(switch(Wanted::on(schema, &fenced_name(&pair.from), &fenced)));
     }
     wanted
 }

@@ -1,12 +1,13 @@
 //! Server settings: what the source must log, and where the two servers differ in a way that matters to a move.
 
-use converge_mysql::position::binlog_status_statement;
-use converge_mysql::{Flavor, Version, quote};
+use converge_mysql::position::{binlog_status_statement, replica_status_statement};
+use converge_mysql::{Error as ServerError, Flavor, quote};
 use mysql_async::Row;
 
 use super::{Finding, Server, Servers};
-use crate::error::{Result, Side};
+use crate::error::{OnSide, Result, Side};
 use crate::schema::{Column, Kind, Table};
+use crate::source::upstream;
 
 /// Binary logs that are kept for less than this may be gone after one bad night.
 const SHORT_RETENTION: f64 = 86_400.0;
@@ -189,7 +190,8 @@ fn not_measured(server: &Server<'_>) -> Vec<Finding> {
         findings.push(Finding::warn(
             "cluster",
             "the source is a member of a cluster (Galera or Group Replication), with which nothing was measured",
-            "move from an asynchronous replica of it, or compare the tables with `converge vdiff` after the switch",
+            "name the member that the application writes to in --source, rehearse with the same cluster, and compare the \
+             tables with `converge vdiff` after the switch",
         ));
     }
     findings
@@ -230,10 +232,7 @@ async fn replica_log(server: &mut Server<'_>) -> Result<Finding> {
     let Some(variable) = found.filter(|n| !server.is_on(n)) else {
         return Ok(Finding::pass(NAME, "what the source replicates is in its log too"));
     };
-    let statement = match server.info.is_mysql_since(Version(8, 4, 0)) {
-        true => "SHOW REPLICA STATUS",
-        false => "SHOW SLAVE STATUS",
-    };
+    let statement = replica_status_statement(&server.info);
     let option = variable.replace('_', "-");
     let fix = format!("start the source with --{option}=ON, or move from its own source");
     match server.probe(statement).await {
@@ -252,6 +251,29 @@ async fn replica_log(server: &mut Server<'_>) -> Result<Finding> {
             fix,
         ),
     })
+}
+
+/// Writes that reach a replica come from a server that no fence on the replica keeps anybody out of.
+pub async fn replication(server: &mut Server<'_>) -> Result<Finding> {
+    const NAME: &str = "replication";
+    let info = server.info;
+    let finding = match upstream::upstreams(server.conn(), &info).await {
+        Ok(upstreams) if upstreams.is_empty() => Finding::pass(NAME, "the source is no replica"),
+        Ok(upstreams) => {
+            let from = upstreams.join(", ");
+            let what = format!(
+                "the source is set up as a replica of {from}: switch-traffic will be declined, because a fence on a \
+                 replica keeps nobody out of the server that is written to"
+            );
+            Finding::warn(NAME, what, upstream::way_out(&info))
+        }
+        Err(error @ ServerError::Denied { .. }) => {
+            let what = format!("whether the source is a replica cannot be seen: {error}");
+            Finding::warn(NAME, what, "grant the missing privilege")
+        }
+        Err(error) => return Err(error).on(server.side),
+    };
+    Ok(finding.on(Side::Source))
 }
 
 /// Checks settings in which the two servers may differ.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use converge_mysql::{Error as ServerError, Position};
+use converge_mysql::{Error as ServerError, Position, quote};
 use futures_util::StreamExt;
 use mysql_async::BinlogStream;
 use mysql_common::binlog::events::{Event, GtidEvent, TableMapEvent};
@@ -19,6 +19,7 @@ use super::bytes::Bytes;
 use super::compressed;
 use super::decode::Plan;
 use super::event::{Query, RowsHeader, Unreadable, file_name, kind, uuid_text};
+use super::fenced::{Fences, Whose};
 use super::marks;
 use super::place::Place;
 use super::refused::{self, lost};
@@ -60,10 +61,16 @@ pub struct ServerStream {
 }
 
 impl ServerStream {
-    /// Starts reading `stream`, which begins at `position`.
-    pub fn start(stream: BinlogStream, position: &Position, tables: Arc<[Table]>, workflow: &str) -> Self {
+    /// Starts reading `stream`, which begins at `position`; `fenced`: the fence may be up there.
+    pub fn start(
+        stream: BinlogStream,
+        position: &Position,
+        tables: Arc<[Table]>,
+        workflow: &str,
+        fenced: bool,
+    ) -> Self {
         let (sender, events) = mpsc::channel(READ_AHEAD);
-        let mut reader = Reader::new(stream, position, tables, workflow);
+        let mut reader = Reader::new(stream, position, tables, workflow, fenced);
         let bytes = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
         let task = tokio::spawn(async move {
             loop {
@@ -143,6 +150,8 @@ impl Drop for ServerStream {
 enum Mapped {
     Moved(Plan),
     Marks(Plan),
+    /// Perhaps to a moved table behind a fence, of this name.
+    Unknown(String),
     Other,
 }
 
@@ -151,6 +160,7 @@ struct Reader {
     tables: Arc<[Table]>,
     schema: String,
     workflow: Vec<u8>,
+    fences: Fences,
     maps: HashMap<u64, Mapped>,
     place: Place,
     out: Vec<StreamEvent>,
@@ -161,10 +171,18 @@ struct Reader {
 const IGNORABLE: u16 = 0x80;
 
 impl Reader {
-    fn new(stream: BinlogStream, position: &Position, tables: Arc<[Table]>, workflow: &str) -> Self {
+    fn new(
+        stream: BinlogStream,
+        position: &Position,
+        tables: Arc<[Table]>,
+        workflow: &str,
+        fenced: bool,
+    ) -> Self {
+        let schema = tables.first().map(|t| t.schema.clone()).unwrap_or_default();
         Self {
             stream,
-            schema: tables.first().map(|t| t.schema.clone()).unwrap_or_default(),
+            fences: Fences::new(&schema, &tables, fenced),
+            schema,
             tables,
             workflow: workflow.as_bytes().to_vec(),
             maps: HashMap::new(),
@@ -237,13 +255,15 @@ impl Reader {
         let map = event.read_event::<TableMapEvent<'_>>()?;
         let (schema, name) = (map.database_name(), map.table_name());
         let (schema, name) = planted::stale_table(map.table_id(), schema, name);
-        let moved = self.tables.iter().position(|t| t.schema == schema && t.name == name);
-        let mapped = if let Some(index) = moved {
-            Mapped::Moved(Plan::new(index, &self.tables[index], &map)?)
-        } else if schema == marks::SCHEMA && name == marks::TABLE {
-            Mapped::Marks(Plan::new(0, &marks::definition(), &map)?)
-        } else {
-            Mapped::Other
+        let own = self.tables.iter().position(|t| t.schema == schema && t.name == name);
+        let whose = own.map_or_else(|| self.fences.whose(&schema, &name), Whose::Moved);
+        let mapped = match whose {
+            Whose::Moved(index) => Mapped::Moved(Plan::new(index, &self.tables[index], &map)?),
+            Whose::Unknown => Mapped::Unknown(quote::qualified(&schema, &name)),
+            Whose::Other if schema == marks::SCHEMA && name == marks::TABLE => {
+                Mapped::Marks(Plan::new(0, &marks::definition(), &map)?)
+            }
+            Whose::Other => Mapped::Other,
         };
         self.maps.insert(map.table_id(), mapped);
         Ok(())
@@ -281,6 +301,7 @@ impl Reader {
             Some(Mapped::Other) => return Ok(()),
             Some(Mapped::Moved(plan)) => (plan, true),
             Some(Mapped::Marks(plan)) => (plan, false),
+            Some(Mapped::Unknown(name)) => return Err(perhaps_fenced(name)),
             None if images.is_empty() => return Ok(()),
             None => return Err(Unreadable::event("a row event came without its table map")),
         };
@@ -331,7 +352,8 @@ impl Reader {
 
     fn query(&mut self, query: &Query, timestamp: u32) -> std::result::Result<(), Unreadable> {
         let text = String::from_utf8_lossy(&query.text);
-        let names = self.tables.iter().map(|t| t.name.as_str());
+        self.fences.follow(&text, &query.schema);
+        let names = self.tables.iter().map(|t| t.name.as_str()).chain(self.fences.names());
         let rolled_back = |what: &str| {
             Unreadable::too_little(
                 format!(
@@ -409,6 +431,13 @@ impl Reader {
         self.place.rotate(file_name(bytes.rest()), offset);
         Ok(())
     }
+}
+
+fn perhaps_fenced(name: &str) -> Unreadable {
+    Unreadable::too_little(
+        format!("rows of {name} changed, and whether that was a moved table behind a fence cannot be told"),
+        "move the parents of the table's foreign keys with it, and let nobody write to a fenced table",
+    )
 }
 
 fn as_statement(text: &str) -> Unreadable {

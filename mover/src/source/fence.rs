@@ -89,6 +89,11 @@ pub async fn raised(conn: &mut Conn, tables: &[Table]) -> Result<Raised> {
     Ok(Raised::of(&stands(conn, tables).await?))
 }
 
+/// Whether writers are kept out of any of the tables.
+pub async fn is_up(conn: &mut Conn, tables: &[Table]) -> Result<bool> {
+    Ok(stands(conn, tables).await?.contains(&Stand::Fenced))
+}
+
 /// Why the tables cannot be fenced, if their other names are taken.
 pub async fn obstacle(conn: &mut Conn, tables: &[Table]) -> Result<Option<String>> {
     let stands = stands(conn, tables).await?;

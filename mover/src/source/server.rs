@@ -11,7 +11,9 @@ use mysql_async::{BinlogStreamRequest, Conn, Sid};
 use super::binlog::{ServerStream, heartbeat};
 use super::guard::Guard;
 use super::reader::IDLE;
-use super::{ChangeStream, ServerReader, Source, TIMEOUT, fence, marks, place, refused, snapshot};
+use super::{
+    ChangeStream, ServerReader, Source, TIMEOUT, fence, hold, marks, place, refused, snapshot, upstream,
+};
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
 use crate::schema::Table;
@@ -31,6 +33,8 @@ pub struct ServerSource {
     /// Where marks are written, if not here.
     marks: Option<Connector>,
     guarded: bool,
+    /// Whether the fence may be up where streams begin.
+    fenced: bool,
 }
 
 impl ServerSource {
@@ -43,7 +47,7 @@ impl ServerSource {
         run: u64,
     ) -> Self {
         let (workflow, server_id) = (workflow.into(), server_id(run));
-        Self { connector, workflow, tables, info, server_id, marks: None, guarded: false }
+        Self { connector, workflow, tables, info, server_id, marks: None, guarded: false, fenced: false }
     }
 
     /// Writes the marks of readers to another server, whose replica this one is.
@@ -55,6 +59,12 @@ impl ServerSource {
     /// Lets readers see to it that tables are as the stream knows them, for strategies that need it.
     pub fn guarded(mut self, guarded: bool) -> Self {
         self.guarded = guarded;
+        self
+    }
+
+    /// Says that the fence may be up where streams begin.
+    pub fn perhaps_fenced(mut self, fenced: bool) -> Self {
+        self.fenced = fenced;
         self
     }
 
@@ -107,8 +117,35 @@ impl ServerSource {
         fence::raised(conn, &self.tables).await
     }
 
+    /// Makes `conn` the only connection that may move the fence of `owner`.
+    pub async fn hold_fence(&self, conn: &mut Conn, owner: &str) -> Result<()> {
+        hold::hold(conn, owner).await
+    }
+
+    /// Whether the stream may begin behind a fence: `owner` has wanted one, or somebody's is up now.
+    pub async fn may_be_fenced(&self, conn: &mut Conn, owner: &str) -> Result<bool> {
+        Ok(fence::is_claimed(conn, &self.tables, owner).await? || fence::is_up(conn, &self.tables).await?)
+    }
+
     /// Leaves on the source that `owner` is about to fence the tables; or says what is in the way of that.
     pub async fn claim_fence(&self, conn: &mut Conn, owner: &str) -> Result<Option<String>> {
+        match upstream::upstreams(conn, &self.info).await {
+            Ok(upstreams) if upstreams.is_empty() => {}
+            Ok(upstreams) => {
+                return Ok(Some(format!(
+                    "the source is set up as a replica of {}, and a fence there keeps nobody out of the server that is \
+                     written to; {}",
+                    upstreams.join(", "),
+                    upstream::way_out(&self.info)
+                )));
+            }
+            Err(error @ ServerError::Denied { .. }) => {
+                tracing::warn!(
+                    "whether the source is a replica, where a fence helps nothing, cannot be seen: {error}"
+                );
+            }
+            Err(error) => return Err(error).on_source(),
+        }
         match fence::obstacle(conn, &self.tables).await? {
             None => fence::claim(conn, &self.tables, owner).await.map(|()| None),
             obstacle => Ok(obstacle),
@@ -254,7 +291,7 @@ impl Source for ServerSource {
             }
         };
         let stream = stream.map_err(|e| refused::reason(e, &position.to_string()))?;
-        Ok(ServerStream::start(stream, position, self.tables.clone(), &self.workflow))
+        Ok(ServerStream::start(stream, position, self.tables.clone(), &self.workflow, self.fenced))
     }
 }
 

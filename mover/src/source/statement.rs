@@ -243,21 +243,24 @@ fn concerns<'a>(
 }
 
 /// An identifier, keyword or number; strings and comments are left out.
-struct Word {
-    text: String,
+pub struct Word {
+    /// Its text, without quotes.
+    pub text: String,
     /// Whether a dot stands between this word and the one before.
-    qualified: bool,
+    pub qualified: bool,
     /// Whether it stands in quotes.
     quoted: bool,
 }
 
 impl Word {
-    fn is(&self, keyword: &str) -> bool {
+    /// Whether it is this keyword.
+    pub fn is(&self, keyword: &str) -> bool {
         !self.quoted && self.text.eq_ignore_ascii_case(keyword)
     }
 }
 
-fn words(statement: &str) -> Vec<Word> {
+/// The words of a statement.
+pub fn words(statement: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut dot = false;
     let mut rest = statement;

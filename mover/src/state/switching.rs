@@ -60,12 +60,29 @@ impl Store {
         Ok(found.unwrap_or_default())
     }
 
-    /// Whether a runner holds the workflow.
-    pub async fn is_run(&self, conn: &mut Conn) -> Result<bool> {
+    /// The connection that holds the workflow, if one does.
+    async fn holder(&self, conn: &mut Conn) -> Result<Option<u32>> {
         let query = format!("SELECT IS_USED_LOCK({})", quote::text(&self.lock_name()));
         let holder: Option<Option<u32>> =
             within(TIMEOUT, "asking who runs the workflow", conn.query_first(query)).await.on_target()?;
-        Ok(holder.flatten().is_some())
+        Ok(holder.flatten())
+    }
+
+    /// Whether a runner holds the workflow.
+    pub async fn is_run(&self, conn: &mut Conn) -> Result<bool> {
+        Ok(self.holder(conn).await?.is_some())
+    }
+
+    /// Whether nobody has run the workflow since a runner that held it by connection `own`, and was `run`, if it came to
+    /// that.
+    pub async fn is_left_to(&self, conn: &mut Conn, own: Option<u32>, run: Option<u64>) -> Result<bool> {
+        if self.holder(conn).await?.is_some_and(|holder| Some(holder) != own) {
+            return Ok(false);
+        }
+        let query = format!("SELECT run FROM {} WHERE workflow = {}", table("applied"), self.me());
+        let last: Option<u64> =
+            within(TIMEOUT, "asking who ran the workflow", conn.query_first(query)).await.on_target()?;
+        Ok(run.is_none_or(|run| last == Some(run)))
     }
 
     /// The name of the lock that the runner holds on the target.

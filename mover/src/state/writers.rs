@@ -4,7 +4,7 @@
 //! hours. Each writing connection holds a lock of the server's by name; who holds the workflow asks which connections
 //! those are and ends them. A connection's number alone would not do: it may be somebody else's by now.
 
-use converge_mysql::{quote, within};
+use converge_mysql::{connect, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -43,11 +43,7 @@ impl Store {
         let former: Vec<Option<u64>> = within(TIMEOUT, what, conn.query(query)).await.on_target()?;
         for id in former.into_iter().flatten() {
             tracing::warn!("connection {id} of a former runner is still open on the target and is ended");
-            match within(TIMEOUT, what, conn.query_drop(format!("KILL {id}"))).await {
-                // It went by itself.
-                Err(e) if e.server_code() == Some(1094) => {}
-                other => other.on_target()?,
-            }
+            connect::end(conn, id).await.on_target()?;
         }
         Ok(())
     }

@@ -7,9 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use converge_mysql::{
-    Address, Connector, Error as ServerError, Flavor, Position, ServerInfo, Version, quote, within,
-};
+use converge_mysql::position::replica_status_statement;
+use converge_mysql::{Address, Connector, Error as ServerError, Flavor, Position, ServerInfo, quote, within};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::time::Instant;
@@ -89,10 +88,7 @@ impl Replica {
     }
 
     async fn check_status(&mut self, help: &str) -> Result<()> {
-        let statement = match self.info.is_mysql_since(Version(8, 4, 0)) {
-            true => "SHOW REPLICA STATUS",
-            false => "SHOW SLAVE STATUS",
-        };
+        let statement = replica_status_statement(&self.info);
         let row: Option<Row> =
             within(TIMEOUT, statement, self.conn.query_first(statement)).await.on_source()?;
         let Some(row) = row else {

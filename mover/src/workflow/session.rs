@@ -36,6 +36,8 @@ pub type Reached = (Option<Position>, u64, u64);
 pub struct Memory {
     /// What holds the workflow's lock (see [`setup::prepare`]).
     pub holder: Option<u32>,
+    /// The number of the run by which this process was the workflow's runner last.
+    pub run: Option<u64>,
     /// The fence, while a switch under way may have it up.
     pub fence: Option<FenceNames>,
     /// Changes that were applied so far.
@@ -73,7 +75,7 @@ impl Memory {
 /// Runs a session to its end; the second value says how far it got, if it got to work at all.
 pub async fn run(options: &Options, memory: &mut Memory) -> (Result<Ended>, Option<Reached>) {
     let run = random_number();
-    let mut setup = match setup::prepare(options, run, &mut memory.holder).await {
+    let mut setup = match setup::prepare(options, run, memory).await {
         Ok(setup) => setup,
         Err(error) => return (Err(error), None),
     };
@@ -94,6 +96,7 @@ async fn work(
     sender: &watch::Sender<Followed>,
 ) -> Result<Ended> {
     let workflow = setup.workflow.clone();
+    let owner = setup.store.birth(&mut setup.target).await?;
     let source = ServerSource::new(
         setup.source_connector.clone(),
         setup.source_info,
@@ -103,10 +106,12 @@ async fn work(
     )
     .guarded(is_guarded(setup)?);
     tracing::info!("workflow {}: {} at {}", workflow.name, workflow.state, workflow.position);
-    let owner = setup.store.birth(&mut setup.target).await?;
+    source.hold_fence(&mut setup.source, &owner).await?;
     if workflow.state.is_final() || workflow.state == State::Switched {
         return Control::new(setup, &source, &owner, sender).run().await;
     }
+    let fenced = source.may_be_fenced(&mut setup.source, &owner).await?;
+    let source = source.perhaps_fenced(fenced);
     let copy_source = copy_source(options, run, setup).await?;
     let start = Start {
         tables: &setup.tables.clone(),
@@ -132,11 +137,13 @@ async fn work(
     let keys =
         Builder { connector: &connector, store: &store, tables: &tables, followed: sender.subscribe() };
     let mut control = Control::new(setup, &source, &owner, sender);
-    tokio::select! {
+    let ended = tokio::select! {
         result = movement.run() => match result? {},
         result = keys.run() => match result? {},
-        result = control.run() => result,
-    }
+        result = control.until_switched() => result?,
+    };
+    // Nothing is applied from here on: the target's rows are the application's.
+    control.until_ended(ended).await
 }
 
 /// Where the stream begins: at the checkpoint, unless a planted bug says otherwise.
@@ -170,6 +177,22 @@ async fn copy_source(options: &Options, run: u64, setup: &mut Setup) -> Result<O
     }
 }
 
+/// The workflow's end, if it has come.
+fn end(workflow: &Workflow) -> Option<Ended> {
+    match workflow.state {
+        State::Complete => Some(Ended::Complete),
+        State::Cancelled => Some(Ended::Cancelled),
+        _ => None,
+    }
+}
+
+/// When the workflow's state is looked at.
+fn ticks() -> tokio::time::Interval {
+    let mut poll = tokio::time::interval(POLL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    poll
+}
+
 /// Looks after a session: requests of the operator, progress, the end.
 struct Control<'a> {
     setup: &'a mut Setup,
@@ -195,35 +218,28 @@ impl<'a> Control<'a> {
         Self { setup, source, owner, followed, begun, log_end: None, log_file: None }
     }
 
-    /// Watches to the end of the workflow, and cleans up on the source.
+    /// Watches over a workflow that is switched or has ended.
     async fn run(&mut self) -> Result<Ended> {
-        let ended = self.watch().await?;
-        // That is worth one attempt; what stays behind is a few rows.
-        let Setup { source, workflow, .. } = &mut *self.setup;
-        let _ = marks::remove(source, &workflow.name).await;
-        let _ = self.source.disclaim_fence(source, self.owner).await;
-        Ok(ended)
-    }
-
-    async fn watch(&mut self) -> Result<Ended> {
         if self.setup.workflow.state == State::Switched {
             // The last word before both servers stay still: an error of the way here is over.
             let Setup { target, store, workflow, .. } = &mut *self.setup;
             store.heartbeat(target, &workflow.position, 0.0).await?;
         }
+        self.until_ended(None).await
+    }
+
+    /// Watches over a workflow whose tables are moved until it has ended, or is switched (`None`).
+    async fn until_switched(&mut self) -> Result<Option<Ended>> {
         let Workflow { state, switch, stopped, .. } = &self.setup.workflow;
         let (state, request, stopped) = (*state, switch.clone(), *stopped);
         self.switch().inherit(state, request.as_ref(), stopped).await?;
-        let mut poll = tokio::time::interval(POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut poll = ticks();
         let mut record_at = Instant::now();
         loop {
             poll.tick().await;
             let workflow = self.setup.store.reload(&mut self.setup.target).await?;
-            match workflow.state {
-                State::Complete => return Ok(Ended::Complete),
-                State::Cancelled => return Ok(Ended::Cancelled),
-                _ => {}
+            if workflow.state == State::Switched || end(&workflow).is_some() {
+                return Ok(end(&workflow));
             }
             if let Some(request) = &workflow.switch {
                 self.switch().carry_out(workflow.state, request).await?;
@@ -231,6 +247,7 @@ impl<'a> Control<'a> {
                     let name = self.setup.target_tables[0].qualified();
                     let _ = self.setup.target.query_drop(format!("DELETE FROM {name} LIMIT 1")).await;
                 }
+                continue;
             }
             if Instant::now() >= record_at {
                 if workflow.state == State::Replicating {
@@ -241,6 +258,25 @@ impl<'a> Control<'a> {
                 record_at = Instant::now() + RECORD;
             }
         }
+    }
+
+    /// Waits for the operator's last word, unless it was said already, and cleans up on the source. Both servers stay still
+    /// meanwhile, so that a comparison can prove that they did.
+    async fn until_ended(&mut self, mut ended: Option<Ended>) -> Result<Ended> {
+        let mut poll = ticks();
+        let ended = loop {
+            if let Some(ended) = ended {
+                break ended;
+            }
+            poll.tick().await;
+            let workflow = self.setup.store.reload(&mut self.setup.target).await?;
+            ended = end(&workflow);
+        };
+        // That is worth one attempt; what stays behind is a few rows.
+        let Setup { source, workflow, .. } = &mut *self.setup;
+        let _ = marks::remove(source, &workflow.name).await;
+        let _ = self.source.disclaim_fence(source, self.owner).await;
+        Ok(ended)
     }
 
     /// What planted bugs do to what is not the mover's own.
@@ -280,10 +316,6 @@ impl<'a> Control<'a> {
     async fn record(&mut self, state: State) -> Result<()> {
         let Setup { source: conn, source_info, source_connector, historian_id, target, store, .. } =
             &mut *self.setup;
-        if state == State::Switched {
-            // Both servers stay still from here on, so that a comparison can prove that they did.
-            return Ok(());
-        }
         let end = Position::current_file(conn, source_info).await.on_source()?;
         let position = self.source.position(conn).await?;
         let now: Option<u64> =

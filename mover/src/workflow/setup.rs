@@ -10,6 +10,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::replica::Replica;
+use super::session::Memory;
 use super::{Options, creation, definition};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight::{self, Accepted, Request, Servers};
@@ -51,14 +52,13 @@ pub struct Setup {
     pub passing: Option<String>,
 }
 
-/// Prepares a session of the runner `run`. `holder`: this process's connection to the target that holds the workflow's
-/// lock, or held it last.
-pub async fn prepare(options: &Options, run: u64, holder: &mut Option<u32>) -> Result<Setup> {
+/// Prepares a session of the runner `run`.
+pub async fn prepare(options: &Options, run: u64, memory: &mut Memory) -> Result<Setup> {
     let target_connector = crate::session::connector(&options.target);
     let source_connector = crate::session::connector(&options.source);
     let mut target = target_connector.connect().await.on_target()?;
     let store = Store::new(&options.workflow, run);
-    lock(&mut target, &options.workflow, holder).await?;
+    lock(&mut target, &options.workflow, &mut memory.holder).await?;
     store.end_former_writers(&mut target).await?;
     let mut source = source_connector.connect().await.on_source()?;
     let source_info = ServerInfo::read(&mut source).await.on_source()?;
@@ -79,6 +79,7 @@ pub async fn prepare(options: &Options, run: u64, holder: &mut Option<u32>) -> R
             workflow
         }
     };
+    memory.run = Some(run);
     let mut resumed = store.remembered(&mut target).await?;
     let historian_id = server_id(run.wrapping_add(1));
     if !workflow.state.is_final() {

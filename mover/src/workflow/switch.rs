@@ -195,6 +195,11 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         let begun = Instant::now();
         let mut times = SwitchTimes::default();
         loop {
+            // Asked right before each attempt: the workflow may have been given up, or run by somebody else, while this runner
+            // stood still.
+            if self.verdict.state().await? != State::Switching || !self.verdict.stands(token).await? {
+                return Ok(Err(TAKEN_BACK.into()));
+            }
             let attempt = Instant::now();
             let _ = is_planted(Bug::FenceTooEarly);
             let fenced = self.fence.raise(ATTEMPT).await;
@@ -209,9 +214,6 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
                 Err(Error::Server { error, .. }) if error.is_transient() && error.is_refusal() => {
                     if Instant::now() + PAUSE >= deadline {
                         return Ok(Err(format!("the tables could not be fenced: {error}")));
-                    }
-                    if !self.verdict.stands(token).await? {
-                        return Ok(Err(TAKEN_BACK.into()));
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -251,18 +253,28 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         self.settle().await?;
         if self.fence.raised().await? != Raised::None {
             tracing::warn!("{why}; the fence is taken away");
-            self.fence.lower().await?;
+            self.lower().await?;
         }
         self.verdict.undo(request.map(|r| r.token.as_str()).unwrap_or_default(), why).await
     }
 
+    /// Takes the fence away, after a word with the target: who has lost the workflow has lost that connection too, and must
+    /// not let writers in that the next runner keeps out for good.
+    async fn lower(&mut self) -> Result<()> {
+        match self.verdict.state().await? {
+            State::Switched | State::Complete => Ok(()),
+            _ => self.fence.lower().await,
+        }
+    }
+
     /// Takes away a fence that is up while no switch is under way: a renaming may come out of the network, or out of a
-    /// server that stood still, long after its sender is gone.
+    /// server that stood still, long after its sender is gone, and a switch may be given up while its runner stands still.
     pub async fn mend(&mut self) -> Result<()> {
         if self.fence.raised().await? == Raised::None || !self.fence.is_own().await? {
             return Ok(());
         }
-        if self.verdict.state().await? == State::Replicating && !self.fence.is_moving().await? {
+        let no_switch = matches!(self.verdict.state().await?, State::Replicating | State::Cancelled);
+        if no_switch && !self.fence.is_moving().await? {
             tracing::warn!(
                 "the source's tables are fenced, and no switch is under way: a renaming arrived late; the fence is taken away"
             );
@@ -299,7 +311,7 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
             unproven => unproven,
         };
         let Some(position) = reached else {
-            self.fence.lower().await?;
+            self.lower().await?;
             let why = match Instant::now() < deadline {
                 true => TAKEN_BACK.into(),
                 false => {
@@ -311,13 +323,13 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         match self.compare_ends().await {
             Ok(None) => {}
             Ok(Some(why)) => {
-                self.fence.lower().await?;
+                self.lower().await?;
                 return self.verdict.undo(&request.token, &why).await;
             }
             Err(why) => times.warnings.push(why),
         }
         if !self.verdict.stands(&request.token).await? {
-            self.fence.lower().await?;
+            self.lower().await?;
             return self.verdict.undo(&request.token, TAKEN_BACK).await;
         }
         times.drained_ms = ms(fenced);
@@ -330,7 +342,8 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         self.verdict.finish(&request.token, &position, &times).await
     }
 
-    /// What speaks against the switch although the target has everything; `Err`: that nobody could look.
+    /// What speaks against the switch although the target has everything; `Err`: that nobody could look for the moment. A
+    /// server that will not show a table any more speaks against it.
     async fn compare_ends(&mut self) -> std::result::Result<Option<String>, String> {
         let comparing = async {
             let source = self.fence.ends().await?;
@@ -338,6 +351,9 @@ impl<F: Fence, V: Verdict> Switch<F, V> {
         };
         let why = match timeout(LAST_LOOK, comparing).await {
             Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) if !error.is_transient() => {
+                return Ok(Some(format!("the tables' first and last keys could not be compared: {error}")));
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("it took longer than {} s", LAST_LOOK.as_secs()),
         };

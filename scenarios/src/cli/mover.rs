@@ -79,9 +79,9 @@ Example:
 
 Privileges: on the source SELECT on the tables, REPLICATION SLAVE, REPLICATION
 CLIENT (BINLOG MONITOR, SLAVE MONITOR on MariaDB), and CREATE, SELECT, INSERT,
-UPDATE, DELETE on _converge.*; for switch-traffic also ALTER, DROP, CREATE and
-INSERT on the database. On the target all of these on the tables and on
-_converge.*.
+UPDATE, DELETE on _converge.*; for switch-traffic also SELECT, ALTER, DROP,
+CREATE and INSERT on the database. On the target all of these on the tables and
+on _converge.*.
 
 Copy strategies (--copy-strategy). Each is right under any load:
   watermark       (default) two small marks per chunk are written to

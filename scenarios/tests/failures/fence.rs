@@ -16,13 +16,14 @@ use crate::support;
 use crate::world::{World, wait};
 
 /// Waits for a command's end: its code and what it wrote.
-async fn ended(child: Child) -> (Option<i32>, String) {
+pub async fn ended(child: Child) -> (Option<i32>, String) {
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
-fn refused(mover: &Mover, verb: &str, words: &str) {
+/// Runs a command that must be refused soon, with these words.
+pub fn refused(mover: &Mover, verb: &str, words: &str) {
     let begun = Instant::now();
     let output = mover.command(verb, &[]);
     let text = String::from_utf8_lossy(&output.stderr);
@@ -31,13 +32,14 @@ fn refused(mover: &Mover, verb: &str, words: &str) {
     assert!(begun.elapsed() < Duration::from_secs(10), "{verb} took {:?}", begun.elapsed());
 }
 
-async fn exists(conn: &mut Conn, table: &str) -> bool {
+/// Whether a table is there.
+pub async fn exists(conn: &mut Conn, table: &str) -> bool {
     conn.query_drop(format!("SELECT 1 FROM {table} LIMIT 1")).await.is_ok()
 }
 
 /// A mover that replicates `n` and what else is named, and a transaction on the source that keeps the fence off and has
 /// changed a row of `n`.
-async fn replicating(world: &World, tables: &str) -> (Mover, Conn) {
+pub async fn replicating(world: &World, tables: &str) -> (Mover, Conn) {
     for table in tables.split(',') {
         world.fill(table, 16).await;
     }

@@ -60,6 +60,26 @@ async fn an_emptied_target_is_not_switched_to() {
     }
 }
 
+/// The stream has nothing to do with a table that nobody writes to, and does not see it go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_table_that_is_gone_is_not_switched_to() {
+    for binary in support::servers() {
+        let world = World::new(&binary).await;
+        let (mut mover, mut s, mut t) = replicating(&world).await;
+        execute(&mut t, &["RENAME TABLE a TO aside"]).await;
+        let words = [
+            "the tables' first and last keys could not be compared",
+            "a' doesn't exist",
+            "writes go on at the source",
+        ];
+        refused(&mover.command("switch-traffic", &[]), &words);
+        execute(&mut t, &["RENAME TABLE aside TO a"]).await;
+        execute(&mut s, &["INSERT INTO a VALUES (4, 4)"]).await;
+        assert!(mover.is_running());
+        mover.switch();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_has_one_workflow() {
     for binary in support::servers() {

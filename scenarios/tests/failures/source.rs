@@ -1,9 +1,10 @@
 //! A source whose log is not what the checkpoint needs: purged, reset, restored to the past, or another server's.
 
-use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions, replica_option};
 use converge_mysql::{Connector, Flavor};
 use mysql_async::prelude::Queryable;
 
+use crate::fence::{exists, refused};
 use crate::mover::Mover;
 use crate::sql::{connect, execute, wait_same};
 use crate::support;
@@ -314,7 +315,37 @@ async fn a_failover_goes_on_where_everything_is() {
         wait_same(&mut r, &mut t, "a").await;
         let status = mover.wait_until("no error", |s| s["error"].is_null() && s["running"] == true);
         assert!(status["source"].as_str().unwrap().contains(&replica.port().to_string()), "{status}");
+        // Nobody but its operator knows that it is not to replicate again.
+        refused(&mover, "switch-traffic", "is set up as a replica of");
+        execute(&mut r, &[&format!("{} ALL", stop.replace("STOP", "RESET"))]).await;
         mover.switch();
+    }
+}
+
+/// The application writes to the primary: a fence on its replica keeps nobody out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_not_switched_away_from() {
+    for binary in support::servers() {
+        eprintln!("switch on a replica on {}", binary.info);
+        let extra = vec![replica_option(binary.info.flavor).to_owned()];
+        let options = ServerOptions { extra, ..ServerOptions::named("replica") };
+        let replica = LocalServer::start(&binary, options).await.unwrap();
+        let world = World::new(&binary).await;
+        let (mut s, mut t) = world.connections().await;
+        replicate(&world.source, &replica).await;
+        execute(&mut s, FILL).await;
+        let mut r = quietly(&replica).await;
+        execute(&mut r, &["USE shop"]).await;
+        caught_up(&mut s, &mut r, binary.info.flavor).await;
+        let mut mover = world.mover("a");
+        mover.set_source(&replica.address("shop").to_url());
+        mover.start();
+        mover.wait_for("replicating");
+        refused(&mover, "switch-traffic", "is set up as a replica of");
+        assert!(mover.log().contains("switch-traffic will be declined"), "{}", mover.log());
+        assert!(exists(&mut r, "a").await);
+        execute(&mut s, &["INSERT INTO a VALUES (77, 7)"]).await;
+        wait_same(&mut s, &mut t, "a").await;
     }
 }
 

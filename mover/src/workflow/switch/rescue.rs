@@ -79,10 +79,12 @@ async fn undo(options: &Options, memory: &mut Memory, error: &Error) -> Result<(
     let mut target = connector.connect().await.on_target()?;
     let store = Store::new(&options.workflow, 0);
     let interrupted = match store.load(&mut target).await? {
-        Some(workflow) if workflow.state == State::Switching => workflow,
+        Some(workflow) if is_due(workflow.state, memory) => workflow,
         _ => return Ok(()),
     };
-    memory.saw(&interrupted);
+    if interrupted.state == State::Switching {
+        memory.saw(&interrupted);
+    }
     match setup::lock(&mut target, &options.workflow, &mut memory.holder).await {
         // Who runs it now looks after the fence.
         Err(Error::AlreadyRunning { .. }) => return Ok(()),
@@ -91,7 +93,7 @@ async fn undo(options: &Options, memory: &mut Memory, error: &Error) -> Result<(
         Err(other) => return Err(other),
     }
     let workflow = store.reload(&mut target).await?;
-    if workflow.state != State::Switching {
+    if !is_due(workflow.state, memory) {
         return Ok(());
     }
     let remembered = store.remembered(&mut target).await?;
@@ -102,6 +104,7 @@ async fn undo(options: &Options, memory: &mut Memory, error: &Error) -> Result<(
     check_server(&mut conn, &info, &remembered).await?;
     let tables = remembered.tables.into();
     let source = ServerSource::new(source_connector, info, &workflow.name, tables, random_number());
+    source.hold_fence(&mut conn, &owner).await?;
     let (_sender, followed) = watch::channel(Followed::default());
     let mut known = workflow.state;
     let mut switch = Switch {
@@ -115,9 +118,23 @@ async fn undo(options: &Options, memory: &mut Memory, error: &Error) -> Result<(
         },
         followed,
     };
-    switch.undo(workflow.switch.as_ref(), &format!("the runner stopped: {error}")).await?;
+    match workflow.state {
+        State::Switching => {
+            switch.undo(workflow.switch.as_ref(), &format!("the runner stopped: {error}")).await?;
+        }
+        _ => switch.mend().await?,
+    }
     memory.fence = None;
     Ok(())
+}
+
+/// Whether there may be a fence to take away: in a switch, and where one that this runner was in was given up without it.
+fn is_due(state: State, memory: &Memory) -> bool {
+    match state {
+        State::Switching => true,
+        State::Replicating | State::Cancelled => memory.fence.is_some(),
+        _ => false,
+    }
 }
 
 /// On another server than the one that was fenced no fence would be found. A failover that a session has accepted is

@@ -105,8 +105,10 @@ impl Verdict for StoredVerdict<'_> {
     }
 
     async fn finish(&mut self, token: &str, position: &str, times: &SwitchTimes) -> Result<()> {
+        self.store.finish_switch(self.conn, token, position, times).await?;
+        // Not before: as long as its end is not known, whoever gives up has to say what is fenced.
         *self.known = State::Switched;
-        self.store.finish_switch(self.conn, token, position, times).await
+        Ok(())
     }
 
     async fn differs(&mut self, source: &[String]) -> Result<Option<String>> {
