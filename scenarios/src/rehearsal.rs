@@ -210,7 +210,8 @@ async fn rehearse(options: &Options, progress: Progress) -> Result<RunReport, Re
         seeded: Seeded {
             tables: options.scenario.tables.clone(),
             rows: 0,
-            kinds: Vec::from(Kind::WRITES),
+            kinds: Vec::new(),
+            idle: Vec::new(),
             notes: Vec::new(),
         },
         suspects: Vec::new(),
@@ -362,7 +363,8 @@ impl Run<'_> {
     /// The oracles that look at the history, once it is complete. `cut_short`: the time limit, if that ended the run.
     fn judge_history(&mut self, path: &Path, cut_short: Option<Duration>) -> Tally {
         let least = self.options.scenario.least;
-        let Scan { statements, copy, mut reached, readings, progress, trouble } = Scan::of(path);
+        let Scan { statements, copy, mut reached, readings, progress, trouble } =
+            Scan::of(path, &self.seeded.tables);
         self.oracles.extend(cut_short.map(|bound| reached.oracle(bound)));
         let going_on = reached.fault(&self.faults).filter(|_| cut_short.is_some());
         let planned = self.options.scenario.faults.len();
@@ -379,8 +381,8 @@ impl Run<'_> {
         self.oracles.push(progress.liveness(Duration::from_secs_f64(least.catch_up_seconds)));
         let tally = statements.finish();
         self.oracles.extend(self.counted.as_ref().map(|counted| whole::history(&tally, counted)));
-        self.oracles.push(oracle::load(&tally, least.each_kind, &self.seeded.kinds));
-        let during = copy.span().map(|(from, to)| tally.acknowledged_between(from, to));
+        self.oracles.push(oracle::load(&tally, least.each_kind, &self.seeded.kinds, &self.seeded.idle));
+        let during = copy.span().map(|(from, to)| tally.moved_between(from, to));
         self.oracles.push(oracle::copy_under_load(during, least.during_copy));
         tally
     }
@@ -399,7 +401,10 @@ impl Run<'_> {
             .chain(self.seeded.notes.iter().cloned())
             .collect();
         let all = Kind::WRITES.into_iter().filter(|kind| !self.seeded.kinds.contains(kind));
-        not_verified.extend(all.map(|kind| format!("no table takes statements of the kind {}", kind.name())));
+        not_verified
+            .extend(all.map(|kind| format!("no moved table takes statements of the kind {}", kind.name())));
+        let untouched = tally.untouched().filter(|table| !self.seeded.idle.iter().any(|idle| idle == table));
+        not_verified.extend(untouched.map(|table| format!("table {table}: no write to it was acknowledged")));
         if !self.options.servers.are_private() {
             let text =
                 "what others write to the servers: the target's binary log was not judged (oracle silence)";

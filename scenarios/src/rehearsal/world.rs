@@ -118,6 +118,8 @@ pub struct Seeded {
     pub rows: u64,
     /// The kinds of statements that these tables take.
     pub kinds: Vec<Kind>,
+    /// Those of the tables that load cannot be sent to.
+    pub idle: Vec<String>,
     /// What is left out, and why.
     pub notes: Vec<String>,
 }
@@ -219,16 +221,16 @@ impl World {
             Script::parse(file, &sql, DATABASE)?.run(&address).await?;
         }
         let mut notes = load::prepare(&address, &plan).await?;
-        let (mut tables, mut kinds) = (scenario.tables.clone(), Vec::from(Kind::WRITES));
+        let (mut tables, mut idle, mut model) = (scenario.tables.clone(), Vec::new(), None);
         if plan.subject != Subject::Commerce {
-            let model = load::read_model(&address).await?;
-            kinds = load::kinds(&model);
+            let model = &*model.insert(load::read_model(&address).await?);
             let own = Invariant::ALL.map(|invariant| plan.subject.names().of(invariant));
             let cascades_are_logged = self.primary.info().is_mysql_since(Version(9, 6, 0));
-            let choice = tables::chosen(&tables, &model, &own, cascades_are_logged)?;
-            tables = choice.tables;
+            let choice = tables::chosen(&tables, model, &own, cascades_are_logged)?;
+            (tables, idle) = (choice.tables, choice.idle);
             notes.extend(choice.notes);
         }
+        let kinds = load::kinds(plan.subject, model.as_ref(), &tables);
         let mut conn = Connector::new(address).connect().await?;
         let mut rows = 0;
         for table in &tables {
@@ -238,7 +240,7 @@ impl World {
                 .map_err(|e| ServerError::driver(format!("counting the rows of {table}"), e))?;
             rows += count.unwrap_or(0);
         }
-        Ok(Seeded { tables, rows, kinds, notes })
+        Ok(Seeded { tables, rows, kinds, idle, notes })
     }
 
     /// The mover of the scenario, not started yet.
