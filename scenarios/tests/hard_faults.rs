@@ -98,6 +98,18 @@ fn a_failover_is_survived_during_the_copy_and_after_it() {
     }
 }
 
+/// A mover that was cut off from the target knows little of where the source is.
+#[test]
+fn a_log_is_purged_once_the_mover_has_applied_what_it_holds() {
+    for server in support::servers() {
+        eprintln!("purge after a reset on {}", server.info);
+        let reset = "kind = 'network_reset'\nside = 'target'\nhold_seconds = 9.0";
+        let run = with_fault(&server, &format!("{reset}\n[[fault]]\nkind = 'purge_log'"));
+        let told = format!("{} {}", run.verdict, run.errors);
+        assert_eq!((run.code, &run.verdict["verdict"]), (0, &"converged".into()), "{told}");
+    }
+}
+
 /// The port that refuses connections.
 fn port(observed: &str) -> &str {
     let endpoint = observed.split("is gone; ").nth(1).unwrap();

@@ -1,9 +1,11 @@
 //! What each kind of fault does to the world, and how it is undone.
 
 use converge_chaos::fault::{self, Hog, Purge, Record, Victims};
+use converge_chaos::server::position_of;
 use converge_mover::control::Status;
-use converge_mysql::Position;
+use converge_mysql::Flavor;
 
+use super::beyond::applied;
 use super::{RECOVERY, Stage};
 use crate::rehearsal::RehearsalError;
 use crate::rehearsal::mover::Mover;
@@ -113,27 +115,19 @@ impl Stage<'_> {
 
     /// Removes log files once the mover has applied what they hold: what it still needs is never taken away.
     async fn purge(&self, record: Record<'_>, mover: &mut Mover) -> Result<String, RehearsalError> {
-        let rotated = fault::rotate_log(record, &self.world.source().admin).await?;
-        let begun = self.history.now_us();
+        let admin = &self.world.source().admin;
+        let rotated = fault::rotate_log(record, admin).await?;
+        // The source itself is asked: what a mover that is cut off knows of it is old.
+        let begun = position_of(admin).await?;
         let passed = |status: Option<&Status>| {
-            // The position of the source is recorded once a second: two records from now it is that of the new file.
-            let later = self.history.now_us() > begun + 2_500_000;
-            let position = |text: &str| text.parse::<Position>().ok();
-            status.is_some_and(|s| {
-                let source = s.source_position.as_deref().and_then(position);
-                let applied = position(&s.applied_position);
-                later && applied.zip(source).is_some_and(|(a, s)| a.covers(&s) == Some(true))
-            })
+            status.and_then(applied).is_some_and(|applied| applied.covers(&begun) == Some(true))
         };
         if self.watcher.until(mover, RECOVERY, passed).await.is_none() {
             return Err(record
                 .did_not_bite("nothing was purged: the mover did not get there in time")
                 .into());
         }
-        Ok(format!(
-            "{rotated}; {}",
-            fault::purge_logs(record, &self.world.source().admin, Purge::Some).await?
-        ))
+        Ok(format!("{rotated}; {}", fault::purge_logs(record, admin, Purge::Some).await?))
     }
 
     fn first_table(&self) -> &str {
