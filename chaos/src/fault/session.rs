@@ -106,6 +106,16 @@ async fn until_some(
     }
 }
 
+/// Waits until an account is connected. Returns the evidence: its sessions' ids.
+pub async fn see_connections(record: Record<'_>, account: Account<'_>) -> Result<String, Error> {
+    let mut admin = connect(account.admin).await?;
+    let user = &account.victim.user;
+    let found = until_some(record, &mut admin, &format!("of {user} to suffer"), |s| s.user == *user).await?;
+    let ids: Vec<u64> = found.iter().map(|s| s.id).collect();
+    converge_mysql::connect::close(admin).await;
+    Ok(format!("{user} has the sessions {ids:?}"))
+}
+
 /// Kills sessions of an account. Returns the evidence: their ids, gone from the server's list. There is nothing to heal.
 pub async fn kill_connections(
     record: Record<'_>,

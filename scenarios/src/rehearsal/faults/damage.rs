@@ -22,7 +22,8 @@ impl Stage<'_> {
         held: &mut Option<Hog>,
     ) -> Result<String, RehearsalError> {
         let (place, proxies) = (self.world.at(fault.side()), &self.world.proxies);
-        Ok(match fault.kind {
+        let met = self.meets(record, fault, place).await?;
+        let evidence = match fault.kind {
             K::KillSource | K::KillTarget => fault::kill_server(record, place.server()?).await?,
             K::Restart => fault::stop_server(record, place.server()?).await?,
             K::Pause => fault::pause_server(record, place.server()?).await?,
@@ -66,7 +67,22 @@ impl Stage<'_> {
             K::Failover => self.fail_over(record).await?,
             K::PurgeUnreadLog => self.purge_unread(record, mover).await?,
             K::RestoreToPast => self.restore_to_past(record, mover).await?,
-        })
+        };
+        Ok(met.into_iter().fold(evidence, |evidence, met| format!("{evidence}; {met}")))
+    }
+
+    /// What a fault that the mover need not notice meets: connections of its own. Without any it would break nothing.
+    async fn meets(
+        &self,
+        record: Record<'_>,
+        fault: &Fault,
+        place: &Place,
+    ) -> Result<Option<String>, RehearsalError> {
+        let silent = matches!(
+            fault.kind,
+            K::Pause | K::NetworkLatency | K::NetworkBandwidth | K::NetworkSlices | K::NetworkSilent
+        );
+        Ok(if silent { Some(fault::see_connections(record, place.account()).await?) } else { None })
     }
 
     /// Undoes the damage.
