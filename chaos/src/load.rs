@@ -94,12 +94,12 @@ pub async fn check(address: &Address, plan: &LoadPlan) -> Result<(), Error> {
 }
 
 /// The kinds of statements that load sends to some of its tables. `model`: somebody's tables, where the load is for those.
-pub fn kinds(subject: Subject, model: Option<&Model>, tables: &[String]) -> Vec<Kind> {
+pub fn kinds(plan: &LoadPlan, model: Option<&Model>, tables: &[String]) -> Vec<Kind> {
     let theirs = match model {
-        Some(model) => user::kinds(model, tables),
+        Some(model) => user::kinds(plan, model, tables),
         None => tables::kinds(tables),
     };
-    let wanted = |invariant: &Invariant| tables.contains(&subject.names().of(*invariant));
+    let wanted = |invariant: &Invariant| tables.contains(&plan.subject.names().of(*invariant));
     let own: Vec<Kind> = Invariant::ALL.into_iter().filter(wanted).map(Invariant::kind).collect();
     Kind::WRITES.into_iter().filter(|kind| theirs.contains(kind) || own.contains(kind)).collect()
 }

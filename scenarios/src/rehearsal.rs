@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use converge_chaos::history::{self, Event, History, Kind};
-use converge_chaos::load::{Load, LoadHandle, LoadPlan, Names, Totals};
+use converge_chaos::load::{Load, LoadHandle, Names, Totals};
 use converge_mover::copy::Strategy;
 use converge_mysql::Position;
 use miette::Diagnostic;
@@ -303,7 +303,7 @@ impl Run<'_> {
         let (tables, rows) = (self.seeded.tables.clone(), self.seeded.rows);
         self.step(&format!("moving {} with {rows} rows under load", tables.join(", ")));
         self.seeded.notes.iter().for_each(|note| self.step(note));
-        let mut plan = LoadPlan { seed: self.options.seed, ..scenario.load.clone() };
+        let mut plan = world.load_plan(self.options);
         if self.options.is(Mutant::LoadWritesNothing) {
             plan.sessions = 0;
         }

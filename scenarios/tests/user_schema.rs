@@ -72,7 +72,9 @@ async fn loaded(address: &Address, subject: Subject) -> BTreeMap<String, u64> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history.jsonl");
     let history = History::create(&path).unwrap();
-    let wanted = kinds(&read_model(address).await.unwrap());
+    let model = read_model(address).await.unwrap();
+    let names: Vec<String> = model.tables.iter().map(|table| table.name.clone()).collect();
+    let wanted = kinds(&plan, Some(&model), &names);
     let load = Load::start(address.clone(), plan, history.clone()).await.unwrap();
     let give_up = Instant::now() + Duration::from_secs(60);
     while wanted.iter().any(|kind| load.counters().totals().of(*kind).acknowledged < 15) {

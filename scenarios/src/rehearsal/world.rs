@@ -210,10 +210,18 @@ impl World {
         self.target.admin.clone()
     }
 
+    /// The scenario's load, as these servers take it. MySQL logs what a REPLACE does to a parent as a deletion since 9.6,
+    /// which its replicas refuse while there are children.
+    pub fn load_plan(&self, options: &Options) -> LoadPlan {
+        let spare_parents =
+            options.scenario.has(FaultKind::Failover) && self.primary.info().is_mysql_since(Version(9, 6, 0));
+        LoadPlan { seed: options.seed, spare_parents, ..options.scenario.load.clone() }
+    }
+
     /// Creates and fills the tables on the source.
     pub async fn seed(&self, options: &Options) -> Result<Seeded, RehearsalError> {
         let (scenario, address) = (&options.scenario, self.source_address());
-        let plan = LoadPlan { seed: options.seed, ..scenario.load.clone() };
+        let plan = self.load_plan(options);
         load::check(&address, &plan).await?;
         if let Some(file) = &scenario.schema {
             let sql =
@@ -229,8 +237,13 @@ impl World {
             let choice = tables::chosen(&tables, model, &own, cascades_are_logged)?;
             (tables, idle) = (choice.tables, choice.idle);
             notes.extend(choice.notes);
+            if plan.spare_parents {
+                notes.push(
+                    "tables that foreign keys refer to get no REPLACE: a replica stops at it".to_owned(),
+                );
+            }
         }
-        let kinds = load::kinds(plan.subject, model.as_ref(), &tables);
+        let kinds = load::kinds(&plan, model.as_ref(), &tables);
         let mut conn = Connector::new(address).connect().await?;
         let mut rows = 0;
         for table in &tables {

@@ -18,17 +18,19 @@ pub struct Draws<'a> {
 }
 
 /// The kinds of statements that some of these tables take.
-pub fn kinds(model: &Model, tables: &[String]) -> Vec<Kind> {
+pub fn kinds(plan: &LoadPlan, model: &Model, tables: &[String]) -> Vec<Kind> {
     let wanted = || model.tables.iter().filter(|t| tables.contains(&t.name));
     // Where all that an update may set is under constraints, it may well change nothing.
-    let surely = |t: &Table, kind: Kind| takes(t, kind) && (kind != Kind::Update || !free(t).is_empty());
+    let surely =
+        |t: &Table, kind: Kind| takes(plan, model, t, kind) && (kind != Kind::Update || !free(t).is_empty());
     let possible = |kind: &Kind| wanted().any(|t| surely(t, *kind));
     Kind::WRITES.into_iter().filter(possible).collect()
 }
 
 /// Whether statements of a kind are sent to a table.
-fn takes(table: &Table, kind: Kind) -> bool {
+fn takes(plan: &LoadPlan, model: &Model, table: &Table, kind: Kind) -> bool {
     match kind {
+        Kind::Replace => has_key(table) && !(plan.spare_parents && model.is_parent(table)),
         Kind::Insert => table.takes_load(),
         Kind::UniqueSwap => swappable(table).is_some(),
         Kind::Update => has_key(table) && (!free(table).is_empty() || !table.checked.is_empty()),
@@ -70,7 +72,8 @@ impl Draws<'_> {
     /// Statements of a kind for one of the tables that take it; none if there is no such table.
     pub fn statements(&mut self, kind: Kind) -> Vec<Statement> {
         let tables = self.rows.model.tables.iter().enumerate();
-        let fit: Vec<usize> = tables.filter(|(_, t)| takes(t, kind)).map(|(n, _)| n).collect();
+        let fit: Vec<usize> =
+            tables.filter(|(_, t)| takes(self.plan, self.rows.model, t, kind)).map(|(n, _)| n).collect();
         if fit.is_empty() {
             return Vec::new();
         }

@@ -198,6 +198,12 @@ impl Model {
         }
     }
 
+    /// Whether foreign keys refer to a table.
+    pub fn is_parent(&self, table: &Table) -> bool {
+        let parents = self.tables.iter().flat_map(|child| &child.foreign).map(|foreign| foreign.parent);
+        parents.into_iter().any(|parent| self.tables[parent].name == table.name)
+    }
+
     /// The place of a table.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.tables.iter().position(|t| t.name == name)
@@ -276,9 +282,6 @@ impl Model {
         while let Some((table, parent)) = orphan(self) {
             let why = format!("a foreign key refers to {}, which gets none", self.tables[parent].name);
             self.leave_out(table, &why);
-        }
-        for table in self.tables.iter_mut().filter(|table| !table.takes_load()) {
-            table.foreign.clear();
         }
     }
 
