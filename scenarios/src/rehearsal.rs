@@ -43,7 +43,7 @@ use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, ju
 pub use mover::End;
 pub use servers::{External, Servers};
 pub use watch::{Progress, Update};
-pub use world::DATABASE;
+pub use world::{DATABASE, Leftovers};
 
 /// What to rehearse, and where to put what comes of it.
 #[derive(Debug, Clone)]

@@ -21,6 +21,7 @@ use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 
 use self::external::Footprint;
+pub use self::external::Leftovers;
 use super::mover::{Mover, Route};
 use super::servers::{External, Servers};
 use super::{Options, RehearsalError};
@@ -53,8 +54,8 @@ pub struct Place {
     pub proxy: String,
     /// Removes the proxy from a server that goes on afterwards.
     _lease: Option<Lease>,
-    /// Removes what was made on a server that goes on afterwards.
-    _footprint: Option<Footprint>,
+    /// Removes what was made on a server that goes on afterwards, and undoes what was set.
+    footprint: Option<Footprint>,
 }
 
 /// What is known of a server besides its address.
@@ -81,6 +82,22 @@ impl Place {
         match &self.host {
             Host::Own(server) => server.info(),
             Host::External(info) => info,
+        }
+    }
+
+    /// Remembers settings of the whole server that a fault is about to change, where the server goes on afterwards.
+    pub async fn borrow(&self, settings: &[&str]) -> Result<(), RehearsalError> {
+        match &self.footprint {
+            Some(footprint) => Ok(footprint.borrow(settings).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives them their former values.
+    pub async fn give_back(&self) -> Result<(), RehearsalError> {
+        match &self.footprint {
+            Some(footprint) => Ok(footprint.give_back().await?),
+            None => Ok(()),
         }
     }
 
@@ -355,8 +372,8 @@ impl Hosts {
             }
         }
         Ok(Self {
-            source: Site::external(source, &on_source).await?,
-            target: Site::external(target, &on_target).await?,
+            source: Site::external(source, &on_source, &external.left).await?,
+            target: Site::external(target, &on_target, &external.left).await?,
             replica: None,
         })
     }
@@ -373,7 +390,7 @@ impl Site {
         Self { host: Host::Own(server), admin, direct, footprint: None }
     }
 
-    async fn external(url: &Address, there: &[String]) -> Result<Self, RehearsalError> {
+    async fn external(url: &Address, there: &[String], left: &Leftovers) -> Result<Self, RehearsalError> {
         let mut conn = Connector::new(url.with_database("")).connect().await?;
         let info = ServerInfo::read(&mut conn).await?;
         converge_mysql::connect::close(conn).await;
@@ -382,7 +399,7 @@ impl Site {
         let user = format!("{MOVER}_{:08x}", rand::random::<u32>());
         let password = format!("Aa1-{:032x}", rand::random::<u128>());
         let direct = Address { user, password, password_from: None, ..admin.clone() };
-        let footprint = Some(Footprint::new(&admin, &account(&direct, &Host::External(info)), there));
+        let footprint = Some(Footprint::new(&admin, &account(&direct, &Host::External(info)), there, left));
         Ok(Self { host: Host::External(info), admin, direct, footprint })
     }
 }
@@ -399,7 +416,7 @@ async fn place(site: Site, name: &str, proxies: &Toxiproxy, guest: bool) -> Resu
         RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address"))
     })?;
     let proxied = direct.with_endpoint(&name, port);
-    Ok(Place { host, admin, direct, proxied, proxy, _lease: lease, _footprint: footprint })
+    Ok(Place { host, admin, direct, proxied, proxy, _lease: lease, footprint })
 }
 
 /// Puts database and account on a server.

@@ -22,6 +22,7 @@ impl Stage<'_> {
         held: &mut Option<Hog>,
     ) -> Result<String, RehearsalError> {
         let (place, proxies) = (self.world.at(fault.side()), &self.world.proxies);
+        place.borrow(settings(fault.kind, place.flavor())).await?;
         let met = self.meets(record, fault, place).await?;
         let evidence = match fault.kind {
             K::KillSource | K::KillTarget => fault::kill_server(record, place.server()?).await?,
@@ -126,7 +127,7 @@ impl Stage<'_> {
             K::KillConnections | K::KillLogReader | K::RotateLog | K::PurgeLog => {}
             K::PurgeUnreadLog | K::RestoreToPast => {}
         }
-        Ok(())
+        place.give_back().await
     }
 
     /// Removes log files once the mover has applied what they hold: what it still needs is never taken away.
@@ -180,6 +181,16 @@ async fn unplug(_: Record<'_>, _: &Place) -> Result<String, RehearsalError> {
 #[cfg(not(feature = "docker"))]
 async fn plug_in(_: Record<'_>, _: &Place) -> Result<(), RehearsalError> {
     Err(RehearsalError::NeedsContainer(K::Unplug.name()))
+}
+
+/// The settings of a whole server that a fault changes, in an order in which they can be given back.
+fn settings(kind: K, flavor: Flavor) -> &'static [&'static str] {
+    match (kind, flavor) {
+        (K::ReadOnly, Flavor::MySql) => &["super_read_only", "read_only"],
+        (K::ReadOnly, Flavor::MariaDb) => &["read_only"],
+        (K::NoConnections, _) => &["max_connections"],
+        _ => &[],
+    }
 }
 
 fn pid(mover: &Mover) -> Result<u32, RehearsalError> {
