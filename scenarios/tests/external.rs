@@ -269,3 +269,15 @@ async fn settings_that_a_fault_changed_get_their_former_values() {
     }
 }
 
+/// Silence is not judged on servers that others write to: the target needs no log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_a_binary_log_is_rehearsed_on() {
+    for binary in support::servers() {
+        eprintln!("without a log on {}", binary.info);
+        let theirs = Theirs::with(&binary, &["--skip-log-bin"]).await;
+        let scenario = SCENARIO.split("[[fault]]").next().unwrap();
+        let output = theirs.command(scenario, &[]).output().unwrap();
+        let told = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert_eq!(output.status.code(), Some(0), "{told:?}");
+    }
+}

@@ -61,7 +61,7 @@ impl Run<'_> {
             self.end_workflow(mover).await?;
         }
         let target = world.target_address();
-        let drained = silence::mark(&target).await;
+        let drained = if began.is_some() { Some(silence::mark(&target).await) } else { None };
         if self.options.servers.are_private() {
             self.commits = Some(commits::read(&target, WORKFLOW).await.map_err(|e| e.to_string()));
         }
@@ -71,7 +71,7 @@ impl Run<'_> {
         self.history.finish()?;
         self.forget()?;
         self.ledger(world, fenced).await;
-        if fenced && self.options.servers.are_private() {
+        if let (true, Some((began, drained))) = (fenced, began.zip(drained)) {
             let tables = &self.seeded.tables;
             let marks = silence::Marks { began, drained: drained? };
             self.oracles.push(silence::judge(&target, &marks, tables).await);
