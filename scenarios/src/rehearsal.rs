@@ -321,7 +321,7 @@ impl Run<'_> {
         let readings = Readings::start(source, target, self.names(), read, self.history.clone());
         let running = Running { load, readings, began };
         self.break_and_finish(&world, &watcher, &mut mover, running).await?;
-        world.stop(self.options.keep).await;
+        world.stop().await;
         Ok(())
     }
 

@@ -287,11 +287,8 @@ impl World {
     }
 
     /// Ends everything. What cannot end politely is killed when dropped.
-    pub async fn stop(self, keep: bool) {
+    pub async fn stop(self) {
         for place in [&self.primary, &self.target].into_iter().chain(&self.replica) {
-            if keep {
-                let _ = place.local().map(LocalServer::keep);
-            }
             let _ = self.proxies.disable(&place.proxy).await;
         }
         if let Some(server) = self.server {
@@ -324,8 +321,9 @@ impl Hosts {
         let server = |name: &str, extra: Vec<String>| {
             let log = Some(directory.join(format!("{name}.log")));
             let disk = (name == TARGET && options.scenario.has(FaultKind::DiskFull)).then_some(DISK);
-            let name = name.to_owned();
-            LocalServer::start(binary, ServerOptions { name, log, disk, extra, ..ServerOptions::default() })
+            let (name, keep) = (name.to_owned(), options.keep);
+            let options = ServerOptions { name, log, disk, extra, keep, ..ServerOptions::default() };
+            LocalServer::start(binary, options)
         };
         let replica = async {
             let wanted = options.scenario.has(FaultKind::Failover);
