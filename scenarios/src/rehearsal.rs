@@ -124,6 +124,12 @@ pub enum RehearsalError {
     #[error("the fault {0} purges the binary logs of a server that is not the rehearsal's own")]
     #[diagnostic(help("leave it out, or give --i-know if nobody needs these logs"))]
     DestroysLogs(&'static str),
+    /// A file that is not a run's would be overwritten.
+    #[error("{} is there, and no run has left it: a report would overwrite it", .0.display())]
+    #[diagnostic(help(
+        "name another directory for the report (rehearse: --report, campaign: --directory), or move that file away"
+    ))]
+    NotARun(PathBuf),
     /// Databases that would be written to are there.
     #[error("there is already a database {} on {server}", .databases.join(" and a database "))]
     InTheWay {
