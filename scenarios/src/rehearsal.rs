@@ -203,6 +203,7 @@ async fn rehearse(options: &Options, progress: Progress) -> Result<RunReport, Re
         wall: history::rfc3339(started),
         seed: options.seed,
         plan: serde_json::to_value(&options.scenario).unwrap_or_default(),
+        external: !options.servers.are_private(),
     });
     let mut run = Run {
         options,

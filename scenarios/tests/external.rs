@@ -189,6 +189,13 @@ async fn on_their_servers(binary: &ServerBinary) {
     assert_eq!(there(&theirs.source).await, ["shop"]);
     assert_eq!(there(&theirs.target).await, ["commerce", "shop"]);
 
+    let mut again = converge();
+    again.args(["rehearse", "--replay"]).arg(theirs.report()).arg("--report");
+    let again = again.arg(theirs.directory.path().join("again")).output().unwrap();
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert_eq!(again.status.code(), Some(2), "{said}");
+    assert!(said.contains("not the rehearsal's own") && said.contains("--source-url"), "{said}");
+
     execute(&theirs.target, &["DROP DATABASE commerce"]).await;
     for signal in [Signal::SIGINT, Signal::SIGHUP] {
         let mut child =
