@@ -22,7 +22,7 @@ pub use server::{
 pub use server::{plug_in, unplug};
 pub use session::{
     Account, Hog, Purge, Victims, exhaust_connections, give_back_connections, kill_connections, lock_table,
-    purge_logs, read_only_off, read_only_on, rotate_log, unlock_table,
+    purge_logs, read_only_off, read_only_on, rotate_log, see_connections, unlock_table,
 };
 
 /// The name that a fault goes by, and where its phases are written down.

@@ -24,16 +24,16 @@ use converge_mysql::Address;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-pub use counters::{Counters, KindCounts, Totals};
+pub use counters::{Counters, KindCounts, Totals, Written};
 pub use generate::{Statement, Unit, unit};
 pub use invariants::{ACCOUNTS, BALANCE, COUNTERS, Invariant, Names};
 pub use plan::{LoadPlan, Subject, Weights, draw_seed};
 pub use rest::Rest;
 pub use schema::{create_database, create_schema, is_seeded, prepare, seed_rows};
-pub use user::{Model, Script, Table as ModelTable, kinds, read as read_model};
+pub use user::{Model, Script, Table as ModelTable, read as read_model};
 
 use crate::error::Error;
-use crate::history::History;
+use crate::history::{History, Kind};
 use rest::Gate;
 use session::{Session, Stop};
 
@@ -91,6 +91,17 @@ pub async fn check(address: &Address, plan: &LoadPlan) -> Result<(), Error> {
     limits::check(&mut conn, plan.sessions).await?;
     converge_mysql::connect::close(conn).await;
     Ok(())
+}
+
+/// The kinds of statements that load sends to some of its tables. `model`: somebody's tables, where the load is for those.
+pub fn kinds(plan: &LoadPlan, model: Option<&Model>, tables: &[String]) -> Vec<Kind> {
+    let theirs = match model {
+        Some(model) => user::kinds(plan, model, tables),
+        None => tables::kinds(tables),
+    };
+    let wanted = |invariant: &Invariant| tables.contains(&plan.subject.names().of(*invariant));
+    let own: Vec<Kind> = Invariant::ALL.into_iter().filter(wanted).map(Invariant::kind).collect();
+    Kind::WRITES.into_iter().filter(|kind| theirs.contains(kind) || own.contains(kind)).collect()
 }
 
 /// Load that is running. Dropping it cuts the sessions off.

@@ -59,11 +59,21 @@ pub struct ServerOptions {
     pub log: Option<PathBuf>,
     /// More command-line arguments; they come last and win.
     pub extra: Vec<String>,
+    /// Whether its directory stays, also when it does not start.
+    pub keep: bool,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { name: "server".into(), durable: true, parent: None, disk: None, log: None, extra: Vec::new() }
+        Self {
+            name: "server".into(),
+            durable: true,
+            parent: None,
+            disk: None,
+            log: None,
+            extra: Vec::new(),
+            keep: false,
+        }
     }
 }
 
@@ -98,14 +108,17 @@ impl LocalServer {
         loop {
             attempts += 1;
             let server = Self::prepare(binary, options.clone()).await?;
-            match server.launch().await {
-                Ok(()) => return Ok(server),
+            let launched = server.launch().await;
+            match &launched {
                 // Somebody else took the port in the moment between choosing it and listening on it.
                 Err(e) if attempts < 5 && server.port_is_taken() => {
-                    tracing::debug!("trying another port: {e}")
+                    tracing::debug!("trying another port: {e}");
+                    continue;
                 }
-                Err(e) => return Err(e),
+                _ if server.options.keep => server.keep(),
+                _ => {}
             }
+            return launched.map(|()| server);
         }
     }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use converge_chaos::history::{self, Event, History, Kind};
-use converge_chaos::load::{Load, LoadHandle, LoadPlan, Names, Totals};
+use converge_chaos::load::{Load, LoadHandle, Names, Totals};
 use converge_mover::copy::Strategy;
 use converge_mysql::Position;
 use miette::Diagnostic;
@@ -43,7 +43,7 @@ use crate::verdict::{FaultReport, Finding, Oracle, RunReport, Story, Verdict, ju
 pub use mover::End;
 pub use servers::{External, Servers};
 pub use watch::{Progress, Update};
-pub use world::DATABASE;
+pub use world::{DATABASE, Leftovers};
 
 /// What to rehearse, and where to put what comes of it.
 #[derive(Debug, Clone)]
@@ -124,6 +124,12 @@ pub enum RehearsalError {
     #[error("the fault {0} purges the binary logs of a server that is not the rehearsal's own")]
     #[diagnostic(help("leave it out, or give --i-know if nobody needs these logs"))]
     DestroysLogs(&'static str),
+    /// A file that is not a run's would be overwritten.
+    #[error("{} is there, and no run has left it: a report would overwrite it", .0.display())]
+    #[diagnostic(help(
+        "name another directory for the report (rehearse: --report, campaign: --directory), or move that file away"
+    ))]
+    NotARun(PathBuf),
     /// Databases that would be written to are there.
     #[error("there is already a database {} on {server}", .databases.join(" and a database "))]
     InTheWay {
@@ -197,6 +203,7 @@ async fn rehearse(options: &Options, progress: Progress) -> Result<RunReport, Re
         wall: history::rfc3339(started),
         seed: options.seed,
         plan: serde_json::to_value(&options.scenario).unwrap_or_default(),
+        external: !options.servers.are_private(),
     });
     let mut run = Run {
         options,
@@ -210,7 +217,8 @@ async fn rehearse(options: &Options, progress: Progress) -> Result<RunReport, Re
         seeded: Seeded {
             tables: options.scenario.tables.clone(),
             rows: 0,
-            kinds: Vec::from(Kind::WRITES),
+            kinds: Vec::new(),
+            idle: Vec::new(),
             notes: Vec::new(),
         },
         suspects: Vec::new(),
@@ -279,11 +287,11 @@ struct Run<'a> {
     commits: Option<Result<Commits, String>>,
 }
 
-/// What runs beside the mover, and where the target's log ended before the move.
+/// What runs beside the mover, and where the target's log ended before the move, if it is judged.
 struct Running {
     load: LoadHandle,
     readings: Readings,
-    began: Position,
+    began: Option<Position>,
 }
 
 impl Run<'_> {
@@ -302,12 +310,16 @@ impl Run<'_> {
         let (tables, rows) = (self.seeded.tables.clone(), self.seeded.rows);
         self.step(&format!("moving {} with {rows} rows under load", tables.join(", ")));
         self.seeded.notes.iter().for_each(|note| self.step(note));
-        let mut plan = LoadPlan { seed: self.options.seed, ..scenario.load.clone() };
+        let mut plan = world.load_plan(self.options);
         if self.options.is(Mutant::LoadWritesNothing) {
             plan.sessions = 0;
         }
         let load = Load::start(world.source_address(), plan, self.history.clone()).await?;
-        let began = oracle::silence::mark(&world.target_address()).await?;
+        // What others write to their servers is not judged; there need not even be a log.
+        let began = match self.options.servers.are_private() {
+            true => Some(oracle::silence::mark(&world.target_address()).await?),
+            false => None,
+        };
         let mut mover = world.mover(self.options, &tables, &self.options.directory.join(MOVER_LOG));
         mover.start()?;
         let watcher = Watcher::new(self.history.clone(), self.progress.clone(), rows);
@@ -316,7 +328,7 @@ impl Run<'_> {
         let readings = Readings::start(source, target, self.names(), read, self.history.clone());
         let running = Running { load, readings, began };
         self.break_and_finish(&world, &watcher, &mut mover, running).await?;
-        world.stop(self.options.keep).await;
+        world.stop().await;
         Ok(())
     }
 
@@ -362,7 +374,8 @@ impl Run<'_> {
     /// The oracles that look at the history, once it is complete. `cut_short`: the time limit, if that ended the run.
     fn judge_history(&mut self, path: &Path, cut_short: Option<Duration>) -> Tally {
         let least = self.options.scenario.least;
-        let Scan { statements, copy, mut reached, readings, progress, trouble } = Scan::of(path);
+        let Scan { statements, copy, mut reached, readings, progress, trouble } =
+            Scan::of(path, &self.seeded.tables);
         self.oracles.extend(cut_short.map(|bound| reached.oracle(bound)));
         let going_on = reached.fault(&self.faults).filter(|_| cut_short.is_some());
         let planned = self.options.scenario.faults.len();
@@ -379,8 +392,8 @@ impl Run<'_> {
         self.oracles.push(progress.liveness(Duration::from_secs_f64(least.catch_up_seconds)));
         let tally = statements.finish();
         self.oracles.extend(self.counted.as_ref().map(|counted| whole::history(&tally, counted)));
-        self.oracles.push(oracle::load(&tally, least.each_kind, &self.seeded.kinds));
-        let during = copy.span().map(|(from, to)| tally.acknowledged_between(from, to));
+        self.oracles.push(oracle::load(&tally, least.each_kind, &self.seeded.kinds, &self.seeded.idle));
+        let during = copy.span().map(|(from, to)| tally.moved_between(from, to));
         self.oracles.push(oracle::copy_under_load(during, least.during_copy));
         tally
     }
@@ -399,7 +412,10 @@ impl Run<'_> {
             .chain(self.seeded.notes.iter().cloned())
             .collect();
         let all = Kind::WRITES.into_iter().filter(|kind| !self.seeded.kinds.contains(kind));
-        not_verified.extend(all.map(|kind| format!("no table takes statements of the kind {}", kind.name())));
+        not_verified
+            .extend(all.map(|kind| format!("no moved table takes statements of the kind {}", kind.name())));
+        let untouched = tally.untouched().filter(|table| !self.seeded.idle.iter().any(|idle| idle == table));
+        not_verified.extend(untouched.map(|table| format!("table {table}: no write to it was acknowledged")));
         if !self.options.servers.are_private() {
             let text =
                 "what others write to the servers: the target's binary log was not judged (oracle silence)";

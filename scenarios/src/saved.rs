@@ -22,6 +22,8 @@ pub struct SavedRun {
     pub scenario: Scenario,
     /// Its seed; nothing if neither verdict nor history tells it.
     pub seed: Option<u64>,
+    /// Whether it was on servers that are somebody's.
+    pub external: bool,
     /// Its verdict and what that rests on; nothing if it was killed before that.
     pub report: Option<RunReport>,
 }
@@ -65,8 +67,9 @@ impl SavedRun {
         let scenario =
             Scenario::read(&plan).map_err(|why| BadRun::Plan { directory: directory.into(), why })?;
         let report = verdict(directory)?;
-        let seed = report.as_ref().map(|r| r.seed).or_else(|| seed(&directory.join(HISTORY)));
-        Ok(Self { scenario, seed, report })
+        let begun = begun(&directory.join(HISTORY));
+        let seed = report.as_ref().map(|r| r.seed).or(begun.map(|(seed, _)| seed));
+        Ok(Self { scenario, seed, external: begun.is_some_and(|(_, external)| external), report })
     }
 }
 
@@ -79,10 +82,10 @@ fn verdict(directory: &Path) -> Result<Option<RunReport>, BadRun> {
     }
 }
 
-/// The history begins with it.
-fn seed(history: &Path) -> Option<u64> {
+/// The seed, and whether the servers are somebody's: the history begins with them.
+fn begun(history: &Path) -> Option<(u64, bool)> {
     match history::read(history).ok()?.next()?.ok()?.event {
-        Event::Run { seed, .. } => Some(seed),
+        Event::Run { seed, external, .. } => Some((seed, external)),
         _ => None,
     }
 }
@@ -98,7 +101,7 @@ mod tests {
         assert!(matches!(read(), Err(BadRun::NoRun(_))));
         let scenario = Scenario::swarm(3);
         std::fs::write(directory.path().join(PLAN), scenario.to_toml()).unwrap();
-        assert_eq!(read().unwrap(), SavedRun { scenario, seed: None, report: None });
+        assert_eq!(read().unwrap(), SavedRun { scenario, seed: None, external: false, report: None });
         let begun =
             "{\"at_us\":0,\"event\":\"run\",\"wall\":\"\",\"seed\":18446744073709551615,\"plan\":{}}\n";
         std::fs::write(directory.path().join(HISTORY), begun).unwrap();

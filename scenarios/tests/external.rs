@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use converge_chaos::server::{LocalServer, ServerBinary};
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::{Address, Connector};
 use mysql_async::prelude::Queryable;
 use nix::sys::signal::{Signal, kill};
@@ -40,6 +40,17 @@ side = 'target'
 hold_seconds = 0.5
 ";
 
+/// A fault that changes a setting of the whole target, and lasts.
+const SETTING: &str = "
+settle_seconds = 0.0
+limit_seconds = LIMIT
+least = { each_kind = 5, during_copy = 10 }
+load = { rows = 1000, statements_per_second = 300.0 }
+[[fault]]
+kind = 'KIND'
+hold_seconds = 100.0
+";
+
 /// Two servers that a rehearsal did not start, with their administrators.
 struct Theirs {
     source: LocalServer,
@@ -49,8 +60,16 @@ struct Theirs {
 
 impl Theirs {
     async fn start(binary: &ServerBinary) -> Self {
+        Self::with(binary, &[]).await
+    }
+
+    /// With these arguments for the target.
+    async fn with(binary: &ServerBinary, arguments: &[&str]) -> Self {
+        let extra = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let options = ServerOptions { extra, ..ServerOptions::named("theirs") };
         let (source, target) =
-            tokio::join!(support::start(binary, "theirs"), support::start(binary, "theirs"));
+            tokio::join!(support::start(binary, "theirs"), LocalServer::start(binary, options));
+        let target = target.unwrap();
         for server in [&source, &target] {
             let made = format!("CREATE USER dba@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'");
             execute(server, &[&made, "GRANT ALL ON *.* TO dba@'127.0.0.1' WITH GRANT OPTION"]).await;
@@ -170,6 +189,13 @@ async fn on_their_servers(binary: &ServerBinary) {
     assert_eq!(there(&theirs.source).await, ["shop"]);
     assert_eq!(there(&theirs.target).await, ["commerce", "shop"]);
 
+    let mut again = converge();
+    again.args(["rehearse", "--replay"]).arg(theirs.report()).arg("--report");
+    let again = again.arg(theirs.directory.path().join("again")).output().unwrap();
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert_eq!(again.status.code(), Some(2), "{said}");
+    assert!(said.contains("not the rehearsal's own") && said.contains("--source-url"), "{said}");
+
     execute(&theirs.target, &["DROP DATABASE commerce"]).await;
     for signal in [Signal::SIGINT, Signal::SIGHUP] {
         let mut child =
@@ -191,5 +217,74 @@ async fn what_is_theirs_stays_and_what_was_made_goes() {
     for binary in support::servers() {
         eprintln!("on somebody's servers: {}", binary.info);
         on_their_servers(&binary).await;
+    }
+}
+
+/// The settings of a whole server that faults change.
+async fn settings(server: &LocalServer) -> Vec<String> {
+    let mut conn = Connector::new(server.address("")).connect().await.unwrap();
+    let mysql = server.binary().info.flavor == converge_mysql::Flavor::MySql;
+    let names = ["max_connections", "read_only", "super_read_only"].into_iter().take(2 + usize::from(mysql));
+    let columns: Vec<String> = names.map(|name| format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)")).collect();
+    conn.query(columns.join(" UNION ALL ")).await.unwrap()
+}
+
+/// Ended while a fault lasts, by its operator or by its time limit, a rehearsal gives settings their former values.
+async fn settings_come_back(binary: &ServerBinary) {
+    let theirs = Theirs::start(binary).await;
+    execute(&theirs.target, &["SET GLOBAL max_connections = 77"]).await;
+    let before = settings(&theirs.target).await;
+    assert_eq!(before[0], "77");
+
+    for kind in ["read_only", "no_connections"] {
+        let side = if kind == "no_connections" { "side = 'target'" } else { "" };
+        let scenario = SETTING.replace("KIND", kind).replace("LIMIT", "240.0") + side;
+        let mut child =
+            theirs.command(&scenario, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut told = Vec::new();
+        let seen = lines.any(|line| {
+            told.push(line);
+            told.last().is_some_and(|line| line.contains(kind) && line.contains("is told"))
+        });
+        assert!(seen, "{kind} did not bite: {told:#?}");
+        if kind == "read_only" {
+            assert_ne!(settings(&theirs.target).await, before, "it is read-only for now");
+        }
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+        let rest: Vec<String> = lines.collect();
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{rest:?}");
+        assert_eq!(settings(&theirs.target).await, before, "{kind}: {rest:?}");
+        assert_eq!(there(&theirs.target).await, ["shop"], "{kind}: {rest:?}");
+        assert!(rest.iter().any(|line| line.contains("is removed")), "{rest:?}");
+    }
+
+    let scenario = SETTING.replace("KIND", "read_only").replace("LIMIT", "15.0");
+    let output = theirs.command(&scenario, &[]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains("still going on when the time limit ended the run"), "{told}");
+    assert_eq!(settings(&theirs.target).await, before);
+    assert_eq!(there(&theirs.target).await, ["shop"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_a_fault_changed_get_their_former_values() {
+    for binary in support::servers() {
+        eprintln!("settings of {}", binary.info);
+        settings_come_back(&binary).await;
+    }
+}
+
+/// Silence is not judged on servers that others write to: the target needs no log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_a_binary_log_is_rehearsed_on() {
+    for binary in support::servers() {
+        eprintln!("without a log on {}", binary.info);
+        let theirs = Theirs::with(&binary, &["--skip-log-bin"]).await;
+        let scenario = SCENARIO.split("[[fault]]").next().unwrap();
+        let output = theirs.command(scenario, &[]).output().unwrap();
+        let told = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert_eq!(output.status.code(), Some(0), "{told:?}");
     }
 }

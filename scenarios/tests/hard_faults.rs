@@ -98,6 +98,40 @@ fn a_failover_is_survived_during_the_copy_and_after_it() {
     }
 }
 
+/// A mover that was cut off from the target knows little of where the source is.
+#[test]
+fn a_log_is_purged_once_the_mover_has_applied_what_it_holds() {
+    for server in support::servers() {
+        eprintln!("purge after a reset on {}", server.info);
+        let reset = "kind = 'network_reset'\nside = 'target'\nhold_seconds = 9.0";
+        let run = with_fault(&server, &format!("{reset}\n[[fault]]\nkind = 'purge_log'"));
+        let told = format!("{} {}", run.verdict, run.errors);
+        assert_eq!((run.code, &run.verdict["verdict"]), (0, &"converged".into()), "{told}");
+    }
+}
+
+/// Parents and children, and a load that replaces rows of both.
+const FAMILY: &str = "
+CREATE TABLE person (id INT PRIMARY KEY, name VARCHAR(20), update_cnt INT NOT NULL DEFAULT 0);
+CREATE TABLE pet (id INT PRIMARY KEY, person INT, name VARCHAR(20), FOREIGN KEY (person) REFERENCES person (id));
+";
+
+#[test]
+fn a_failover_is_survived_by_tables_with_foreign_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("family.sql");
+    std::fs::write(&file, FAMILY).unwrap();
+    for server in support::servers() {
+        eprintln!("failover with foreign keys on {}", server.info);
+        let scenario = SCENARIO.replace("FAULT", "kind = 'failover'\nhold_seconds = 0.5");
+        let run = rehearse(&server, &format!("schema = '{}'\n{scenario}", file.display()), 6);
+        let told = format!("{} {}", run.verdict, run.errors);
+        assert_eq!((run.code, &run.verdict["verdict"]), (0, &"converged".into()), "{told}");
+        let observed = run.verdict["faults"][0]["observed"].as_str().unwrap();
+        assert!(observed.contains("has everything up to"), "{observed}");
+    }
+}
+
 /// The port that refuses connections.
 fn port(observed: &str) -> &str {
     let endpoint = observed.split("is gone; ").nth(1).unwrap();

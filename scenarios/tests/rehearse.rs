@@ -117,6 +117,23 @@ fn a_rehearsal_can_be_repeated_from_what_it_leaves() {
 }
 
 /// The statements that were asked for never come; the limit ends the wait for them.
+/// The servers' directories stay, however the run ends.
+#[test]
+fn what_is_to_be_kept_is_kept_when_the_time_limit_ends_a_run() {
+    let server = &support::servers().pop().unwrap();
+    let (directory, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("scenario.toml");
+    let scenario = QUIET.replace("limit_seconds = 60.0", "limit_seconds = 4.0").replace("LEAST", "");
+    std::fs::write(&file, scenario).unwrap();
+    let mut command = converge();
+    command.arg("rehearse").arg(&file).args(["--keep", "--server"]).arg(&server.path).arg("--report");
+    let run = command.arg(directory.path()).env("TMPDIR", temporary.path()).output().unwrap();
+    assert_eq!(run.status.code(), Some(3), "{}", lossy(&run.stderr));
+    let kept = std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path());
+    let data: Vec<_> = kept.filter(|path| path.join("data").join("ibdata1").exists()).collect();
+    assert_eq!(data.len(), 2, "{data:?}");
+}
+
 #[test]
 fn a_kind_of_statement_that_is_too_rare_earns_no_pass() {
     let server = support::servers().remove(0);

@@ -21,7 +21,12 @@ pub async fn fail_over(
     record.inject(format!("{} is killed for good, and its replica promoted", primary.binary().info));
     primary.take_no_writes().await?;
     let Some(position) = replica.wait_for_all_of(primary, CAUGHT_UP).await? else {
-        return Err(record.did_not_bite("the replica did not get everything of the primary in time"));
+        primary.take_writes().await?;
+        let why = replica.replication_error().await?;
+        let why = why.map(|error| format!(": it stopped with: {error}")).unwrap_or_default();
+        return Err(
+            record.did_not_bite(format!("the replica did not get everything of the primary in time{why}"))
+        );
     };
     let gone = Machine::kill(primary).await?;
     let dead = nobody_answers(record, primary, gone).await?;

@@ -106,6 +106,16 @@ async fn until_some(
     }
 }
 
+/// Waits until an account is connected. Returns the evidence: its sessions' ids.
+pub async fn see_connections(record: Record<'_>, account: Account<'_>) -> Result<String, Error> {
+    let mut admin = connect(account.admin).await?;
+    let user = &account.victim.user;
+    let found = until_some(record, &mut admin, &format!("of {user} to suffer"), |s| s.user == *user).await?;
+    let ids: Vec<u64> = found.iter().map(|s| s.id).collect();
+    converge_mysql::connect::close(admin).await;
+    Ok(format!("{user} has the sessions {ids:?}"))
+}
+
 /// Kills sessions of an account. Returns the evidence: their ids, gone from the server's list. There is nothing to heal.
 pub async fn kill_connections(
     record: Record<'_>,
@@ -217,20 +227,26 @@ pub async fn exhaust_connections(record: Record<'_>, account: Account<'_>) -> Re
     }
     record.inject(format!("max_connections = {FEWEST_CONNECTIONS}, all of them taken"));
     run(&mut hog.admin, &format!("SET GLOBAL max_connections = {FEWEST_CONNECTIONS}")).await?;
-    let user = &account.victim.user;
-    let ids: Vec<u64> =
-        sessions(&mut hog.admin).await?.iter().filter(|s| s.user == *user).map(|s| s.id).collect();
-    kill(record, &mut hog.admin, &ids).await?;
-    match Connector::new(account.victim.clone()).connect().await {
-        Err(e) if e.server_code() == Some(TOO_MANY_CONNECTIONS) => {
-            let evidence = format!("{} sessions of {user} killed; a new one is told: {e}", ids.len());
-            Ok((hog, record.observed(evidence)))
-        }
-        other => {
-            let why = other.err().map_or_else(|| "still gets a connection".to_owned(), |e| e.to_string());
+    match shut_out(record, &mut hog.admin, account.victim).await {
+        Ok(evidence) => Ok((hog, record.observed(evidence))),
+        Err(error) => {
             give_back_connections(record, hog).await?;
-            Err(record.did_not_bite(format!("{user}: {why}")))
+            Err(error)
         }
+    }
+}
+
+/// Kills the sessions of the account and sees it refused.
+async fn shut_out(record: Record<'_>, admin: &mut Conn, victim: &Address) -> Result<String, Error> {
+    let user = &victim.user;
+    let ids: Vec<u64> = sessions(admin).await?.iter().filter(|s| s.user == *user).map(|s| s.id).collect();
+    kill(record, admin, &ids).await?;
+    match Connector::new(victim.clone()).connect().await {
+        Err(e) if e.server_code() == Some(TOO_MANY_CONNECTIONS) => {
+            Ok(format!("{} sessions of {user} killed; a new one is told: {e}", ids.len()))
+        }
+        Err(e) => Err(record.did_not_bite(format!("{user}: {e}"))),
+        Ok(_) => Err(record.did_not_bite(format!("{user}: still gets a connection"))),
     }
 }
 

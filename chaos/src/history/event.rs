@@ -26,6 +26,9 @@ pub enum Event {
         seed: u64,
         /// The plan.
         plan: serde_json::Value,
+        /// Whether it is on servers that are somebody's.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        external: bool,
     },
     /// A statement is about to be sent.
     Invoke(Invoke),
@@ -270,9 +273,10 @@ mod tests {
                 counters: Some(vec![(1, n)]),
                 journal: Some((n, vec![position])),
             })),
-            (text, any::<u64>()).prop_map(|(wall, seed)| Event::Run {
+            (text, any::<u64>(), any::<bool>()).prop_map(|(wall, seed, external)| Event::Run {
                 wall,
                 seed,
+                external,
                 plan: serde_json::json!({"a": [1, null], "b": "ü"})
             }),
             (invoke, prop::collection::vec(any::<u64>(), 0..3)).prop_map(

@@ -1,6 +1,8 @@
 //! What was answered, counted by kind of statement while the load runs.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -10,7 +12,11 @@ use crate::history::Kind;
 #[derive(Debug, Default)]
 pub struct Counters {
     kinds: [Cell; Kind::ALL.len()],
+    written: Mutex<Written>,
 }
+
+/// Acknowledged writes, by table and kind.
+pub type Written = BTreeMap<String, BTreeMap<Kind, u64>>;
 
 #[derive(Debug, Default)]
 struct Cell {
@@ -82,6 +88,22 @@ impl Counters {
 
     pub(super) fn acknowledged(&self, kind: Kind) {
         self.cell(kind).acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same for a write to a table.
+    pub(super) fn written_to(&self, table: &str, kind: Kind) {
+        self.acknowledged(kind);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kinds) = written.get_mut(table) {
+            *kinds.entry(kind).or_default() += 1;
+        } else {
+            written.insert(table.to_owned(), BTreeMap::from([(kind, 1)]));
+        }
+    }
+
+    /// Acknowledged writes by now.
+    pub fn written(&self) -> Written {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The counts now.

@@ -42,6 +42,14 @@ impl Invariant {
         }
     }
 
+    /// The kind of statements that it takes.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Ledger | Self::Journal => Kind::Insert,
+            Self::Account | Self::Counter => Kind::Update,
+        }
+    }
+
     /// The columns, in order.
     pub fn columns(self) -> &'static [&'static str] {
         match self {

@@ -137,6 +137,9 @@ pub struct LoadPlan {
     /// Upper bound on statements per second over all sessions; none by default, and 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statements_per_second: Option<f64>,
+    /// Whether tables that foreign keys refer to get no `REPLACE`. It is no choice of the plan's, but of its servers.
+    #[serde(skip)]
+    pub spare_parents: bool,
 }
 
 impl LoadPlan {
@@ -218,6 +221,7 @@ impl Default for LoadPlan {
             large_share: 0.003,
             large_bytes: 256 << 10,
             statements_per_second: None,
+            spare_parents: false,
         }
     }
 }

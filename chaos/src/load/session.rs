@@ -189,11 +189,13 @@ impl Session {
                 Answer::Ok(affected) => match kind {
                     Kind::Savepoint => savepoint = executed.len(),
                     Kind::RollbackTo => executed.truncate(savepoint),
-                    Kind::Commit => executed.drain(..).for_each(|kind| self.counters.acknowledged(kind)),
+                    Kind::Commit => {
+                        executed.drain(..).for_each(|(kind, table)| self.counters.written_to(table, kind));
+                    }
                     Kind::Begin | Kind::Rollback => {}
                     _ if affected == 0 => {}
-                    _ if tx.is_some() => executed.push(kind),
-                    _ => self.counters.acknowledged(kind),
+                    _ if tx.is_some() => executed.push((kind, &*statement.table)),
+                    _ => self.counters.written_to(&statement.table, kind),
                 },
                 Answer::Lost(_) => return Ended::Disconnected,
                 Answer::Fail(code, _) => {

@@ -7,6 +7,7 @@ use converge_mysql::quote;
 
 use super::plan::LoadPlan;
 use super::values::Value;
+use crate::history::Kind;
 
 pub const DDL: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS customer (
@@ -72,6 +73,16 @@ pub const DDL: [&str; 3] = [
         UNIQUE KEY sku (sku)
     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci",
 ];
+
+/// The kinds of statements that some of these tables get.
+pub fn kinds(tables: &[String]) -> Vec<Kind> {
+    let wanted = |table: Table| tables.iter().any(|name| name == table.name());
+    // `product` is no part of swaps.
+    let swapped = wanted(Table::Customer) || wanted(Table::Corder);
+    let gets =
+        |kind: &Kind| if *kind == Kind::UniqueSwap { swapped } else { swapped || wanted(Table::Product) };
+    Kind::WRITES.into_iter().filter(gets).collect()
+}
 
 /// A column without a key on it, and how often it is NULL.
 #[derive(Debug)]

@@ -50,7 +50,7 @@ pub async fn read(address: &Address) -> Result<Model, Error> {
     let mut conn = connector(address).connect().await?;
     let model = Model::read(&mut conn).await?;
     converge_mysql::connect::close(conn).await;
-    if model.tables.iter().all(|t| t.columns.is_empty()) {
+    if !model.tables.iter().any(Table::takes_load) {
         return Err(Error::NothingToLoad { address: address.to_string(), notes: model.notes });
     }
     Ok(model)
@@ -64,7 +64,8 @@ pub async fn fill(address: &Address, plan: &LoadPlan) -> Result<Vec<String>, Err
 
 /// Rows of each table.
 fn rows_each(plan: &LoadPlan, model: &Model) -> u64 {
-    (plan.rows / model.tables.len().max(1) as u64).max(1)
+    let tables = model.tables.iter().filter(|table| table.takes_load()).count();
+    (plan.rows / tables.max(1) as u64).max(1)
 }
 
 /// Statements of a kind for one of the model's tables; none if no table takes that kind. `fresh` is a number that no

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use converge_mysql::{Address, Connector, Error as ServerError, Flavor, Position, ServerInfo, within};
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 use tokio::time::Instant;
 
 use super::LocalServer;
@@ -74,6 +74,39 @@ impl LocalServer {
     pub async fn take_no_writes(&self) -> Result<(), Error> {
         let variable = read_only_variable(self.binary().info.flavor);
         run(&mut self.root().await?, &format!("SET GLOBAL {variable} = ON")).await
+    }
+
+    /// Lets it be written to again.
+    pub async fn take_writes(&self) -> Result<(), Error> {
+        let mut conn = self.root().await?;
+        if self.binary().info.flavor == Flavor::MySql {
+            run(&mut conn, "SET GLOBAL super_read_only = OFF").await?;
+        }
+        run(&mut conn, "SET GLOBAL read_only = OFF").await
+    }
+
+    /// Why a replica stopped to replicate, if it did.
+    pub async fn replication_error(&self) -> Result<Option<String>, Error> {
+        let mut conn = self.root().await?;
+        let status = match self.binary().info.flavor {
+            Flavor::MySql => {
+                // The status names the worker that failed, and only the worker the reason.
+                let worker = "SELECT last_error_message FROM performance_schema.replication_applier_status_by_worker \
+                              WHERE last_error_number <> 0 LIMIT 1";
+                if let Some(error) = ask(&mut conn, worker).await? {
+                    return Ok(Some(error));
+                }
+                "SHOW REPLICA STATUS"
+            }
+            Flavor::MariaDb => "SHOW SLAVE STATUS",
+        };
+        let row: Result<Option<Row>, ServerError> = within(STATEMENT, status, conn.query_first(status)).await;
+        let error = |row: &Row, name: &str| row.get::<Option<String>, _>(name).flatten();
+        let found = row?.and_then(|row| {
+            let errors = ["Last_SQL_Error", "Last_IO_Error"].iter().filter_map(|name| error(&row, name));
+            errors.into_iter().find(|error| !error.is_empty())
+        });
+        Ok(found)
     }
 
     /// Waits until a replica has logged exactly what `source` has, which must not be written to meanwhile. `None`: not

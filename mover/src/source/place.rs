@@ -32,6 +32,8 @@ pub fn requested(offset: u64) -> u64 {
 /// File, offset and transaction.
 pub struct Place {
     by_gtid: bool,
+    /// Where it began: all that is known before the server names a file.
+    began: Position,
     at: FilePosition,
     /// The offset up to which this file was applied before, while it is read again.
     applied: Option<u64>,
@@ -59,7 +61,7 @@ impl Place {
         let asked = requested(at.offset);
         let applied = (asked != at.offset).then_some(at.offset);
         at.offset = asked;
-        Self { by_gtid, at, applied, transaction: Transaction::default() }
+        Self { by_gtid, began: position.clone(), at, applied, transaction: Transaction::default() }
     }
 
     /// Takes an event's header into account; whether the event is still to be applied.
@@ -129,7 +131,7 @@ impl Place {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.at.fmt(f)
+        if self.at.file.is_empty() { self.began.fmt(f) } else { self.at.fmt(f) }
     }
 }
 
@@ -145,6 +147,14 @@ fn unwrapped(before: u64, low: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_without_a_file_is_told_by_what_was_asked_for() {
+        let mut place = Place::new(&"mariadb-gtid:0-1-7".parse().unwrap());
+        assert_eq!(place.to_string(), "mariadb-gtid:0-1-7");
+        place.rotate("log.2".into(), 4);
+        assert_eq!(place.to_string(), "log.2:4");
+    }
 
     const GIB: u64 = 1 << 30;
 

@@ -93,6 +93,18 @@ pub fn chosen_server(wanted: Option<&str>) -> Result<ServerBinary, Failure> {
 
 /// The server that `--server` names, or one like that of a saved run: the same version if it is there, else the same kind.
 pub fn server_of(run: &SavedRun, wanted: Option<&str>) -> Result<ServerBinary, Failure> {
+    match wanted {
+        None if run.external => {
+            return Err(Failure::new("the saved run was on two servers that are not the rehearsal's own").with_help(
+                "repeat it on servers like them: rehearse --replay with --source-url and --target-url; or name a server with \
+                 --server to run its plan on two private ones",
+            ));
+        }
+        Some(_) if run.external => {
+            note!("the saved run was on somebody's servers, this one is on private ones")
+        }
+        _ => {}
+    }
     let Some(report) = run.report.as_ref().filter(|_| wanted.is_none()) else {
         return chosen_server(wanted);
     };

@@ -83,7 +83,12 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     say(format!("plan {plan_json}"));
 
     let history = history.map_or_else(|| Ok(History::discard()), |path| History::create(&path))?;
-    history.record(Event::Run { wall: rfc3339(SystemTime::now()), seed: plan.seed, plan: plan_json });
+    history.record(Event::Run {
+        wall: rfc3339(SystemTime::now()),
+        seed: plan.seed,
+        plan: plan_json,
+        external: false,
+    });
     tokio::select! {
         filled = fill(&url, file, &plan, &tell) => filled?,
         signal = &mut end => {

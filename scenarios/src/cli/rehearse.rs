@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use converge_chaos::history::rfc3339;
 use converge_scenarios::cause::Cause;
-use converge_scenarios::rehearsal::{self, External, Options, Servers};
+use converge_scenarios::rehearsal::{self, External, Leftovers, Options, Servers};
 use converge_scenarios::report;
 use converge_scenarios::saved::SavedRun;
 use converge_scenarios::scenario::Scenario;
@@ -43,7 +43,8 @@ need several replays.
 With --source-url and --target-url the rehearsal is on two servers that are
 there already. It makes the databases `commerce` and `_converge` and an
 account on both, and drops them at its end, on Ctrl-C and when its terminal
-goes away (a SIGKILL leaves them). The accounts in the URLs must be
+goes away; settings that a fault changes (read_only, super_read_only,
+max_connections) get their former values back (a SIGKILL leaves all of it). The accounts in the URLs must be
 administrators. Faults that need the servers' hosts are refused by name:
 kill_source, kill_target, restart, pause, unplug, network_down_restart,
 disk_full, failover, restore_to_past.
@@ -133,9 +134,14 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let report = tokio::select! {
         report = rehearsal::run(&options, progress) => report?,
         signal = interrupted() => {
-            let servers = match options.servers.are_private() {
-                true => "servers, proxy and mover are stopped",
-                false => "proxy and mover are stopped, and what was made on the two servers is removed",
+            let servers = match &options.servers {
+                Servers::External(theirs) if theirs.left.any() => {
+                    "proxy and mover are stopped, but NOT all that was made or set on the two servers is undone: see above"
+                }
+                Servers::External(_) => {
+                    "proxy and mover are stopped, and what was made on the two servers is removed"
+                }
+                _ => "servers, proxy and mover are stopped",
             };
             note!("{signal}: {servers}; not proven");
             return Ok(Outcome::NotProven);
@@ -209,7 +215,8 @@ fn external(arguments: &Arguments) -> Result<Option<External>, Failure> {
     let (Some(source), Some(target)) = (&arguments.source_url, &arguments.target_url) else {
         return Ok(None);
     };
-    Ok(Some(External { source: source.parse()?, target: target.parse()?, i_know: arguments.i_know }))
+    let (source, target, i_know) = (source.parse()?, target.parse()?, arguments.i_know);
+    Ok(Some(External { source, target, i_know, left: Leftovers::default() }))
 }
 
 /// The plan of a saved run, with its seed, on a server like its own.

@@ -1,9 +1,10 @@
 //! Counting a history's statements by kind and outcome. A statement in a transaction is acknowledged when the
-//! transaction's COMMIT is.
+//! transaction's COMMIT is. What is written to tables that are not moved says nothing about a move: it is counted apart.
 
 use std::collections::{BTreeMap, HashMap};
 
 use converge_chaos::history::{Entry, Event, Invoke, Kind};
+use converge_chaos::load::Written;
 
 use crate::verdict::StatementCount;
 
@@ -26,24 +27,43 @@ pub struct Outcomes {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     kinds: BTreeMap<Kind, Outcomes>,
+    /// Acknowledged writes to each moved table, by kind.
+    moved: Written,
     /// When writes were acknowledged, microseconds since the run began, in order.
     acknowledged_at: Vec<u64>,
+    /// When those to moved tables were.
+    moved_at: Vec<u64>,
 }
 
 impl Tally {
-    /// The outcomes of one kind.
+    /// The outcomes of one kind, on all tables.
     pub fn of(&self, kind: Kind) -> Outcomes {
         self.kinds.get(&kind).copied().unwrap_or_default()
     }
 
-    /// Acknowledged writes of all kinds.
+    /// Acknowledged writes of one kind to moved tables.
+    pub fn moved(&self, kind: Kind) -> u64 {
+        self.moved.values().filter_map(|kinds| kinds.get(&kind)).sum()
+    }
+
+    /// Acknowledged writes of all kinds to moved tables.
     pub fn acknowledged(&self) -> u64 {
-        Kind::WRITES.iter().map(|k| self.of(*k).acknowledged).sum()
+        self.moved_at.len() as u64
+    }
+
+    /// Moved tables that no acknowledged write went to.
+    pub fn untouched(&self) -> impl Iterator<Item = &str> {
+        self.moved.iter().filter(|(_, kinds)| kinds.is_empty()).map(|(table, _)| table.as_str())
     }
 
     /// Writes acknowledged between two moments, in microseconds since the run began.
     pub fn acknowledged_between(&self, from_us: u64, to_us: u64) -> u64 {
-        self.acknowledged_at.iter().filter(|at| (from_us..=to_us).contains(at)).count() as u64
+        between(&self.acknowledged_at, from_us, to_us)
+    }
+
+    /// Those of them that went to moved tables.
+    pub fn moved_between(&self, from_us: u64, to_us: u64) -> u64 {
+        between(&self.moved_at, from_us, to_us)
     }
 
     /// As the report lists them.
@@ -61,9 +81,13 @@ impl Tally {
     }
 }
 
+fn between(moments: &[u64], from_us: u64, to_us: u64) -> u64 {
+    moments.iter().filter(|at| (from_us..=to_us).contains(at)).count() as u64
+}
+
 #[derive(Default)]
 struct Transaction {
-    executed: Vec<Kind>,
+    executed: Vec<(Kind, String)>,
     savepoint: usize,
 }
 
@@ -76,6 +100,12 @@ pub struct Statements {
 }
 
 impl Statements {
+    /// Counts what happens to these tables, besides the rest.
+    pub fn of(moved: &[String]) -> Self {
+        let moved = moved.iter().map(|table| (table.clone(), BTreeMap::new())).collect();
+        Self { tally: Tally { moved, ..Tally::default() }, ..Self::default() }
+    }
+
     /// Takes the next entry.
     pub fn see(&mut self, entry: Entry) {
         match entry.event {
@@ -110,16 +140,16 @@ impl Statements {
         self.tally.kinds.entry(invoke.kind).or_default().ok += 1;
         let Some(tx) = invoke.tx else {
             if effective {
-                self.acknowledge(invoke.kind, at_us);
+                self.acknowledge(invoke.kind, &invoke.table, at_us);
             }
             return;
         };
         let key = (invoke.session, tx);
         match invoke.kind {
             Kind::Commit => {
-                self.acknowledge(Kind::Commit, at_us);
-                for kind in self.transactions.remove(&key).unwrap_or_default().executed {
-                    self.acknowledge(kind, at_us);
+                self.acknowledge(Kind::Commit, "", at_us);
+                for (kind, table) in self.transactions.remove(&key).unwrap_or_default().executed {
+                    self.acknowledge(kind, &table, at_us);
                 }
             }
             Kind::Rollback => drop(self.transactions.remove(&key)),
@@ -128,17 +158,22 @@ impl Statements {
                 match kind {
                     Kind::Savepoint => transaction.savepoint = transaction.executed.len(),
                     Kind::RollbackTo => transaction.executed.truncate(transaction.savepoint),
-                    kind if effective => transaction.executed.push(kind),
+                    kind if effective => transaction.executed.push((kind, invoke.table)),
                     _ => {}
                 }
             }
         }
     }
 
-    fn acknowledge(&mut self, kind: Kind, at_us: u64) {
+    fn acknowledge(&mut self, kind: Kind, table: &str, at_us: u64) {
         self.tally.kinds.entry(kind).or_default().acknowledged += 1;
-        if Kind::WRITES.contains(&kind) {
-            self.tally.acknowledged_at.push(at_us);
+        if !Kind::WRITES.contains(&kind) {
+            return;
+        }
+        self.tally.acknowledged_at.push(at_us);
+        if let Some(kinds) = self.tally.moved.get_mut(table) {
+            *kinds.entry(kind).or_default() += 1;
+            self.tally.moved_at.push(at_us);
         }
     }
 }
@@ -148,7 +183,7 @@ mod tests {
     use super::*;
 
     fn tally(steps: &[(u64, Option<u64>, Kind, &str)]) -> Tally {
-        let mut statements = Statements::default();
+        let mut statements = Statements::of(&["moved".to_owned(), "idle".to_owned()]);
         for (at_us, (id, tx, kind, outcome)) in (0u64..).zip(steps) {
             let (id, tx) = (*id, *tx);
             let invoke = Invoke {
@@ -156,7 +191,7 @@ mod tests {
                 session: 1,
                 tx,
                 kind: *kind,
-                table: String::new(),
+                table: if *kind == Kind::Upsert { "stays" } else { "moved" }.into(),
                 sql: String::new(),
                 keys: vec![],
                 ledger: vec![],
@@ -190,11 +225,16 @@ mod tests {
             (11, None, Kind::Insert, "fail"),
             (12, None, Kind::Insert, "never"),
             (13, None, Kind::Replace, "void"),
+            (3, None, Kind::Upsert, "ok"),
         ]);
         assert_eq!(t.of(Kind::Insert), Outcomes { acknowledged: 1, ok: 1, fail: 1, info: 1, unanswered: 1 });
         assert_eq!(t.of(Kind::Update), Outcomes { acknowledged: 1, ok: 3, ..Outcomes::default() });
         assert_eq!(t.of(Kind::Delete), Outcomes { ok: 1, ..Outcomes::default() });
         assert_eq!(t.of(Kind::Replace), Outcomes { ok: 1, ..Outcomes::default() });
-        assert_eq!((t.acknowledged(), t.acknowledged_between(1, 5)), (2, 1));
+        assert_eq!((t.acknowledged(), t.moved_between(1, 5)), (2, 1));
+        // What stays on the source is counted, and is no load on the move.
+        assert_eq!((t.of(Kind::Upsert).acknowledged, t.moved(Kind::Upsert)), (1, 0));
+        assert_eq!((t.moved(Kind::Insert), t.moved(Kind::Update)), (1, 1));
+        assert_eq!(t.untouched().collect::<Vec<_>>(), ["idle"]);
     }
 }

@@ -6,6 +6,7 @@ mod beyond;
 mod damage;
 mod failover;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use converge_chaos::Error as ChaosError;
@@ -26,6 +27,8 @@ use crate::verdict::FaultReport;
 const NOTICE: Duration = Duration::from_secs(20);
 /// Seconds without a sign from a mover that gives one each second.
 const SILENT: f64 = 4.0;
+/// Seconds within which a mover that is at work gives a sign.
+const FRESH: f64 = 2.5;
 /// How long the mover may take to be back at work.
 const RECOVERY: Duration = Duration::from_secs(60);
 /// The same after a full disk: servers look for space once a minute.
@@ -49,8 +52,7 @@ impl Stage<'_> {
     /// Carries out a fault.
     pub async fn inject(&self, fault: &Fault, mover: &mut Mover) -> Result<FaultReport, RehearsalError> {
         let name = fault.name();
-        let before = self.watcher.look(mover).await;
-        let state = before.as_ref().map_or_else(|| "unknown".to_owned(), described);
+        let state = self.watcher.look(mover).await.as_ref().map_or_else(|| "unknown".to_owned(), described);
         let injected_at = self.now();
         self.watcher.tell(format!("{name}: injecting; the mover is {state}"));
         let mut held = None;
@@ -68,7 +70,7 @@ impl Stage<'_> {
         }
         self.hold(fault, mover).await;
         self.heal(fault, mover, held).await?;
-        let back = self.until_back(fault, mover, before.as_ref()).await?;
+        let back = self.until_back(fault, mover).await?;
         let healed_at = back.as_ref().map(|status| {
             self.record(&name, Phase::Healed, &format!("the mover is back, {}", described(status)));
             self.now()
@@ -127,19 +129,10 @@ impl Stage<'_> {
         }
     }
 
-    /// Waits until the mover works again: no error, and a position or a row farther than before.
-    async fn until_back(
-        &self,
-        fault: &Fault,
-        mover: &mut Mover,
-        before: Option<&Status>,
-    ) -> Result<Option<Status>, RehearsalError> {
-        let reached =
-            |s: &Status| (s.applied_position.clone(), s.tables.iter().map(|t| t.rows_copied).sum::<u64>());
-        let was = before.map(reached);
-        let back = |status: Option<&Status>| {
-            status.is_some_and(|s| s.running && s.error.is_none() && Some(reached(s)) != was)
-        };
+    /// Waits until the mover works again.
+    async fn until_back(&self, fault: &Fault, mover: &mut Mover) -> Result<Option<Status>, RehearsalError> {
+        let progress = Since::default();
+        let back = |status: Option<&Status>| status.is_some_and(|status| progress.is_made(status));
         if fault.kind != FaultKind::DiskFull {
             return Ok(self.watcher.until(mover, RECOVERY, back).await.flatten());
         }
@@ -160,6 +153,26 @@ impl Stage<'_> {
             }
             tokio::time::sleep(TICK).await;
         }
+    }
+}
+
+/// Progress since a fault was undone. What the mover reached before that, or while the damage was done, says nothing.
+#[derive(Debug, Default)]
+struct Since {
+    /// The position and the rows copied that it told of first.
+    first: OnceLock<(String, u64)>,
+}
+
+impl Since {
+    /// Whether a mover that is well has got farther: no error, a sign of life, and another position or more rows.
+    fn is_made(&self, status: &Status) -> bool {
+        let is_fresh = status.silent_seconds.is_some_and(|seconds| seconds < FRESH);
+        if !status.running || status.error.is_some() || !is_fresh {
+            return false;
+        }
+        let copied = status.tables.iter().map(|table| table.rows_copied).sum();
+        let now = (status.applied_position.clone(), copied);
+        *self.first.get_or_init(|| now.clone()) != now
     }
 }
 
@@ -188,4 +201,24 @@ fn must_be_noticed(kind: FaultKind) -> bool {
             | K::DiskFull
             | K::Failover
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::watch::replicating;
+    use super::*;
+
+    #[test]
+    fn only_what_a_mover_does_after_a_fault_shows_that_it_is_back() {
+        let since = Since::default();
+        // Cut off as it was, it had got from 1 to 2 between the last look and the damage.
+        assert!(!since.is_made(&replicating("2", 4.0)) && !since.is_made(&replicating("2", 0.5)));
+        assert!(!since.is_made(&replicating("2", 2.0)));
+        assert!(!since.is_made(&replicating("3", FRESH)), "an old sign");
+        let trouble = Status { error: Some("connection refused".into()), ..replicating("3", 0.1) };
+        assert!(
+            !since.is_made(&trouble) && !since.is_made(&Status { running: false, ..replicating("3", 0.1) })
+        );
+        assert!(since.is_made(&replicating("3", 0.1)));
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use converge_chaos::load::{Invariant, LoadHandle};
+use converge_chaos::load::{Invariant, LoadHandle, Written};
 use converge_mover::control::Status;
 use converge_mover::source::fenced_name;
 use converge_vdiff::{Filter, Options as VdiffOptions, Request, TablePair};
 
 use super::mover::{Mover, UNTIL, WORKFLOW};
 use super::watch::{TICK, Watcher};
-use super::world::World;
+use super::world::{Seeded, World};
 use super::{RehearsalError, Run, Running};
 use crate::mutant::Mutant;
 use crate::oracle;
@@ -61,7 +61,7 @@ impl Run<'_> {
             self.end_workflow(mover).await?;
         }
         let target = world.target_address();
-        let drained = silence::mark(&target).await;
+        let drained = if began.is_some() { Some(silence::mark(&target).await) } else { None };
         if self.options.servers.are_private() {
             self.commits = Some(commits::read(&target, WORKFLOW).await.map_err(|e| e.to_string()));
         }
@@ -71,7 +71,7 @@ impl Run<'_> {
         self.history.finish()?;
         self.forget()?;
         self.ledger(world, fenced).await;
-        if fenced && self.options.servers.are_private() {
+        if let (true, Some((began, drained))) = (fenced, began.zip(drained)) {
             let tables = &self.seeded.tables;
             let marks = silence::Marks { began, drained: drained? };
             self.oracles.push(silence::judge(&target, &marks, tables).await);
@@ -98,29 +98,39 @@ impl Run<'_> {
         let least = self.options.scenario.least.each_kind;
         let settled = Instant::now() + Duration::from_secs_f64(self.options.scenario.settle_seconds);
         let give_up = settled + LOAD_BOUND;
-        let acknowledged = || {
-            let totals = load.counters().totals();
-            self.seeded.kinds.iter().map(|kind| totals.of(*kind).acknowledged).collect::<Vec<u64>>()
-        };
+        let acknowledged = || self.reached(&load.counters().written());
         let (begun, before) = (Instant::now(), acknowledged());
         while Instant::now() < give_up && mover.is_running() {
             watcher.look(mover).await;
             let now = acknowledged();
             let seen = begun.elapsed();
-            if Instant::now() >= settled && now.iter().all(|n| *n >= least) {
+            if Instant::now() >= settled && now.iter().all(|(n, least)| n >= least) {
                 return;
             }
             if Instant::now() >= settled && seen >= OBSERVED {
                 let left = give_up.saturating_duration_since(Instant::now());
-                let pairs = before.iter().zip(now);
-                if pairs.into_iter().any(|(before, now)| out_of_reach(now - before, seen, now, least, left)) {
-                    let why = format!("each kind cannot reach {least} acknowledged statements in time");
+                let mut pairs = before.iter().zip(now);
+                if pairs.any(|((before, _), (now, least))| out_of_reach(now - before, seen, now, least, left))
+                {
+                    let why =
+                        format!("each kind cannot reach {least} acknowledged writes to moved tables in time");
                     self.history.note(why);
                     return;
                 }
             }
             tokio::time::sleep(TICK).await;
         }
+    }
+
+    /// How many writes to the moved tables were acknowledged, and are needed: of each kind, and to each table.
+    fn reached(&self, written: &Written) -> Vec<(u64, u64)> {
+        let Seeded { tables, kinds, idle, .. } = &self.seeded;
+        let least = self.options.scenario.least.each_kind;
+        let moved = || tables.iter().filter_map(|table| written.get(table));
+        let of_kind = |kind| (moved().filter_map(|kinds| kinds.get(kind)).sum(), least);
+        let of_table = |table| (written.get(table).map_or(0, |kinds| kinds.values().sum()), least.min(1));
+        let busy = tables.iter().filter(|table| !idle.contains(table));
+        kinds.iter().map(of_kind).chain(busy.map(of_table)).collect()
     }
 
     async fn switch(&mut self, watcher: &Watcher, mover: &mut Mover) -> Result<(), RehearsalError> {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::RehearsalError;
+use super::{RehearsalError, SCHEMA};
+use crate::{report, saved};
 
 /// A directory, and which of those above it were not there before.
 #[derive(Debug)]
@@ -13,8 +14,11 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Makes the directory, unless it is there.
+    /// Makes the directory, unless it is there. One that holds somebody's own plan or schema is refused.
     pub fn make(directory: &Path) -> Result<Self, RehearsalError> {
+        if let Some(theirs) = theirs(directory) {
+            return Err(RehearsalError::NotARun(theirs));
+        }
         let missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
         let made = directory.ancestors().take_while(missing).map(PathBuf::from).collect();
         std::fs::create_dir_all(directory).map_err(RehearsalError::io("creating", directory))?;
@@ -35,9 +39,30 @@ impl Ground {
     }
 }
 
+/// A file that a run would overwrite and that no run has left: each run leaves a history beside it.
+fn theirs(directory: &Path) -> Option<PathBuf> {
+    let is_there = |name: &&str| directory.join(name).exists();
+    let of_a_run = [saved::HISTORY, report::VERDICT].iter().any(is_there);
+    [saved::PLAN, SCHEMA].iter().find(|name| !of_a_run && is_there(name)).map(|name| directory.join(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_wrote_is_not_overwritten() {
+        let home = tempfile::tempdir().unwrap();
+        for name in ["plan.toml", "schema.sql"] {
+            let directory = home.path().join(name);
+            std::fs::create_dir(&directory).unwrap();
+            std::fs::write(directory.join(name), "precious").unwrap();
+            let refused = Ground::make(&directory).unwrap_err();
+            assert!(refused.to_string().contains(name), "{refused}");
+            std::fs::write(directory.join("history.jsonl"), "").unwrap();
+            Ground::make(&directory).unwrap();
+        }
+    }
 
     #[test]
     fn only_what_was_made_and_tells_nothing_is_removed() {

@@ -20,10 +20,10 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads a history. Of one that cannot be read whole, nothing is left by which anything could be called wrong: it may
+    /// Reads a history of a move of these tables. Of one that cannot be read whole, nothing is left by which anything could be called wrong: it may
     /// hold what another run wrote.
-    pub fn of(path: &Path) -> Self {
-        let mut scan = Self::default();
+    pub fn of(path: &Path, moved: &[String]) -> Self {
+        let mut scan = Self { statements: Statements::of(moved), ..Self::default() };
         match history::read(path) {
             Err(e) => scan.trouble = Some(e.to_string()),
             Ok(entries) => entries.for_each(|entry| scan.see(entry)),
@@ -69,9 +69,9 @@ mod tests {
         let path = directory.path().join("history.jsonl");
         let whole = sample(1, "9") + &sample(2, "5");
         std::fs::write(&path, &whole).unwrap();
-        assert_eq!(Scan::of(&path).progress.checkpoint(None).finding, Finding::Fail);
+        assert_eq!(Scan::of(&path, &[]).progress.checkpoint(None).finding, Finding::Fail);
         std::fs::write(&path, format!("{{\"at_us\":{}\n{whole}", rfc3339(SystemTime::now()))).unwrap();
-        let scan = Scan::of(&path);
+        let scan = Scan::of(&path, &[]);
         assert!(scan.trouble.is_some());
         assert_eq!(scan.progress.checkpoint(None).finding, Finding::Unknown);
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use converge_chaos::server::ServerBinary;
 use converge_mysql::Address;
 
-use super::RehearsalError;
+use super::{Leftovers, RehearsalError};
 use crate::scenario::{FaultKind, Scenario};
 
 /// Source and target.
@@ -30,6 +30,8 @@ pub struct External {
     pub target: Address,
     /// Databases that the rehearsal writes to may be there already, and logs may be purged.
     pub i_know: bool,
+    /// Whether something of the rehearsal could not be removed from them.
+    pub left: Leftovers,
 }
 
 impl Servers {

@@ -96,14 +96,23 @@ impl Watcher {
     /// Waits until a fault is due. Whether it is.
     pub async fn until_due(&self, mover: &mut Mover, fault: &Fault) -> bool {
         let least = fault.at_copied.map(|share| (share * self.rows as f64) as u64);
-        let due = |status: Option<&Status>| {
-            status.is_some_and(|s| match least {
-                Some(least) => s.tables.iter().map(|t| t.rows_copied).sum::<u64>() >= least,
-                None => s.state == "replicating",
-            })
-        };
-        self.until(mover, Duration::from_secs(600), due).await.is_some()
+        let due = |status: Option<&Status>| status.is_some_and(|status| is_due(status, least));
+        let Some(status) = self.until(mover, Duration::from_secs(600), due).await else { return false };
+        if least.is_some() && status.is_some_and(|status| status.state == COPIED) {
+            self.tell(format!("{}: the copy was complete before its time came", fault.name()));
+        }
+        true
     }
+}
+
+/// The state of a mover whose copy is complete.
+const COPIED: &str = "replicating";
+
+/// Whether so many rows are copied. Once the copy is complete there will be no more: rows that were deleted meanwhile are
+/// never copied.
+fn is_due(status: &Status, least: Option<u64>) -> bool {
+    let copied = || status.tables.iter().map(|table| table.rows_copied).sum::<u64>();
+    status.state == COPIED || least.is_some_and(|least| copied() >= least)
 }
 
 /// From the first sample in which rows were being copied to the first in which they no longer were.
@@ -130,9 +139,36 @@ impl CopySpan {
     }
 }
 
+/// A mover that replicates and gave its last sign so many seconds ago.
+#[cfg(test)]
+pub fn replicating(applied: &str, silent: f64) -> Status {
+    Status {
+        workflow: String::new(),
+        state: COPIED.into(),
+        tables: vec![],
+        source_position: None,
+        applied_position: applied.into(),
+        lag_seconds: None,
+        error: None,
+        what_to_do: None,
+        silent_seconds: Some(silent),
+        running: true,
+        source: String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_of_the_copy_is_due_at_its_end_at_the_latest() {
+        let copied = replicating("1", 0.1);
+        let copying = Status { state: "copying".into(), ..copied.clone() };
+        assert!(is_due(&copying, Some(0)) && !is_due(&copying, Some(1)) && !is_due(&copying, None));
+        // Rows that were deleted before their turn are never copied.
+        assert!(is_due(&copied, Some(1)) && is_due(&copied, None));
+    }
 
     #[test]
     fn a_copy_has_two_ends() {

@@ -21,6 +21,7 @@ use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 
 use self::external::Footprint;
+pub use self::external::Leftovers;
 use super::mover::{Mover, Route};
 use super::servers::{External, Servers};
 use super::{Options, RehearsalError};
@@ -53,8 +54,8 @@ pub struct Place {
     pub proxy: String,
     /// Removes the proxy from a server that goes on afterwards.
     _lease: Option<Lease>,
-    /// Removes what was made on a server that goes on afterwards.
-    _footprint: Option<Footprint>,
+    /// Removes what was made on a server that goes on afterwards, and undoes what was set.
+    footprint: Option<Footprint>,
 }
 
 /// What is known of a server besides its address.
@@ -81,6 +82,22 @@ impl Place {
         match &self.host {
             Host::Own(server) => server.info(),
             Host::External(info) => info,
+        }
+    }
+
+    /// Remembers settings of the whole server that a fault is about to change, where the server goes on afterwards.
+    pub async fn borrow(&self, settings: &[&str]) -> Result<(), RehearsalError> {
+        match &self.footprint {
+            Some(footprint) => Ok(footprint.borrow(settings).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives them their former values.
+    pub async fn give_back(&self) -> Result<(), RehearsalError> {
+        match &self.footprint {
+            Some(footprint) => Ok(footprint.give_back().await?),
+            None => Ok(()),
         }
     }
 
@@ -118,6 +135,8 @@ pub struct Seeded {
     pub rows: u64,
     /// The kinds of statements that these tables take.
     pub kinds: Vec<Kind>,
+    /// Those of the tables that load cannot be sent to.
+    pub idle: Vec<String>,
     /// What is left out, and why.
     pub notes: Vec<String>,
 }
@@ -208,10 +227,18 @@ impl World {
         self.target.admin.clone()
     }
 
+    /// The scenario's load, as these servers take it. MySQL logs what a REPLACE does to a parent as a deletion since 9.6,
+    /// which its replicas refuse while there are children.
+    pub fn load_plan(&self, options: &Options) -> LoadPlan {
+        let spare_parents =
+            options.scenario.has(FaultKind::Failover) && self.primary.info().is_mysql_since(Version(9, 6, 0));
+        LoadPlan { seed: options.seed, spare_parents, ..options.scenario.load.clone() }
+    }
+
     /// Creates and fills the tables on the source.
     pub async fn seed(&self, options: &Options) -> Result<Seeded, RehearsalError> {
         let (scenario, address) = (&options.scenario, self.source_address());
-        let plan = LoadPlan { seed: options.seed, ..scenario.load.clone() };
+        let plan = self.load_plan(options);
         load::check(&address, &plan).await?;
         if let Some(file) = &scenario.schema {
             let sql =
@@ -219,16 +246,21 @@ impl World {
             Script::parse(file, &sql, DATABASE)?.run(&address).await?;
         }
         let mut notes = load::prepare(&address, &plan).await?;
-        let (mut tables, mut kinds) = (scenario.tables.clone(), Vec::from(Kind::WRITES));
+        let (mut tables, mut idle, mut model) = (scenario.tables.clone(), Vec::new(), None);
         if plan.subject != Subject::Commerce {
-            let model = load::read_model(&address).await?;
-            kinds = load::kinds(&model);
+            let model = &*model.insert(load::read_model(&address).await?);
             let own = Invariant::ALL.map(|invariant| plan.subject.names().of(invariant));
             let cascades_are_logged = self.primary.info().is_mysql_since(Version(9, 6, 0));
-            let choice = tables::chosen(&tables, &model, &own, cascades_are_logged)?;
-            tables = choice.tables;
+            let choice = tables::chosen(&tables, model, &own, cascades_are_logged)?;
+            (tables, idle) = (choice.tables, choice.idle);
             notes.extend(choice.notes);
+            if plan.spare_parents {
+                notes.push(
+                    "tables that foreign keys refer to get no REPLACE: a replica stops at it".to_owned(),
+                );
+            }
         }
+        let kinds = load::kinds(&plan, model.as_ref(), &tables);
         let mut conn = Connector::new(address).connect().await?;
         let mut rows = 0;
         for table in &tables {
@@ -238,7 +270,7 @@ impl World {
                 .map_err(|e| ServerError::driver(format!("counting the rows of {table}"), e))?;
             rows += count.unwrap_or(0);
         }
-        Ok(Seeded { tables, rows, kinds, notes })
+        Ok(Seeded { tables, rows, kinds, idle, notes })
     }
 
     /// The mover of the scenario, not started yet.
@@ -255,11 +287,8 @@ impl World {
     }
 
     /// Ends everything. What cannot end politely is killed when dropped.
-    pub async fn stop(self, keep: bool) {
+    pub async fn stop(self) {
         for place in [&self.primary, &self.target].into_iter().chain(&self.replica) {
-            if keep {
-                let _ = place.local().map(LocalServer::keep);
-            }
             let _ = self.proxies.disable(&place.proxy).await;
         }
         if let Some(server) = self.server {
@@ -292,8 +321,9 @@ impl Hosts {
         let server = |name: &str, extra: Vec<String>| {
             let log = Some(directory.join(format!("{name}.log")));
             let disk = (name == TARGET && options.scenario.has(FaultKind::DiskFull)).then_some(DISK);
-            let name = name.to_owned();
-            LocalServer::start(binary, ServerOptions { name, log, disk, extra, ..ServerOptions::default() })
+            let (name, keep) = (name.to_owned(), options.keep);
+            let options = ServerOptions { name, log, disk, extra, keep, ..ServerOptions::default() };
+            LocalServer::start(binary, options)
         };
         let replica = async {
             let wanted = options.scenario.has(FaultKind::Failover);
@@ -340,8 +370,8 @@ impl Hosts {
             }
         }
         Ok(Self {
-            source: Site::external(source, &on_source).await?,
-            target: Site::external(target, &on_target).await?,
+            source: Site::external(source, &on_source, &external.left).await?,
+            target: Site::external(target, &on_target, &external.left).await?,
             replica: None,
         })
     }
@@ -358,7 +388,7 @@ impl Site {
         Self { host: Host::Own(server), admin, direct, footprint: None }
     }
 
-    async fn external(url: &Address, there: &[String]) -> Result<Self, RehearsalError> {
+    async fn external(url: &Address, there: &[String], left: &Leftovers) -> Result<Self, RehearsalError> {
         let mut conn = Connector::new(url.with_database("")).connect().await?;
         let info = ServerInfo::read(&mut conn).await?;
         converge_mysql::connect::close(conn).await;
@@ -367,7 +397,7 @@ impl Site {
         let user = format!("{MOVER}_{:08x}", rand::random::<u32>());
         let password = format!("Aa1-{:032x}", rand::random::<u128>());
         let direct = Address { user, password, password_from: None, ..admin.clone() };
-        let footprint = Some(Footprint::new(&admin, &account(&direct, &Host::External(info)), there));
+        let footprint = Some(Footprint::new(&admin, &account(&direct, &Host::External(info)), there, left));
         Ok(Self { host: Host::External(info), admin, direct, footprint })
     }
 }
@@ -384,7 +414,7 @@ async fn place(site: Site, name: &str, proxies: &Toxiproxy, guest: bool) -> Resu
         RehearsalError::Mover(format!("the proxy listens on {listening}, which is no address"))
     })?;
     let proxied = direct.with_endpoint(&name, port);
-    Ok(Place { host, admin, direct, proxied, proxy, _lease: lease, _footprint: footprint })
+    Ok(Place { host, admin, direct, proxied, proxy, _lease: lease, footprint })
 }
 
 /// Puts database and account on a server.

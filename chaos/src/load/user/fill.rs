@@ -7,7 +7,7 @@ use converge_mysql::{Connector, Error as ServerError};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use super::model::Model;
+use super::model::{Model, is_empty};
 use super::rows::Rows;
 use crate::error::Error;
 use crate::load::values::Dice;
@@ -33,7 +33,7 @@ pub async fn fill(
     let rows = Rows { model, filled };
     let mut notes = Vec::new();
     for (n, table) in model.tables.iter().enumerate() {
-        if table.columns.is_empty() || !is_empty(&mut conn, &table.quoted()).await? {
+        if !table.takes_load() || !is_empty(&mut conn, &table.quoted()).await? {
             continue;
         }
         let mut filling =
@@ -111,14 +111,6 @@ impl Filling<'_> {
             Err(e) => Err(ServerError::driver("filling a table", e).into()),
         }
     }
-}
-
-async fn is_empty(conn: &mut Conn, table: &str) -> Result<bool, Error> {
-    let row: Option<u8> = conn
-        .query_first(format!("SELECT 1 FROM {table} LIMIT 1"))
-        .await
-        .map_err(|e| ServerError::driver(format!("looking into {table}"), e))?;
-    Ok(row.is_none())
 }
 
 async fn run(conn: &mut Conn, statement: &str) -> Result<(), Error> {

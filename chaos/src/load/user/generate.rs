@@ -17,20 +17,29 @@ pub struct Draws<'a> {
     pub fresh: u64,
 }
 
-/// The kinds of statements that can be made for a model.
-pub fn kinds(model: &Model) -> Vec<Kind> {
-    let tables = || model.tables.iter().filter(|t| !t.columns.is_empty());
-    let possible = |kind: &Kind| match kind {
-        Kind::Insert => true,
-        Kind::UniqueSwap => tables().any(|t| swappable(t).is_some()),
-        Kind::Update => tables().any(|t| has_key(t) && !free(t).is_empty()),
-        _ => tables().any(has_key),
-    };
+/// The kinds of statements that some of these tables take.
+pub fn kinds(plan: &LoadPlan, model: &Model, tables: &[String]) -> Vec<Kind> {
+    let wanted = || model.tables.iter().filter(|t| tables.contains(&t.name));
+    // Where all that an update may set is under constraints, it may well change nothing.
+    let surely =
+        |t: &Table, kind: Kind| takes(plan, model, t, kind) && (kind != Kind::Update || !free(t).is_empty());
+    let possible = |kind: &Kind| wanted().any(|t| surely(t, *kind));
     Kind::WRITES.into_iter().filter(possible).collect()
 }
 
+/// Whether statements of a kind are sent to a table.
+fn takes(plan: &LoadPlan, model: &Model, table: &Table, kind: Kind) -> bool {
+    match kind {
+        Kind::Replace => has_key(table) && !(plan.spare_parents && model.is_parent(table)),
+        Kind::Insert => table.takes_load(),
+        Kind::UniqueSwap => swappable(table).is_some(),
+        Kind::Update => has_key(table) && (!free(table).is_empty() || !table.checked.is_empty()),
+        _ => has_key(table),
+    }
+}
+
 fn has_key(table: &Table) -> bool {
-    !table.key.is_empty() && !table.columns.is_empty()
+    !table.key.is_empty() && table.takes_load()
 }
 
 /// Columns that an update may set: no key, no constraint.
@@ -62,14 +71,9 @@ impl Draws<'_> {
 
     /// Statements of a kind for one of the tables that take it; none if there is no such table.
     pub fn statements(&mut self, kind: Kind) -> Vec<Statement> {
-        let takes = |t: &Table| match kind {
-            Kind::Insert => !t.columns.is_empty(),
-            Kind::UniqueSwap => swappable(t).is_some(),
-            Kind::Update => has_key(t) && (!free(t).is_empty() || !t.checked.is_empty()),
-            _ => has_key(t),
-        };
         let tables = self.rows.model.tables.iter().enumerate();
-        let fit: Vec<usize> = tables.filter(|(_, t)| takes(t)).map(|(n, _)| n).collect();
+        let fit: Vec<usize> =
+            tables.filter(|(_, t)| takes(self.plan, self.rows.model, t, kind)).map(|(n, _)| n).collect();
         if fit.is_empty() {
             return Vec::new();
         }

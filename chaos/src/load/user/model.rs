@@ -19,7 +19,7 @@ const SAMPLE: usize = 4000;
 /// A database.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Model {
-    /// Its tables that load can be sent to.
+    /// Its tables, without those of the load's own.
     pub tables: Vec<Table>,
     /// What is left out, and why.
     pub notes: Vec<String>,
@@ -36,12 +36,18 @@ pub struct Table {
     pub key: Vec<usize>,
     /// Columns of further unique keys.
     pub uniques: Vec<Vec<usize>>,
-    /// Foreign keys into the same database.
+    /// Foreign keys into the same database, whose parents take load.
     pub foreign: Vec<Foreign>,
+    /// Whether a change of another table changes this one by a foreign key.
+    pub cascades: bool,
     /// Columns that CHECK constraints speak of: they only take values together that a row was seen to have.
     pub checked: Vec<usize>,
     /// Whether its engine has transactions: InnoDB, and no other.
     pub transactional: bool,
+    /// Why no load is sent to it, if none is.
+    pub no_load: Option<String>,
+    /// Whether there was no row in it.
+    pub is_empty: bool,
     /// Rows that are there: a literal for each column in [`Table::sampled`].
     pub sample: Vec<Vec<String>>,
 }
@@ -106,11 +112,14 @@ pub struct Foreign {
     pub parent: usize,
     /// Columns of the parent.
     pub parent_columns: Vec<usize>,
-    /// Whether a change of the parent changes the child.
-    pub cascades: bool,
 }
 
 impl Table {
+    /// Whether load can be sent to it.
+    pub fn takes_load(&self) -> bool {
+        self.no_load.is_none()
+    }
+
     /// The columns that the sample holds: those of keys, foreign keys' parents and checks.
     pub fn sampled(&self) -> Vec<usize> {
         let keys = self.key.iter().chain(self.uniques.iter().flatten()).chain(&self.checked);
@@ -133,8 +142,11 @@ impl Table {
 /// A row of `information_schema.columns`, or why its table is left out.
 struct Found {
     table: String,
-    column: Result<Column, String>,
+    column: Column,
+    /// Whether its values are left to the server.
     generated: bool,
+    /// Why no rows can be made up because of it.
+    obstacle: Option<String>,
 }
 
 impl Model {
@@ -142,29 +154,54 @@ impl Model {
     pub async fn read(conn: &mut Conn) -> Result<Self, Error> {
         let mut model = Self::default();
         let own: Vec<String> = Invariant::ALL.iter().map(|i| Names::PREFIXED.of(*i)).collect();
-        let tables: Vec<(String, bool)> = ask(
+        let tables: Vec<(String, String, bool)> = ask(
             conn,
-            "SELECT table_name, COALESCE(engine, '') = 'InnoDB' FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' \
-             ORDER BY 1",
+            "SELECT table_name, table_type, COALESCE(engine, '') = 'InnoDB' FROM information_schema.tables \
+             WHERE table_schema = DATABASE() AND table_type NOT LIKE '%VIEW' ORDER BY 1",
         )
         .await?;
         let columns = columns(conn).await?;
-        for (name, transactional) in tables.into_iter().filter(|(name, _)| !own.contains(name)) {
-            let of_table = || columns.iter().filter(|c| c.table == name);
-            if let Some(why) = of_table().find_map(|c| c.column.as_ref().err()) {
-                model.notes.push(format!("table {name} gets no load: {why}"));
+        for (name, kind, transactional) in tables.into_iter().filter(|(name, ..)| !own.contains(name)) {
+            if kind != "BASE TABLE" {
+                let kind = kind.to_lowercase();
+                model.notes.push(format!("table {name} gets no load and is not moved: its type is {kind}"));
                 continue;
             }
-            let kept = of_table().filter(|c| !c.generated).filter_map(|c| c.column.clone().ok());
-            model.tables.push(Table { columns: kept.collect(), name, transactional, ..Table::default() });
+            let of_table = || columns.iter().filter(|c| c.table == name);
+            // What a rollback leaves in such a table is nothing that a mover could know of.
+            let engine = (!transactional).then(|| "its engine has no transactions".to_owned());
+            let no_load = engine.or_else(|| of_table().find_map(|c| c.obstacle.clone()));
+            let columns = of_table().filter(|c| !c.generated).map(|c| c.column.clone()).collect();
+            let is_empty = is_empty(conn, &quote::ident(&name)).await?;
+            model.tables.push(Table { name, columns, transactional, no_load, is_empty, ..Table::default() });
         }
         model.read_keys(conn).await?;
         model.read_foreign_keys(conn).await?;
         model.read_checks(conn).await?;
-        for table in &mut model.tables {
+        model.tell();
+        for table in model.tables.iter_mut().filter(|table| table.takes_load()) {
             table.sample = sample(conn, table).await?;
         }
         Ok(model)
+    }
+
+    /// Notes what is left out, once all is known.
+    fn tell(&mut self) {
+        for table in &self.tables {
+            match &table.no_load {
+                Some(why) => self.notes.push(format!("table {} gets no load: {why}", table.name)),
+                None if table.key.is_empty() => {
+                    self.notes.push(format!("table {} has no usable key: rows are only inserted", table.name))
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Whether foreign keys refer to a table.
+    pub fn is_parent(&self, table: &Table) -> bool {
+        let parents = self.tables.iter().flat_map(|child| &child.foreign).map(|foreign| foreign.parent);
+        parents.into_iter().any(|parent| self.tables[parent].name == table.name)
     }
 
     /// The place of a table.
@@ -195,9 +232,6 @@ impl Model {
             let nullable = columns.iter().any(|c| table.columns[*c].nullable);
             if table.key.is_empty() && !nullable { table.key = columns } else { table.uniques.push(columns) }
         }
-        for table in self.tables.iter().filter(|t| t.key.is_empty()) {
-            self.notes.push(format!("table {} has no usable key: rows are only inserted", table.name));
-        }
         Ok(())
     }
 
@@ -213,37 +247,42 @@ impl Model {
              ORDER BY table_name, constraint_name, ordinal_position",
         )
         .await?;
-        let mut left_out = BTreeSet::new();
         for group in rows.chunk_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1)) {
-            let (name, parent) = (&group[0].0, &group[0].3);
+            let (name, constraint, parent) = (&group[0].0, &group[0].1, &group[0].3);
             let Some(table) = self.position(name) else { continue };
+            self.tables[table].cascades |= group[0].6;
             let children: Vec<String> = group.iter().map(|r| r.2.clone()).collect();
             let parents: Vec<String> = group.iter().map(|r| r.4.clone()).collect();
             let found = self.position(parent).filter(|_| group[0].5);
             let found = found.and_then(|p| {
-                Some(Foreign {
-                    columns: self.places(table, &children)?,
-                    parent: p,
-                    parent_columns: self.places(p, &parents)?,
-                    cascades: group[0].6,
-                })
+                let (columns, parent_columns) = (self.places(table, &children)?, self.places(p, &parents)?);
+                Some(Foreign { columns, parent: p, parent_columns })
             });
             match found {
                 Some(foreign) => self.tables[table].foreign.push(foreign),
-                None => {
-                    let why = format!("its foreign key {} refers to {parent}, which gets none", group[0].1);
-                    left_out.insert((name.clone(), why));
-                }
+                None => self.leave_out(table, &format!("its foreign key {constraint} refers to {parent}")),
             }
         }
-        for (name, why) in left_out {
-            self.notes.push(format!("table {name} gets no new rows: {why}"));
-            if let Some(table) = self.position(&name) {
-                // Without columns there is nothing to be written.
-                self.tables[table].columns.clear();
-            }
-        }
+        self.leave_out_orphans();
         Ok(())
+    }
+
+    fn leave_out(&mut self, table: usize, why: &str) {
+        self.tables[table].no_load.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Without load for a parent there is none for its children, and theirs.
+    fn leave_out_orphans(&mut self) {
+        let orphan = |model: &Self| {
+            let tables = model.tables.iter().enumerate().filter(|(_, table)| table.takes_load());
+            let parents = |table: &Table| table.foreign.iter().map(|f| f.parent).collect::<Vec<_>>();
+            let without = |parent: &usize| !model.tables[*parent].takes_load();
+            tables.into_iter().find_map(|(n, table)| Some((n, parents(table).into_iter().find(without)?)))
+        };
+        while let Some((table, parent)) = orphan(self) {
+            let why = format!("a foreign key refers to {}, which gets none", self.tables[parent].name);
+            self.leave_out(table, &why);
+        }
     }
 
     async fn read_checks(&mut self, conn: &mut Conn) -> Result<(), Error> {
@@ -330,25 +369,24 @@ async fn columns(conn: &mut Conn) -> Result<Vec<Found>, Error> {
         let domain = Domain::of(&kind, text(row, 3).as_deref());
         // What can be left to its default does no harm.
         let optional = nullable || text(row, 7).is_some();
-        let column = match domain {
-            Some(domain) => Ok(Column { name, domain, nullable, numbered, hints: vec![] }),
-            None => Err(format!("no values of {name} {kind} can be made up")),
-        };
-        let left_to_server = generated || column.is_err() && optional;
-        let column = if column.is_err() && left_to_server {
-            Ok(Column {
-                name: String::new(),
-                domain: Domain::Json,
-                nullable: true,
-                numbered: false,
-                hints: vec![],
-            })
-        } else {
-            column
-        };
-        Found { table: text(row, 0).unwrap_or_default(), column, generated: left_to_server }
+        let obstacle = domain.is_none().then(|| format!("no values of {name} {kind} can be made up"));
+        let generated = generated || obstacle.is_some() && optional;
+        // Of a column that is left to the server, or of a table without load, no value is ever drawn.
+        let domain = domain.unwrap_or(Domain::Json);
+        let column = Column { name, domain, nullable, numbered, hints: vec![] };
+        let obstacle = obstacle.filter(|_| !generated);
+        Found { table: text(row, 0).unwrap_or_default(), column, generated, obstacle }
     });
     Ok(found.collect())
+}
+
+/// Whether a table has no row.
+pub async fn is_empty(conn: &mut Conn, table: &str) -> Result<bool, Error> {
+    let row: Option<u8> = conn
+        .query_first(format!("SELECT 1 FROM {table} LIMIT 1"))
+        .await
+        .map_err(|e| ServerError::driver(format!("looking into {table}"), e))?;
+    Ok(row.is_none())
 }
 
 /// Rows spread over the table, or all if they are few, in an order that depends on nothing but the rows.

@@ -100,6 +100,7 @@ impl Stage<'_> {
     }
 }
 
-fn applied(status: &Status) -> Option<Position> {
+/// The position that the mover has applied.
+pub(super) fn applied(status: &Status) -> Option<Position> {
     status.applied_position.parse().ok()
 }

@@ -1,9 +1,11 @@
 //! What each kind of fault does to the world, and how it is undone.
 
 use converge_chaos::fault::{self, Hog, Purge, Record, Victims};
+use converge_chaos::server::position_of;
 use converge_mover::control::Status;
-use converge_mysql::Position;
+use converge_mysql::Flavor;
 
+use super::beyond::applied;
 use super::{RECOVERY, Stage};
 use crate::rehearsal::RehearsalError;
 use crate::rehearsal::mover::Mover;
@@ -20,7 +22,9 @@ impl Stage<'_> {
         held: &mut Option<Hog>,
     ) -> Result<String, RehearsalError> {
         let (place, proxies) = (self.world.at(fault.side()), &self.world.proxies);
-        Ok(match fault.kind {
+        place.borrow(settings(fault.kind, place.flavor())).await?;
+        let met = self.meets(record, fault, place).await?;
+        let evidence = match fault.kind {
             K::KillSource | K::KillTarget => fault::kill_server(record, place.server()?).await?,
             K::Restart => fault::stop_server(record, place.server()?).await?,
             K::Pause => fault::pause_server(record, place.server()?).await?,
@@ -64,7 +68,22 @@ impl Stage<'_> {
             K::Failover => self.fail_over(record).await?,
             K::PurgeUnreadLog => self.purge_unread(record, mover).await?,
             K::RestoreToPast => self.restore_to_past(record, mover).await?,
-        })
+        };
+        Ok(met.into_iter().fold(evidence, |evidence, met| format!("{evidence}; {met}")))
+    }
+
+    /// What a fault that the mover need not notice meets: connections of its own. Without any it would break nothing.
+    async fn meets(
+        &self,
+        record: Record<'_>,
+        fault: &Fault,
+        place: &Place,
+    ) -> Result<Option<String>, RehearsalError> {
+        let silent = matches!(
+            fault.kind,
+            K::Pause | K::NetworkLatency | K::NetworkBandwidth | K::NetworkSlices | K::NetworkSilent
+        );
+        Ok(if silent { Some(fault::see_connections(record, place.account()).await?) } else { None })
     }
 
     /// Undoes the damage.
@@ -108,32 +127,24 @@ impl Stage<'_> {
             K::KillConnections | K::KillLogReader | K::RotateLog | K::PurgeLog => {}
             K::PurgeUnreadLog | K::RestoreToPast => {}
         }
-        Ok(())
+        place.give_back().await
     }
 
     /// Removes log files once the mover has applied what they hold: what it still needs is never taken away.
     async fn purge(&self, record: Record<'_>, mover: &mut Mover) -> Result<String, RehearsalError> {
-        let rotated = fault::rotate_log(record, &self.world.source().admin).await?;
-        let begun = self.history.now_us();
+        let admin = &self.world.source().admin;
+        let rotated = fault::rotate_log(record, admin).await?;
+        // The source itself is asked: what a mover that is cut off knows of it is old.
+        let begun = position_of(admin).await?;
         let passed = |status: Option<&Status>| {
-            // The position of the source is recorded once a second: two records from now it is that of the new file.
-            let later = self.history.now_us() > begun + 2_500_000;
-            let position = |text: &str| text.parse::<Position>().ok();
-            status.is_some_and(|s| {
-                let source = s.source_position.as_deref().and_then(position);
-                let applied = position(&s.applied_position);
-                later && applied.zip(source).is_some_and(|(a, s)| a.covers(&s) == Some(true))
-            })
+            status.and_then(applied).is_some_and(|applied| applied.covers(&begun) == Some(true))
         };
         if self.watcher.until(mover, RECOVERY, passed).await.is_none() {
             return Err(record
                 .did_not_bite("nothing was purged: the mover did not get there in time")
                 .into());
         }
-        Ok(format!(
-            "{rotated}; {}",
-            fault::purge_logs(record, &self.world.source().admin, Purge::Some).await?
-        ))
+        Ok(format!("{rotated}; {}", fault::purge_logs(record, admin, Purge::Some).await?))
     }
 
     fn first_table(&self) -> &str {
@@ -170,6 +181,16 @@ async fn unplug(_: Record<'_>, _: &Place) -> Result<String, RehearsalError> {
 #[cfg(not(feature = "docker"))]
 async fn plug_in(_: Record<'_>, _: &Place) -> Result<(), RehearsalError> {
     Err(RehearsalError::NeedsContainer(K::Unplug.name()))
+}
+
+/// The settings of a whole server that a fault changes, in an order in which they can be given back.
+fn settings(kind: K, flavor: Flavor) -> &'static [&'static str] {
+    match (kind, flavor) {
+        (K::ReadOnly, Flavor::MySql) => &["super_read_only", "read_only"],
+        (K::ReadOnly, Flavor::MariaDb) => &["read_only"],
+        (K::NoConnections, _) => &["max_connections"],
+        _ => &[],
+    }
 }
 
 fn pid(mover: &Mover) -> Result<u32, RehearsalError> {

@@ -1,5 +1,7 @@
-//! Somebody's server: what is made there, and how all of it goes away again.
+//! Somebody's server: what is made and set there, and how all of it goes away again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use converge_mysql::{Address, Connector, Error as ServerError, quote, within};
@@ -10,14 +12,30 @@ use crate::rehearsal::RehearsalError;
 
 /// How long cleaning one server up may take.
 const BOUND: Duration = Duration::from_secs(20);
+/// The error of a server without a free connection.
+const TOO_MANY: u16 = 1040;
 
-/// What a rehearsal makes on a server. Dropped, that is removed: also when the rehearsal is given up in its middle, after
-/// its mover and its load are gone.
+/// Whether something was left on somebody's servers that could not be removed.
+#[derive(Debug, Clone, Default)]
+pub struct Leftovers(Arc<AtomicBool>);
+
+impl Leftovers {
+    /// Whether there is something; what it is was told when it was left.
+    pub fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a rehearsal makes on a server, and sets there while a fault lasts. Dropped, that is undone: also when the rehearsal
+/// is given up in its middle, after its mover and its load are gone.
 #[derive(Debug)]
 pub struct Footprint {
     admin: Address,
     databases: Vec<&'static str>,
     account: String,
+    /// Statements that give settings their former values.
+    borrowed: Mutex<Vec<String>>,
+    left: Leftovers,
 }
 
 impl Footprint {
@@ -47,16 +65,52 @@ impl Footprint {
     }
 
     /// What is about to be made: an account, and those databases that are not there yet.
-    pub fn new(admin: &Address, account: &str, there: &[String]) -> Self {
+    pub fn new(admin: &Address, account: &str, there: &[String], left: &Leftovers) -> Self {
         let made = |name: &&str| !there.iter().any(|there| there == *name);
         let databases = [DATABASE, STATE].into_iter().filter(made).collect();
-        Self { admin: admin.with_database(""), databases, account: account.into() }
+        let (admin, account, left) = (admin.with_database(""), account.into(), left.clone());
+        Self { admin, databases, account, borrowed: Mutex::default(), left }
     }
 
+    /// Remembers the values of these settings of the whole server, which are about to be changed.
+    pub async fn borrow(&self, settings: &[&str]) -> Result<(), ServerError> {
+        if settings.is_empty() {
+            return Ok(());
+        }
+        let mut conn = Connector::new(self.admin.clone()).connect().await?;
+        let mut former = Vec::new();
+        for setting in settings {
+            let query = format!("SELECT CAST(@@GLOBAL.{setting} AS CHAR)");
+            let value: Option<String> = within(BOUND, "reading a setting", conn.query_first(query)).await?;
+            let value = value.unwrap_or_default();
+            let value = if value.parse::<u64>().is_ok() { value } else { quote::text(&value) };
+            former.push(format!("SET GLOBAL {setting} = {value}"));
+        }
+        converge_mysql::connect::close(conn).await;
+        *self.borrowed.lock().unwrap_or_else(PoisonError::into_inner) = former;
+        Ok(())
+    }
+
+    /// Gives the settings that were changed their former values.
+    pub async fn give_back(&self) -> Result<(), ServerError> {
+        let former = self.borrowed();
+        if !former.is_empty() {
+            execute(&self.admin, &former).await?;
+            self.borrowed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        Ok(())
+    }
+
+    fn borrowed(&self) -> Vec<String> {
+        self.borrowed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Settings first: nothing can be dropped on a server that is read-only.
     fn statements(&self) -> Vec<String> {
         let databases = self.databases.iter();
         let drops = databases.map(|name| format!("DROP DATABASE IF EXISTS {}", quote::ident(name)));
-        drops.chain([format!("DROP USER IF EXISTS {}", self.account)]).collect()
+        let drops = drops.chain([format!("DROP USER IF EXISTS {}", self.account)]);
+        self.borrowed().into_iter().chain(drops).collect()
     }
 }
 
@@ -67,7 +121,7 @@ impl Drop for Footprint {
         let removed = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|e| e.to_string())?;
-            runtime.block_on(remove(admin, statements)).map_err(|e| e.to_string())
+            runtime.block_on(undo(&admin, &statements)).map_err(|e| e.to_string())
         })
         .join();
         let why = match removed {
@@ -75,6 +129,7 @@ impl Drop for Footprint {
             Ok(Err(why)) => why,
             Err(_) => "the attempt panicked".into(),
         };
+        self.left.0.store(true, Ordering::Relaxed);
         let left = self.statements().join("; ");
         tracing::warn!("{} was not cleaned up ({why}); what to do: {left}", self.admin);
     }
@@ -92,10 +147,25 @@ async fn accounts(admin: &Address) -> Result<Vec<String>, ServerError> {
     Ok(found.iter().map(account).collect())
 }
 
-async fn remove(admin: Address, statements: Vec<String>) -> Result<(), ServerError> {
-    let connector = Connector::new(admin).with_setup("SET SESSION lock_wait_timeout = 10");
+/// Carries statements out, once there is a connection: those that a fault took become free only when the server has seen
+/// their ends.
+async fn undo(admin: &Address, statements: &[String]) -> Result<(), ServerError> {
+    const AGAIN: Duration = Duration::from_millis(100);
+    let give_up = tokio::time::Instant::now() + BOUND;
+    loop {
+        match execute(admin, statements).await {
+            Err(e) if e.server_code() == Some(TOO_MANY) && tokio::time::Instant::now() < give_up => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn execute(admin: &Address, statements: &[String]) -> Result<(), ServerError> {
+    let connector = Connector::new(admin.clone()).with_setup("SET SESSION lock_wait_timeout = 10");
     let mut conn = connector.connect().await?;
-    for statement in &statements {
+    for statement in statements {
         within(BOUND, statement, conn.query_drop(statement)).await?;
     }
     converge_mysql::connect::close(conn).await;
