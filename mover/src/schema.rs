@@ -361,16 +361,20 @@ fn usable_key(parts: &[KeyPart], columns: &[Column]) -> (String, Vec<usize>) {
 const EXACT_MEMBERS: usize = 53;
 
 /// What of a type, in lower case, makes the server compare its values in another way than it orders them. It compares
-/// numbers of a SET as doubles, which tell only so many members apart, or as signed integers. And MariaDB orders CHAR as if
-/// it were filled up with spaces, but where the collation knows no padding compares without them: a tab comes before the
-/// end of the text in the one, and behind it in the other.
+/// numbers of a SET as doubles, which tell only so many members apart, or as signed integers. And it orders CHAR as if it were
+/// filled up with spaces: MariaDB compares it without them where the collation knows no padding, so that a tab comes before
+/// the end of the text in the one way, and behind it in the other; Thai vowels are put in order with those spaces or without.
 pub fn loose_order(sql_type: &str, collation: Option<&str>) -> Option<&'static str> {
     // A comma stands between two members, and in none of them.
     if sql_type.starts_with("set(") && sql_type.matches(',').count() >= EXACT_MEMBERS {
         return Some("a SET of more than 53 members");
     }
-    let unpadded = sql_type.starts_with("char(") && collation.is_some_and(|c| c.contains("nopad"));
-    unpadded.then_some("a CHAR with a NOPAD collation")
+    let collation = collation.filter(|_| sql_type.starts_with("char(")).unwrap_or_default();
+    match collation {
+        _ if collation.contains("nopad") => Some("a CHAR with a NOPAD collation"),
+        _ if collation.starts_with("tis620_thai") => Some("a CHAR in the order of Thai"),
+        _ => None,
+    }
 }
 
 impl Column {

@@ -387,6 +387,12 @@ pub const REFUSED: &[(Flavor, &str, &str, &[&str])] = &[
         &["`shop`.`unpadded`", "a CHAR with a NOPAD collation", "primary key"],
     ),
     (
+        Flavor::MySql,
+        "thai",
+        "TABLE thai (k CHAR(5) CHARACTER SET tis620 PRIMARY KEY)",
+        &["`shop`.`thai`", "a CHAR in the order of Thai", "primary key"],
+    ),
+    (
         Flavor::MariaDb,
         "years",
         "TABLE years (id INT PRIMARY KEY, y YEAR(2))",
