@@ -49,11 +49,11 @@ fn a_rehearsal_that_ends_by_itself_leaves_nothing() {
         assert_eq!(good.ended(), Some(0), "{}", good.output());
         good.assert_gone(ALL, SOON);
 
-        let mut late = Watched::start(&server, &format!("limit_seconds = 8.0\n{LONG}"), &[]);
+        let mut late = Watched::start(&server, &format!("limit_seconds = 15.0\n{LONG}"), &[]);
         assert_eq!(late.ended(), Some(3), "{}", late.output());
         // In one line each, however wide.
         let output = late.output().split_whitespace().collect::<Vec<_>>().join(" ");
-        let limit = "the time limit of 8 s (`limit_seconds` in the scenario) ended the run";
+        let limit = "the time limit of 15 s (`limit_seconds` in the scenario) ended the run";
         assert_eq!(output.matches(limit).count(), 2, "beside its oracle and as the reason: {output}");
         assert_eq!(output.matches("therefore not decided: ").count(), 1, "{output}");
         assert!(!output.contains("could not tell"), "{output}");

@@ -44,10 +44,10 @@ With --source-url and --target-url the rehearsal is on two servers that are
 there already. It makes the databases `commerce` and `_converge` and an
 account on both, and drops them at its end, on Ctrl-C and when its terminal
 goes away; settings that a fault changes (read_only, super_read_only,
-max_connections) get their former values back (a SIGKILL leaves all of it). The accounts in the URLs must be
-administrators. Faults that need the servers' hosts are refused by name:
-kill_source, kill_target, restart, pause, unplug, network_down_restart,
-disk_full, failover, restore_to_past.
+max_connections) get their former values back (a SIGKILL leaves all of it). The
+accounts in the URLs must be administrators. Faults that need the servers' hosts
+are refused by name: kill_source, kill_target, restart, pause, unplug,
+network_down_restart, disk_full, failover, restore_to_past.
 
 With --docker or --image both servers run in containers, each in a network of
 its own, on ports of the loopback interface; containers and networks are gone
