@@ -21,7 +21,7 @@ struct Dependence {
 }
 
 /// Whether another setting has made other values.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Differs {
     /// Only if a session set it for itself.
     No,
@@ -74,7 +74,7 @@ fn finding(
     column: &Generated,
 ) -> Option<Finding> {
     let found = dependences(server, table, generated, &column.expression);
-    let first = found.iter().max_by(|a, b| a.differs.cmp(&b.differs))?;
+    let first = found.iter().max_by_key(|d| d.differs)?;
     let (name, shown) = (table.qualified(), quote::ident(&column.column.name));
     let whats: Vec<&str> = found.iter().map(|d| d.what).collect();
     let what = format!(

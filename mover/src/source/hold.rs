@@ -30,12 +30,19 @@ pub async fn hold(conn: &mut Conn, owner: &str) -> Result<()> {
         }
         let query = format!("SELECT IS_USED_LOCK({name})");
         let holder: Option<Option<u64>> = within(TIMEOUT, what, conn.query_first(query)).await.on_source()?;
+        let holder = holder.flatten();
+        if Instant::now() >= give_up {
+            let (who, help) = match holder {
+                Some(id) => (format!("connection {id}"), format!("KILL {id} on the source, and run again")),
+                None => ("a connection".to_owned(), "run again".to_owned()),
+            };
+            return Err(Error::refused(
+                format!("{who} of a former run may still fence the source's tables"),
+                help,
+            ));
+        }
         // It may have been let go just now.
-        if let Some(holder) = holder.flatten() {
-            if Instant::now() >= give_up {
-                let why = format!("connection {holder} of a former run may still fence the source's tables");
-                return Err(Error::refused(why, format!("KILL {holder} on the source, and run again")));
-            }
+        if let Some(holder) = holder {
             tracing::debug!("connection {holder} of a former run is still open on the source and is ended");
             connect::end(conn, holder).await.on_source()?;
         }

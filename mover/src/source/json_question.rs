@@ -8,28 +8,14 @@ use converge_mysql::quote;
 use mysql_async::Value as ServerValue;
 
 use super::json::BadJson;
+use super::json_types::SQL_TYPES;
 use super::{json_text, json_types};
 use crate::schema::{Column, Table};
 use crate::value::Value;
 
-/// What `JSON_TYPE` may call a value that looks like one of an SQL type; the first ones are JSON's own.
-const TYPES: [&str; 13] = [
-    "STRING",
-    "INTEGER",
-    "DOUBLE",
-    "UNSIGNED INTEGER",
-    "DECIMAL",
-    "DATE",
-    "TIME",
-    "DATETIME",
-    "TIMESTAMP",
-    "BLOB",
-    "BIT",
-    "GEOMETRY",
-    "OPAQUE",
-];
-const OWN_TYPES: usize = 4;
-/// Bits of an answer that say the type at one path: its place in [`TYPES`] from 1, 0 if there is no such value.
+/// What `JSON_TYPE` calls those of JSON's own values that may look like one of an SQL type.
+const OWN_TYPES: [&str; 4] = ["STRING", "INTEGER", "DOUBLE", "UNSIGNED INTEGER"];
+/// Bits of an answer that say the type at one path: its place from 1 in [`types`], 0 if there is no such value.
 const BITS: usize = 4;
 /// Paths that one answer has room for.
 const MOST_PATHS: usize = 15;
@@ -56,6 +42,14 @@ pub enum Answer {
     Typed(Value),
     /// It has to be asked about by itself.
     Open,
+}
+
+/// What a value may be that looks like one of an SQL type: JSON's own types first.
+fn types() -> [&'static str; OWN_TYPES.len() + SQL_TYPES.len()] {
+    let mut types = [""; OWN_TYPES.len() + SQL_TYPES.len()];
+    types[..OWN_TYPES.len()].copy_from_slice(&OWN_TYPES);
+    types[OWN_TYPES.len()..].copy_from_slice(&SQL_TYPES);
+    types
 }
 
 /// The question that suits all documents, for each column that has some.
@@ -98,7 +92,7 @@ impl Question {
     pub fn sql(&self, column: &Column) -> String {
         let Self::Paths(paths) = self else { return json_types::flag(column) };
         let name = quote::ident(&column.name);
-        let types = TYPES.map(|t| format!("'{t}'")).join(",");
+        let types = json_types::listed(&types());
         let one = |(i, path): (usize, &String)| {
             let mut literal = Vec::new();
             quote::push_bytes(&mut literal, path.as_bytes());
@@ -111,23 +105,23 @@ impl Question {
 
     /// What the answer says of the document with this text.
     pub fn answer(&self, text: &[u8], answer: &ServerValue) -> Result<Answer, BadJson> {
-        let types = match answer {
+        let bits = match answer {
             ServerValue::Int(v) => *v as u64,
             ServerValue::UInt(v) => *v,
             _ => 0,
         };
         let Self::Paths(paths) = self else {
-            return Ok(if types == 1 { Answer::Open } else { Answer::Plain });
+            return Ok(if bits == 1 { Answer::Open } else { Answer::Plain });
         };
         if text.len() > LONGEST {
             return Ok(Answer::Open);
         }
-        let document = json_text::parse(text)?;
+        let (document, types) = (json_text::parse(text)?, types());
         let (mut kinds, mut open) = (Vec::new(), false);
         document.each_leaf(&mut "$".to_owned(), &mut |path| {
             let place = paths.iter().position(|known| known == path);
-            let number = place.map_or(0, |i| (types >> (i * BITS)) as usize & ((1 << BITS) - 1));
-            match number.checked_sub(1).filter(|&i| i < TYPES.len()) {
+            let number = place.map_or(0, |i| (bits >> (i * BITS)) as usize & ((1 << BITS) - 1));
+            match number.checked_sub(1).filter(|&i| i < types.len()) {
                 Some(kind) => kinds.push(kind),
                 None => open = true,
             }
@@ -135,10 +129,10 @@ impl Question {
         if open {
             return Ok(Answer::Open);
         }
-        if kinds.iter().all(|&kind| kind < OWN_TYPES) {
+        if kinds.iter().all(|&kind| kind < OWN_TYPES.len()) {
             return Ok(Answer::Plain);
         }
-        let value = json_types::with_types(text, &document, kinds.iter().map(|&kind| TYPES[kind]))?;
+        let value = json_types::with_types(text, &document, kinds.iter().map(|&kind| types[kind]))?;
         Ok(Answer::Typed(value))
     }
 
@@ -174,13 +168,13 @@ mod tests {
     }
 
     /// The answer that names these types at the question's paths.
-    fn types(names: &[&str]) -> ServerValue {
-        let number = |name: &str| TYPES.iter().position(|t| *t == name).map_or(0, |i| i as u64 + 1);
+    fn named(names: &[&str]) -> ServerValue {
+        let number = |name: &str| types().iter().position(|t| *t == name).map_or(0, |i| i as u64 + 1);
         ServerValue::UInt(names.iter().enumerate().map(|(i, name)| number(name) << (i * BITS)).sum())
     }
 
     fn answer(question: &Question, text: &str, names: &[&str]) -> Answer {
-        question.answer(text.as_bytes(), &types(names)).unwrap()
+        question.answer(text.as_bytes(), &named(names)).unwrap()
     }
 
     #[test]
@@ -275,7 +269,7 @@ mod tests {
             let kinds: Vec<u64> = (leaves.iter())
                 .map(|leaf| paths.iter().position(|p| p == leaf).map_or(0, |i| bits >> (i * BITS) & 15))
                 .collect();
-            let own = kinds.iter().all(|k| (1..=OWN_TYPES as u64).contains(k));
+            let own = kinds.iter().all(|k| (1..=OWN_TYPES.len() as u64).contains(k));
             prop_assert_eq!(matches!(answer, Ok(Answer::Plain)), own);
         }
     }

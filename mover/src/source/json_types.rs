@@ -18,7 +18,8 @@ use crate::schema::{Column, Kind, Table};
 use crate::value::{Row, Value};
 
 /// What `JSON_TYPE` calls values of SQL types.
-const SQL_TYPES: &str = "'DECIMAL','DATE','TIME','DATETIME','TIMESTAMP','BLOB','BIT','GEOMETRY','OPAQUE'";
+pub const SQL_TYPES: [&str; 9] =
+    ["DECIMAL", "DATE", "TIME", "DATETIME", "TIMESTAMP", "BLOB", "BIT", "GEOMETRY", "OPAQUE"];
 /// Values asked about in one query.
 const PATHS: usize = 500;
 /// How often a document that changes between two looks is looked at again.
@@ -29,15 +30,20 @@ pub fn columns(table: &Table) -> impl Iterator<Item = usize> {
     table.columns.iter().enumerate().filter(|(_, c)| c.kind == Kind::Json).map(|(i, _)| i)
 }
 
+/// Names of types as a list of literals.
+pub fn listed(types: &[&str]) -> String {
+    types.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(",")
+}
+
 /// An expression that is true for documents with a value of an SQL type, and false or NULL for all others.
 pub fn flag(column: &Column) -> String {
-    let name = quote::ident(&column.name);
+    let (name, types) = (quote::ident(&column.name), listed(&SQL_TYPES));
     let any = |path: &str| {
         format!(
-            "EXISTS (SELECT 1 FROM JSON_TABLE({name}, '{path}' COLUMNS (v JSON PATH '$')) x WHERE JSON_TYPE(v) IN ({SQL_TYPES}))"
+            "EXISTS (SELECT 1 FROM JSON_TABLE({name}, '{path}' COLUMNS (v JSON PATH '$')) x WHERE JSON_TYPE(v) IN ({types}))"
         )
     };
-    format!("(JSON_TYPE({name}) IN ({SQL_TYPES}) OR {} OR {})", any("$**.*"), any("$**[*]"))
+    format!("(JSON_TYPE({name}) IN ({types}) OR {} OR {})", any("$**.*"), any("$**[*]"))
 }
 
 /// Replaces a flagged document of a row by one that has its types.

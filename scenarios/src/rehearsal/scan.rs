@@ -20,8 +20,8 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads a history of a move of these tables. Of one that cannot be read whole, nothing is left by which anything could be called wrong: it may
-    /// hold what another run wrote.
+    /// Reads a history of a move of these tables. Of one that cannot be read whole, nothing is left by which anything could be
+    /// called wrong: it may hold what another run wrote.
     pub fn of(path: &Path, moved: &[String]) -> Self {
         let mut scan = Self { statements: Statements::of(moved), ..Self::default() };
         match history::read(path) {
