@@ -28,7 +28,7 @@ pub use counters::{Counters, KindCounts, Totals, Written};
 pub use generate::{Statement, Unit, unit};
 pub use invariants::{ACCOUNTS, BALANCE, COUNTERS, Invariant, Names};
 pub use plan::{LoadPlan, Subject, Weights, draw_seed};
-pub use rest::Rest;
+pub use rest::{Brake, Rest};
 pub use schema::{create_database, create_schema, is_seeded, prepare, seed_rows};
 pub use user::{Model, Script, Table as ModelTable, read as read_model};
 
@@ -117,6 +117,11 @@ impl LoadHandle {
     /// What was answered so far; counts go on while the load runs.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// What keeps sessions from beginning units for a time.
+    pub fn brake(&self) -> Brake {
+        self.gate.brake()
     }
 
     /// Waits until every session has ended its transaction, and keeps them all from beginning another until the answer is

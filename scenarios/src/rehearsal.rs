@@ -322,7 +322,8 @@ impl Run<'_> {
         };
         let mut mover = world.mover(self.options, &tables, &self.options.directory.join(MOVER_LOG));
         mover.start()?;
-        let watcher = Watcher::new(self.history.clone(), self.progress.clone(), rows);
+        let watcher = Watcher::new(self.history.clone(), self.progress.clone(), rows)
+            .braking(scenario.most_lag_seconds, load.brake());
         let (source, target) = (world.where_the_source_is(), world.target_address());
         let read = if self.options.is(Mutant::ReadingsMissing) { &[] } else { &tables[..] };
         let readings = Readings::start(source, target, self.names(), read, self.history.clone());

@@ -41,6 +41,9 @@ pub struct Scenario {
     pub settle_seconds: f64,
     /// Seconds after which the whole rehearsal is given up.
     pub limit_seconds: f64,
+    /// Seconds that the target may be behind before the load waits for it. None by default: the load never waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_lag_seconds: Option<f64>,
     /// What is seeded on the source, and what is written meanwhile. Its seed is what the run's is unless that is given; 0 is
     /// none.
     pub load: LoadPlan,
@@ -83,6 +86,7 @@ impl Default for Scenario {
             least: Least::default(),
             settle_seconds: 5.0,
             limit_seconds: 240.0,
+            most_lag_seconds: None,
             load: LoadPlan { rows: 110_000, statements_per_second: Some(1200.0), ..LoadPlan::default() },
             faults: Vec::new(),
         }
@@ -306,6 +310,7 @@ impl Scenario {
             ("settle_seconds", self.settle_seconds),
             ("limit_seconds", self.limit_seconds),
             ("least.catch_up_seconds", self.least.catch_up_seconds),
+            ("most_lag_seconds", self.most_lag_seconds.unwrap_or_default()),
         ];
         let seconds = seconds.map(|(name, seconds)| (name.to_owned(), seconds)).into_iter();
         let held = |fault: &Fault| (format!("fault {}: hold_seconds", fault.name()), fault.hold_seconds);
@@ -423,6 +428,7 @@ mod tests {
             ("[[fault]]\nkind = 'failover'\n[[fault]]\nkind = 'failover'", "once"),
             ("settle_seconds = -1.0", "settle_seconds must be from 0 to 86400"),
             ("least = { catch_up_seconds = 1e9 }", "least.catch_up_seconds must"),
+            ("most_lag_seconds = -1", "most_lag_seconds must be from 0"),
             ("[[fault]]\nkind = 'kill_mover'\nhold_seconds = -1", "kill_mover: hold_seconds must"),
             ("tables = ['customer', 'corder', 'customer']", "customer is named twice"),
             ("[load]\nlarge_bytes = 0", "load.large_bytes must be from 8"),

@@ -1,9 +1,10 @@
-//! Where sessions send their units, and the gate that lets them: closed, all of them rest.
+//! Where sessions send their units, and the gate that lets them: closed, all of them rest. A brake keeps them from
+//! beginning units, without waiting for those under way.
 
 use std::sync::Arc;
 
 use converge_mysql::{Address, Connector};
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, watch};
 
 /// How sessions connect. Short lock waits: a client that waits for a minute proves nothing in a run of a minute.
 pub fn connector(address: Address) -> Connector {
@@ -14,7 +15,10 @@ pub fn connector(address: Address) -> Connector {
 
 /// Shared by all sessions of a load. Each holds it open while it has a unit under way.
 #[derive(Debug, Clone)]
-pub struct Gate(Arc<RwLock<Arc<Connector>>>);
+pub struct Gate {
+    at: Arc<RwLock<Arc<Connector>>>,
+    brake: Brake,
+}
 
 /// A session that may send a unit, and where.
 pub type Admitted = OwnedRwLockReadGuard<Arc<Connector>>;
@@ -22,17 +26,39 @@ pub type Admitted = OwnedRwLockReadGuard<Arc<Connector>>;
 impl Gate {
     /// A gate that is open.
     pub fn new(connector: Connector) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(connector))))
+        Self { at: Arc::new(RwLock::new(Arc::new(connector))), brake: Brake::default() }
     }
 
-    /// Waits until it is open, and holds it open.
+    /// Its brake.
+    pub fn brake(&self) -> Brake {
+        self.brake.clone()
+    }
+
+    /// Waits until it is open and the brake is off, and holds it open.
     pub async fn pass(&self) -> Admitted {
-        Arc::clone(&self.0).read_owned().await
+        self.brake.off().await;
+        Arc::clone(&self.at).read_owned().await
     }
 
     /// Waits until nobody holds it open, and closes it.
     pub async fn close(&self) -> Rest {
-        Rest(Arc::clone(&self.0).write_owned().await)
+        Rest(Arc::clone(&self.at).write_owned().await)
+    }
+}
+
+/// Keeps sessions from beginning units while it is on; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Brake(watch::Sender<bool>);
+
+impl Brake {
+    /// Puts it on, or lets go. Units under way are ended either way.
+    pub fn set(&self, on: bool) {
+        self.0.send_if_modified(|now| std::mem::replace(now, on) != on);
+    }
+
+    async fn off(&self) {
+        // The sender is this one: there is no end to wait for.
+        let _ = self.0.subscribe().wait_for(|on| !on).await;
     }
 }
 
@@ -44,5 +70,22 @@ impl Rest {
     /// Lets the load go on, at another address.
     pub fn go_on_at(mut self, address: Address) {
         *self.0 = Arc::new(connector(address));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_passes_while_the_brake_is_on() {
+        let gate = Gate::new(connector("mysql://root@127.0.0.1:1/d".parse().unwrap()));
+        gate.brake().set(true);
+        let mut pass = std::pin::pin!(gate.pass());
+        assert!(futures_util::poll!(&mut pass).is_pending());
+        gate.brake().set(false);
+        let _admitted = pass.await;
+        gate.brake().set(true);
+        assert!(futures_util::poll!(std::pin::pin!(gate.pass())).is_pending());
     }
 }

@@ -135,6 +135,7 @@ impl Run<'_> {
 
     async fn switch(&mut self, watcher: &Watcher, mover: &mut Mover) -> Result<(), RehearsalError> {
         self.step("fencing writes on the source while the load goes on");
+        watcher.let_go();
         let (code, output) =
             mover.command("switch-traffic", &["--timeout", SWITCH_TIMEOUT, UNTIL], SWITCH_BOUND).await?;
         self.history.note(format!("switch-traffic ended with {code}: {output}"));

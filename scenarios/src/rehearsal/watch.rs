@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use converge_chaos::history::{Entry, Event, History, Sample};
+use converge_chaos::load::Brake;
 use converge_mover::control::Status;
 
 use super::mover::Mover;
@@ -42,12 +43,26 @@ pub struct Watcher {
     progress: Progress,
     /// Rows in the moved tables when the move began.
     rows: u64,
+    /// Seconds that the target may be behind, and what keeps the load from going on while it is more.
+    brake: Option<(f64, Brake)>,
 }
 
 impl Watcher {
     /// Watches a move of `rows` rows.
     pub fn new(history: History, progress: Progress, rows: u64) -> Self {
-        Self { history, progress, rows }
+        Self { history, progress, rows, brake: None }
+    }
+
+    /// The same, and has the load wait while the target is more than so many seconds behind.
+    pub fn braking(self, most: Option<f64>, brake: Brake) -> Self {
+        Self { brake: most.map(|most| (most, brake)), ..self }
+    }
+
+    /// Lets the load go on, however far the target is behind, until the next look.
+    pub fn let_go(&self) {
+        if let Some((_, brake)) = &self.brake {
+            brake.set(false);
+        }
     }
 
     /// Tells of something that happened.
@@ -57,7 +72,13 @@ impl Watcher {
 
     /// Asks once and records the answer.
     pub async fn look(&self, mover: &Mover) -> Option<Status> {
-        let status = mover.status().await?;
+        let status = mover.status().await;
+        if let Some((most, brake)) = &self.brake {
+            // A mover that does not answer is no reason to wait: it may take a load to find out why.
+            let lag = status.as_ref().and_then(|status| status.lag_seconds);
+            brake.set(lag.is_some_and(|lag| lag > *most));
+        }
+        let status = status?;
         let copied = status.tables.iter().map(|t| t.rows_copied).sum();
         self.history.record(Event::Sample(Sample {
             state: status.state.clone(),
