@@ -21,9 +21,17 @@ selftest: setup
 # Servers in containers are a part of the build where an engine could run them.
 FEATURES ?= $(if $(shell docker info >/dev/null 2>&1 && echo yes),--features converge-scenarios/docker)
 
-# Tests wait for servers more than they compute: more of them at once than there are cores.
+# cargo-nextest, where it is installed, runs tests of all suites side by side, and ends one that hangs; cargo alone runs
+# one suite after the other. Tests wait for servers more than they compute: more of them at once than there are cores.
+NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
+
 test: setup
+ifneq ($(NEXTEST),)
+	$(CARGO) nextest run --workspace $(FEATURES)
+	$(CARGO) test --workspace $(FEATURES) --doc
+else
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --workspace $(FEATURES)
+endif
 
 # With an engine, or not at all.
 docker-test: setup

@@ -133,6 +133,11 @@ impl MariaDbGtidPosition {
         self.domains.insert(domain, (server, number));
     }
 
+    /// Each domain with the number of its last transaction.
+    pub fn numbers(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.domains.iter().map(|(domain, (_, number))| (*domain, *number))
+    }
+
     /// Moves each domain to where `other` is, if that is farther.
     pub fn join(&mut self, other: &Self) {
         for (domain, (server, number)) in &other.domains {

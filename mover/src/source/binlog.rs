@@ -61,16 +61,16 @@ pub struct ServerStream {
 }
 
 impl ServerStream {
-    /// Starts reading `stream`, which begins at `position`; `fenced`: the fence may be up there.
+    /// Starts reading `stream`, which begins at `position`; `fences`: how they stand there.
     pub fn start(
         stream: BinlogStream,
         position: &Position,
         tables: Arc<[Table]>,
         workflow: &str,
-        fenced: bool,
+        fences: Fences,
     ) -> Self {
         let (sender, events) = mpsc::channel(READ_AHEAD);
-        let mut reader = Reader::new(stream, position, tables, workflow, fenced);
+        let mut reader = Reader::new(stream, position, tables, workflow, fences);
         let bytes = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
         let task = tokio::spawn(async move {
             loop {
@@ -176,12 +176,12 @@ impl Reader {
         position: &Position,
         tables: Arc<[Table]>,
         workflow: &str,
-        fenced: bool,
+        fences: Fences,
     ) -> Self {
         let schema = tables.first().map(|t| t.schema.clone()).unwrap_or_default();
         Self {
             stream,
-            fences: Fences::new(&schema, &tables, fenced),
+            fences,
             schema,
             tables,
             workflow: workflow.as_bytes().to_vec(),
@@ -228,11 +228,8 @@ impl Reader {
                 self.compressed_rows(kind - 169, true, event.data())?;
             }
             kind::XID => self.commit(header.timestamp()),
-            kind::QUERY | kind::EXECUTE_LOAD_QUERY => self.query(&Query::read(event)?, header.timestamp())?,
-            kind::MARIADB_QUERY_COMPRESSED => {
-                let mut query = Query::read(event)?;
-                query.text = compressed::inflate(&query.text)?;
-                self.query(&query, header.timestamp())?;
+            kind::QUERY | kind::EXECUTE_LOAD_QUERY | kind::MARIADB_QUERY_COMPRESSED => {
+                self.query(&query_of(event)?, header.timestamp())?;
             }
             kind::GTID | kind::GTID_TAGGED => self.gtid(event)?,
             kind::ANONYMOUS_GTID => self.place.begin(None)?,
@@ -255,9 +252,7 @@ impl Reader {
         let map = event.read_event::<TableMapEvent<'_>>()?;
         let (schema, name) = (map.database_name(), map.table_name());
         let (schema, name) = planted::stale_table(map.table_id(), schema, name);
-        let own = self.tables.iter().position(|t| t.schema == schema && t.name == name);
-        let whose = own.map_or_else(|| self.fences.whose(&schema, &name), Whose::Moved);
-        let mapped = match whose {
+        let mapped = match self.fences.whose(&schema, &name) {
             Whose::Moved(index) => Mapped::Moved(Plan::new(index, &self.tables[index], &map)?),
             Whose::Unknown => Mapped::Unknown(quote::qualified(&schema, &name)),
             Whose::Other if schema == marks::SCHEMA && name == marks::TABLE => {
@@ -353,7 +348,7 @@ impl Reader {
     fn query(&mut self, query: &Query, timestamp: u32) -> std::result::Result<(), Unreadable> {
         let text = String::from_utf8_lossy(&query.text);
         self.fences.follow(&text, &query.schema);
-        let names = self.tables.iter().map(|t| t.name.as_str()).chain(self.fences.names());
+        let names = self.fences.names();
         let rolled_back = |what: &str| {
             Unreadable::too_little(
                 format!(
@@ -433,10 +428,36 @@ impl Reader {
     }
 }
 
+/// A statement's event, whether it was compressed or not.
+fn query_of(event: &Event) -> std::result::Result<Query, Unreadable> {
+    let mut query = Query::read(event)?;
+    if event.header().event_type_raw() == kind::MARIADB_QUERY_COMPRESSED {
+        query.text = compressed::inflate(&query.text)?;
+    }
+    Ok(query)
+}
+
+/// Looks through `log` from its beginning to its end for how `fences` stood there.
+pub async fn learn(fences: &mut Fences, mut log: BinlogStream, position: &Position) -> Result<()> {
+    while fences.are_unknown() {
+        let event = match tokio::time::timeout(silence(), log.next()).await {
+            Ok(Some(event)) => event.map_err(|e| refused::reason(e, &position.to_string()))?,
+            Ok(None) => return Ok(()),
+            Err(_) => return Err(lost("the source did not send its log to the end")),
+        };
+        let kind = event.header().event_type_raw();
+        if [kind::QUERY, kind::MARIADB_QUERY_COMPRESSED].contains(&kind) {
+            let query = query_of(&event).map_err(|unreadable| unreadable.at(position.to_string()))?;
+            fences.learn(&String::from_utf8_lossy(&query.text), &query.schema);
+        }
+    }
+    Ok(())
+}
+
 fn perhaps_fenced(name: &str) -> Unreadable {
     Unreadable::too_little(
         format!("rows of {name} changed, and whether that was a moved table behind a fence cannot be told"),
-        "move the parents of the table's foreign keys with it, and let nobody write to a fenced table",
+        "move the parents of the table's foreign keys with it, and let nobody write to a fenced table, nor make one anew",
     )
 }
 

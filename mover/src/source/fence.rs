@@ -63,7 +63,7 @@ impl Raised {
 }
 
 /// How the tables stand now, in order.
-async fn stands(conn: &mut Conn, tables: &[Table]) -> Result<Vec<Stand>> {
+pub async fn stands(conn: &mut Conn, tables: &[Table]) -> Result<Vec<Stand>> {
     let Some(first) = tables.first() else { return Ok(Vec::new()) };
     let wanted: Vec<String> =
         tables.iter().flat_map(|t| [quote::text(&t.name), quote::text(&fenced_name(&t.name))]).collect();

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use converge_mysql::{Connector, Position, ServerInfo, within};
+use converge_mysql::{Connector, Flavor, Position, ServerInfo, within};
 use futures_util::StreamExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Row};
@@ -31,9 +31,21 @@ pub struct LogIdentity {
     /// back that was not on its disk yet; the file stays, and what is written after it gets the numbers of what was lost.
     #[serde(default)]
     pub reached: Option<Position>,
+    /// MariaDB's id among the servers that replicate from each other.
+    #[serde(default)]
+    pub server_id: Option<u32>,
     /// When the file of that place was begun: a backup has the session's first file as well, but not a later one.
     #[serde(default)]
     pub reached_begun: Option<u32>,
+}
+
+impl LogIdentity {
+    /// Whether this is the server of `before`, or may be one made of its files: MariaDB has no identity of its own but
+    /// where it runs, and servers that replicate from each other differ in their ids. A copy that was put in its place
+    /// has the id, and numbers its transactions on from where it was made.
+    pub fn may_continue(&self, before: &Self) -> bool {
+        self.server == before.server || self.server_id.is_some() && self.server_id == before.server_id
+    }
 }
 
 /// Reads log files of one source.
@@ -53,8 +65,17 @@ impl Historian<'_> {
     pub async fn current(&mut self) -> Result<LogIdentity> {
         let server = preflight::identity(self.conn, Side::Source, self.info).await?;
         let file = Position::current_file(self.conn, self.info).await.on_source()?.file;
+        let server_id = match self.info.flavor {
+            Flavor::MySql => None,
+            Flavor::MariaDb => {
+                let id = self.conn.query_first("SELECT @@GLOBAL.server_id");
+                within(TIMEOUT, "reading the server's id", id).await.on_source()?
+            }
+        };
         match self.begun(&file).await? {
-            Some(begun) => Ok(LogIdentity { server, file, begun, reached: None, reached_begun: None }),
+            Some(begun) => {
+                Ok(LogIdentity { server, file, begun, server_id, reached: None, reached_begun: None })
+            }
             None => Err(refused::lost(&format!("the source's log {file} is gone already"))),
         }
     }
@@ -66,7 +87,7 @@ impl Historian<'_> {
         now: &LogIdentity,
         position: &Position,
     ) -> Result<()> {
-        if before.server != now.server {
+        if !now.may_continue(before) {
             return match position {
                 Position::File(_) => Err(Error::refused(
                     format!(

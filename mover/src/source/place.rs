@@ -13,6 +13,8 @@
 //! name, the file is read from its beginning, and what ends at or before the place is passed over. With GTIDs offsets
 //! are for messages only.
 
+use std::collections::BTreeMap;
+
 use converge_mysql::{FilePosition, Position};
 
 use super::event::{Unreadable, kind};
@@ -37,6 +39,8 @@ pub struct Place {
     at: FilePosition,
     /// The offset up to which this file was applied before, while it is read again.
     applied: Option<u64>,
+    /// The last number of each of MariaDB's domains.
+    numbers: BTreeMap<u32, u64>,
     transaction: Transaction,
 }
 
@@ -61,7 +65,11 @@ impl Place {
         let asked = requested(at.offset);
         let applied = (asked != at.offset).then_some(at.offset);
         at.offset = asked;
-        Self { by_gtid, began: position.clone(), at, applied, transaction: Transaction::default() }
+        let numbers = match position {
+            Position::MariaDbGtid(at) => at.numbers().collect(),
+            _ => BTreeMap::new(),
+        };
+        Self { by_gtid, began: position.clone(), at, applied, numbers, transaction: Transaction::default() }
     }
 
     /// Takes an event's header into account; whether the event is still to be applied.
@@ -93,8 +101,27 @@ impl Place {
         if self.transaction.open {
             return Err(Unreadable::event("a transaction begins before the last one ended"));
         }
+        match advance {
+            Some(Advance::MariaDb { domain, number, .. }) if self.by_gtid => self.number(domain, number)?,
+            _ => {}
+        }
         self.transaction = Transaction { advance, ..Transaction::default() };
         Ok(())
+    }
+
+    /// Numbers that go back, as sessions make them with `gtid_seq_no` where nothing forbids it, name two places of the log
+    /// alike: a workflow that resumed there would begin at the first of them.
+    fn number(&mut self, domain: u32, number: u64) -> Result<(), Unreadable> {
+        match self.numbers.insert(domain, number) {
+            Some(before) if before >= number => Err(Unreadable::too_little(
+                format!(
+                    "in the GTID domain {domain} the transaction number {number} follows number {before}: where the workflow \
+                     stands could not be told from an earlier place"
+                ),
+                "SET GLOBAL gtid_strict_mode = ON on the source",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What follows belongs to the transaction until a commit.
@@ -154,6 +181,25 @@ mod tests {
         assert_eq!(place.to_string(), "mariadb-gtid:0-1-7");
         place.rotate("log.2".into(), 4);
         assert_eq!(place.to_string(), "log.2:4");
+    }
+
+    #[test]
+    fn numbers_of_a_domain_only_grow() {
+        let mut place = Place::new(&"mariadb-gtid:0-1-7,3-1-90".parse().unwrap());
+        let begin = |place: &mut Place, domain, number| {
+            place.begin(Some(Advance::MariaDb { domain, server: 2, number })).is_ok()
+        };
+        for (domain, number, taken) in [
+            (0, 8, true),
+            (3, 91, true),
+            (4, 1, true),
+            (0, 9, true),
+            (4, 1, false),
+            (3, 5, false),
+            (0, 12, true),
+        ] {
+            assert_eq!(begin(&mut place, domain, number), taken, "{domain}-{number}");
+        }
     }
 
     const GIB: u64 = 1 << 30;

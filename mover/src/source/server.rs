@@ -6,9 +6,10 @@ use std::time::Duration;
 use converge_mysql::connect::patient;
 use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, within};
 use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStreamRequest, Conn, Sid};
+use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Sid};
 
-use super::binlog::{ServerStream, heartbeat};
+use super::binlog::{self, ServerStream, heartbeat};
+use super::fenced::Fences;
 use super::guard::Guard;
 use super::reader::IDLE;
 use super::{
@@ -250,6 +251,50 @@ impl ServerSource {
         }
         Ok(())
     }
+
+    /// How the fences stand at `position`.
+    async fn fences_at(&self, position: &Position) -> Result<Fences> {
+        if !self.fenced {
+            return Ok(Fences::down(&self.tables));
+        }
+        let mut fences = Fences::unknown(&self.tables);
+        // First: a renaming that comes after it is in the log, which goes before it.
+        let now = fence::stands(&mut self.control().await?, &self.tables).await?;
+        let log = self.log(position, self.request().with_non_blocking()).await?;
+        binlog::learn(&mut fences, log, position).await?;
+        fences.settle(&now);
+        Ok(fences)
+    }
+
+    fn request(&self) -> BinlogStreamRequest<'_> {
+        BinlogStreamRequest::new(self.server_id)
+    }
+
+    /// The log from `position` on.
+    async fn log<'a>(
+        &self,
+        position: &'a Position,
+        request: BinlogStreamRequest<'a>,
+    ) -> Result<BinlogStream> {
+        let mut conn = self.control().await?;
+        self.check_position(&mut conn, position).await?;
+        self.set_up_dump(&mut conn, position).await?;
+        let stream = match position {
+            Position::Gtid(set) => {
+                let sids = set
+                    .iter()
+                    .map(|(uuid, tag, intervals)| sid(uuid, tag, intervals))
+                    .collect::<Result<Vec<_>>>()?;
+                conn.get_binlog_stream(request.with_gtid().with_gtid_set(sids).with_pos(4u64)).await
+            }
+            Position::MariaDbGtid(_) => conn.get_binlog_stream(request.with_pos(4u64)).await,
+            Position::File(at) => {
+                let offset = place::requested(at.offset);
+                conn.get_binlog_stream(request.with_filename(at.file.as_bytes()).with_pos(offset)).await
+            }
+        };
+        stream.map_err(|e| refused::reason(e, &position.to_string()))
+    }
 }
 
 impl Source for ServerSource {
@@ -272,26 +317,9 @@ impl Source for ServerSource {
     }
 
     async fn stream(&self, position: &Position) -> Result<ServerStream> {
-        let mut conn = self.control().await?;
-        self.check_position(&mut conn, position).await?;
-        self.set_up_dump(&mut conn, position).await?;
-        let request = BinlogStreamRequest::new(self.server_id);
-        let stream = match position {
-            Position::Gtid(set) => {
-                let sids = set
-                    .iter()
-                    .map(|(uuid, tag, intervals)| sid(uuid, tag, intervals))
-                    .collect::<Result<Vec<_>>>()?;
-                conn.get_binlog_stream(request.with_gtid().with_gtid_set(sids).with_pos(4u64)).await
-            }
-            Position::MariaDbGtid(_) => conn.get_binlog_stream(request.with_pos(4u64)).await,
-            Position::File(at) => {
-                let offset = place::requested(at.offset);
-                conn.get_binlog_stream(request.with_filename(at.file.as_bytes()).with_pos(offset)).await
-            }
-        };
-        let stream = stream.map_err(|e| refused::reason(e, &position.to_string()))?;
-        Ok(ServerStream::start(stream, position, self.tables.clone(), &self.workflow, self.fenced))
+        let fences = self.fences_at(position).await?;
+        let log = self.log(position, self.request()).await?;
+        Ok(ServerStream::start(log, position, self.tables.clone(), &self.workflow, fences))
     }
 }
 

@@ -158,7 +158,9 @@ fn is_about_no_table(upper: &[String]) -> bool {
     let is_one_of = |words: &[&str], word: &String| words.contains(&word.as_str());
     let about = upper.iter().skip(1).find(|w| is_one_of(TABLES, w) || is_one_of(NO_TABLES, w));
     let defines = upper.first().is_some_and(|w| is_one_of(&["CREATE", "ALTER", "DROP"], w));
-    defines && about.is_some_and(|word| is_one_of(NO_TABLES, word))
+    // MariaDB puts a sequence in the place of a table too.
+    let replaces = upper.get(1).is_some_and(|w| w == "OR") && about.is_some_and(|word| word == "SEQUENCE");
+    defines && !replaces && about.is_some_and(|word| is_one_of(NO_TABLES, word))
 }
 
 /// Whether a statement ends in the comment of a server that wrote it itself.
@@ -381,6 +383,7 @@ mod tests {
             "ALTER TABLE x RENAME customer",
             "CREATE OR REPLACE DATABASE shop",
             "CREATE OR REPLACE SCHEMA `shop` CHARACTER SET utf8mb4",
+            "CREATE OR REPLACE SEQUENCE customer START WITH 5",
         ] {
             assert_eq!(read(statement), Meaning::Concerns, "{statement}");
         }
@@ -435,6 +438,8 @@ mod tests {
             "ALTER TABLE product RENAME COLUMN customer TO corder, RENAME INDEX customer TO corder",
             "ALTER TABLE x CONVERT PARTITION p TO TABLE other.customer",
             "CREATE OR REPLACE DATABASE other",
+            "CREATE OR REPLACE SEQUENCE other.customer",
+            "CREATE SEQUENCE IF NOT EXISTS customer",
             "CREATE INDEX customer ON product (a)",
             "ALTER TABLE product ADD FOREIGN KEY (a) REFERENCES customer (id)",
             "CREATE TABLE IF NOT EXISTS shop.x (customer INT, corder INT)",

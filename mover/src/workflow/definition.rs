@@ -18,8 +18,9 @@ use crate::change::StreamEvent;
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight::fits::{Fit, fit};
 use crate::preflight::{Weight, values};
-use crate::schema::{Column, Table};
+use crate::schema::{Column, Kind, Table};
 use crate::source::{ChangeStream, TIMEOUT};
+use crate::state::TableState;
 
 /// Holds the target's tables against the source's new definitions: refused, with the difference, if the operator
 /// forgot one.
@@ -52,6 +53,44 @@ pub async fn check_target(
         format!("the target was not changed as the source was: {}", missing.join("; ")),
         "apply the statement to the target's table, then run with --skip-ddl again",
     ))
+}
+
+/// Refuses a statement that changed a key by which a table is being copied: the place that the copy has reached means
+/// nothing in another order, and rows that are not copied yet would be passed over.
+pub fn check_keys(before: &[Table], now: &[Table], states: &[TableState]) -> Result<()> {
+    let is_under_way = |state: &TableState| !state.progress.done && state.progress.last_key.is_some();
+    let changed = before.iter().zip(now).zip(states).find(|((old, new), state)| {
+        is_under_way(state) && !old.key_columns().map(ordering).eq(new.key_columns().map(ordering))
+    });
+    let Some(((old, new), _)) = changed else { return Ok(()) };
+    Err(Error::refused(
+        format!(
+            "{} was being copied in the order of its key ({}), and the statement made it ({}): rows that are not copied \
+             yet could not be told from those that are",
+            old.qualified(),
+            spelled(old),
+            spelled(new)
+        ),
+        "cancel the workflow and start again from empty target tables; once a table is copied its key may change",
+    ))
+}
+
+/// What says how values of a key's column are ordered. Wider numbers and texts are ordered as before.
+fn ordering(column: &Column) -> (&str, &Kind, Option<&str>) {
+    let widens = matches!(column.kind, Kind::Int { .. } | Kind::Char { .. });
+    (&column.name, &column.kind, (!widens).then_some(&*column.sql_type))
+}
+
+/// A key's columns with their types, and with their collations.
+fn spelled(table: &Table) -> String {
+    let column = |column: &Column| {
+        let collation = match &column.kind {
+            Kind::Char { collation, .. } => format!(" COLLATE {collation}"),
+            _ => String::new(),
+        };
+        format!("{} {}{collation}", quote::ident(&column.name), column.sql_type)
+    };
+    table.key_columns().map(column).collect::<Vec<_>>().join(", ")
 }
 
 /// Columns that came with the statement, and that each server filled by another default.

@@ -141,7 +141,7 @@ async fn check_log(
     let mut now = historian.current().await?;
     if let Some(log) = &before.log {
         historian.check(log, &now, position).await?;
-        if log.server == now.server {
+        if now.may_continue(log) {
             (now.reached, now.reached_begun) = (log.reached.clone(), log.reached_begun);
         } else {
             tracing::warn!("the source is another server now; it must have everything up to {position}");
@@ -170,6 +170,7 @@ async fn define(
         Some(at) if at.cleared => Ok((tables, Some(at.position))),
         Some(at) if options.skip_ddl => {
             let now = read_tables(source, workflow).await?;
+            definition::check_keys(&tables, &now, &workflow.tables)?;
             let names: Vec<_> =
                 workflow.tables.iter().map(|t| (workflow.target_schema.clone(), t.target.clone())).collect();
             definition::check_target((source, source_info), target, &tables, &now, &names).await?;

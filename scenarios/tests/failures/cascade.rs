@@ -12,6 +12,7 @@ use crate::support;
 use crate::world::{World, caught_up, wait};
 
 const RENAMING: &str = "RENAME TABLE /* converge fence */ shop.c TO shop._c_fenced";
+const LOWERING: &str = "RENAME TABLE /* converge fence */ shop._c_fenced TO shop.c";
 
 /// Servers that log what cascades change.
 fn logging() -> impl Iterator<Item = ServerBinary> {
@@ -97,7 +98,38 @@ async fn after_the_switch_the_log_is_not_read() {
     }
 }
 
-/// Where the stream begins behind a fence, nothing in the log says whose rows those are.
+/// Where the stream begins behind a fence, the log says that it is one, or else how the tables stand now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_before_the_streams_beginning_is_known() {
+    for binary in logging() {
+        for lowered in [false, true] {
+            eprintln!("behind a fence on {}, lowered {lowered}", binary.info);
+            let world = World::new(&binary).await;
+            let (mut mover, mut s, mut t) = replicating(&world).await;
+            undone(&world, &mut mover, &mut s, &mut t).await;
+            wait_same(&mut s, &mut t, "c").await;
+            mover.kill();
+            execute(&mut s, &[RENAMING]).await;
+            let at = Position::current(&mut s, &binary.info).await.unwrap();
+            let checkpoint = format!("UPDATE _converge.applied SET position = '{at}' WHERE workflow = 'w'");
+            execute(&mut t, &[&checkpoint]).await;
+            execute(&mut s, &["DELETE FROM p WHERE id = 3"]).await;
+            if lowered {
+                let aside =
+                    ["CREATE TABLE c LIKE _c_fenced", "INSERT INTO c VALUES (9, 9, 9)", "DROP TABLE c"];
+                execute(&mut s, &aside).await;
+                execute(&mut s, &[LOWERING, "INSERT INTO c VALUES (8, 4, 8)"]).await;
+            }
+            mover.start();
+            wait("the table", || async { exists(&mut connect(&world.source).await, "c").await }).await;
+            caught_up(&mover, &mut s, &mut t, "c").await;
+            let there: Vec<u32> = t.query("SELECT id FROM c ORDER BY id").await.unwrap();
+            assert_eq!(there, if lowered { vec![1, 4, 8] } else { vec![1, 4] });
+        }
+    }
+}
+
+/// Where there are tables of both names and the log says nothing, nobody knows whose rows those are.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_may_be_behind_a_fence_stop_the_workflow() {
     for binary in logging() {
@@ -106,13 +138,16 @@ async fn rows_that_may_be_behind_a_fence_stop_the_workflow() {
         undone(&world, &mut mover, &mut s, &mut t).await;
         wait_same(&mut s, &mut t, "c").await;
         mover.kill();
-        execute(&mut s, &[RENAMING]).await;
+        execute(&mut s, &[RENAMING, "CREATE TABLE c LIKE _c_fenced"]).await;
         let at = Position::current(&mut s, &binary.info).await.unwrap();
         let checkpoint = format!("UPDATE _converge.applied SET position = '{at}' WHERE workflow = 'w'");
         execute(&mut t, &[&checkpoint]).await;
-        execute(&mut s, &["DELETE FROM p WHERE id = 3"]).await;
+        execute(&mut s, &["INSERT INTO c VALUES (9, 9, 9)"]).await;
         mover.start();
         assert_eq!(mover.ended(), 2, "{}", mover.log());
-        assert!(mover.log().contains("rows of `shop`.`_c_fenced` changed"), "{}", mover.log());
+        let log = mover.log();
+        assert!(log.contains("rows of `shop`.`c` changed") || log.contains("was made anew"), "{log}");
+        let there: Vec<u32> = t.query("SELECT id FROM c ORDER BY id").await.unwrap();
+        assert_eq!(there, [1, 3, 4]);
     }
 }

@@ -246,6 +246,51 @@ async fn a_statement_during_the_copy_loses_no_value() {
     }
 }
 
+/// Another order of the key than the copy goes by: passed over would be what was not copied yet.
+async fn reordered(binary: &ServerBinary, key: &str, statement: &str) {
+    let world = World::new(binary).await;
+    let (mut s, mut t) = world.connections().await;
+    let create = format!(
+        "CREATE TABLE n (a INT NOT NULL, b INT NOT NULL, v VARCHAR(20) COLLATE utf8mb4_bin NOT NULL, {key})"
+    );
+    execute(&mut s, &[&create, "INSERT INTO n VALUES (0, 1, 'a0')"]).await;
+    for i in 0..9 {
+        let n = 1 << i;
+        let double =
+            format!("INSERT INTO n SELECT a + {n}, b - {n}, CONCAT(IF(a % 2, 'A', 'a'), a + {n}) FROM n");
+        execute(&mut s, &[&double]).await;
+    }
+    let mut mover =
+        world.mover("n").with(&["--chunk-rows", "20", "--copy-rows-per-second", "100", "--skip-ddl"]);
+    mover.start();
+    mover.wait_until("rows", |s| s["tables"][0]["rows_copied"].as_u64() > Some(100));
+    execute(&mut s, &[statement]).await;
+    stopped(&mut mover, "ALTER TABLE n");
+    execute(&mut t, &[statement]).await;
+    let output = mover.run();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(2) && text.contains("was being copied in the order of its key"),
+        "{text}"
+    );
+    assert!(text.contains("cancel the workflow"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_during_the_copy_is_not_passed() {
+    for binary in support::servers() {
+        for (key, statement) in [
+            ("PRIMARY KEY (a)", "ALTER TABLE n DROP PRIMARY KEY, ADD PRIMARY KEY (b)"),
+            ("PRIMARY KEY (a)", "ALTER TABLE n DROP PRIMARY KEY, ADD PRIMARY KEY (a, b)"),
+            ("UNIQUE (b)", "ALTER TABLE n ADD PRIMARY KEY (a)"),
+            ("PRIMARY KEY (v)", "ALTER TABLE n MODIFY v VARCHAR(20) COLLATE utf8mb4_unicode_ci NOT NULL"),
+        ] {
+            eprintln!("{statement} on {}", binary.info);
+            reordered(&binary, key, statement).await;
+        }
+    }
+}
+
 /// The stream has a backlog before the statement, while chunks are read behind it: their rows have the new form, in which
 /// the same number is another member of the ENUM, and must not go in before the statement.
 async fn read_ahead(binary: &ServerBinary, strategy: &str) {

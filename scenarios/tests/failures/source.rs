@@ -172,47 +172,62 @@ async fn a_source_restored_to_the_past_stops_the_running_workflow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_restored_to_a_moment_of_the_session_stops_the_workflow() {
     for binary in support::servers() {
-        eprintln!("restore on {}", binary.info);
-        let (world, mut mover) = replicated(&binary, &[]).await;
-        mover.start();
-        mover.wait_for("replicating");
-        let (mut s, mut t) = world.connections().await;
-        let data = world.source.directory().join("data");
-        let backup = world.source.directory().join("backup");
-        world.source.pause().unwrap();
-        copy_directory(&data, &backup);
-        world.source.resume().unwrap();
-        for i in 0..3 {
-            execute(&mut s, &[&format!("INSERT INTO a VALUES ({}, 50)", 50 + i), "FLUSH BINARY LOGS"]).await;
+        restored(&binary, false).await;
+        if binary.info.flavor == Flavor::MariaDb {
+            restored(&binary, true).await;
         }
-        let status = match binary.info.flavor {
-            Flavor::MySql => "SHOW BINARY LOG STATUS",
-            Flavor::MariaDb => "SHOW MASTER STATUS",
-        };
-        let row: mysql_async::Row = s.query_first(status).await.unwrap().unwrap();
-        let file: String = row.get(0).unwrap();
-        wait_same(&mut s, &mut t, "a").await;
-        {
-            let t = tokio::sync::Mutex::new(&mut t);
-            let reached = "SELECT CONVERT(JSON_EXTRACT(log_identity, '$.reached') USING utf8mb4) FROM _converge.source_log";
-            wait("the last file to be remembered", || async {
-                let reached: Option<Option<String>> = t.lock().await.query_first(reached).await.unwrap();
-                reached.flatten().is_some_and(|reached| reached.contains(&file))
-            })
-            .await;
-        }
-        mover.kill();
-        next_second(&mut s).await;
-        world.source.stop().await.unwrap();
-        std::fs::remove_dir_all(&data).unwrap();
-        copy_directory(&backup, &data);
-        world.source.restart().await.unwrap();
-        let mut s = connect(&world.source).await;
-        for _ in 0..3 {
-            outgrow(&mut s).await;
-        }
-        assert_stops(&mover, &["not those of this workflow", &file]);
     }
+}
+
+/// `elsewhere`: the copy is put up at another place, which is all that tells one MariaDB from another.
+async fn restored(binary: &ServerBinary, elsewhere: bool) {
+    eprintln!("restore on {}, elsewhere {elsewhere}", binary.info);
+    let (world, mut mover) = replicated(binary, &[]).await;
+    mover.start();
+    let (mut s, mut t) = world.connections().await;
+    // The session has begun once it applies something.
+    execute(&mut s, &["INSERT INTO a VALUES (5, 5)"]).await;
+    wait_same(&mut s, &mut t, "a").await;
+    let data = world.source.directory().join("data");
+    let backup = world.source.directory().join("backup");
+    world.source.pause().unwrap();
+    copy_directory(&data, &backup);
+    world.source.resume().unwrap();
+    for i in 0..3 {
+        execute(&mut s, &[&format!("INSERT INTO a VALUES ({}, 50)", 50 + i), "FLUSH BINARY LOGS"]).await;
+    }
+    let status = match binary.info.flavor {
+        Flavor::MySql => "SHOW BINARY LOG STATUS",
+        Flavor::MariaDb => "SHOW MASTER STATUS",
+    };
+    let row: mysql_async::Row = s.query_first(status).await.unwrap().unwrap();
+    let file: String = row.get(0).unwrap();
+    wait_same(&mut s, &mut t, "a").await;
+    {
+        let t = tokio::sync::Mutex::new(&mut t);
+        let reached =
+            "SELECT CONVERT(JSON_EXTRACT(log_identity, '$.reached') USING utf8mb4) FROM _converge.source_log";
+        wait("the last file to be remembered", || async {
+            let reached: Option<Option<String>> = t.lock().await.query_first(reached).await.unwrap();
+            reached.flatten().is_some_and(|reached| reached.contains(&file))
+        })
+        .await;
+    }
+    mover.kill();
+    if elsewhere {
+        let moved = "UPDATE _converge.source_log SET log_identity = JSON_SET(log_identity, '$.server', 'db1 3306 /data/')";
+        execute(&mut t, &[moved]).await;
+    }
+    next_second(&mut s).await;
+    world.source.stop().await.unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    copy_directory(&backup, &data);
+    world.source.restart().await.unwrap();
+    let mut s = connect(&world.source).await;
+    for _ in 0..3 {
+        outgrow(&mut s).await;
+    }
+    assert_stops(&mover, &["not those of this workflow", &file]);
 }
 
 fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
