@@ -4,6 +4,8 @@
 
 #[path = "vdiff/common.rs"]
 mod common;
+#[path = "vdiff_live/definitions.rs"]
+mod definitions;
 #[path = "vdiff_live/followed.rs"]
 mod followed;
 #[path = "vdiff_live/load.rs"]

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use common::{connect, fresh, request, run, server, server_with};
 use converge_chaos::server::LocalServer;
-use converge_mysql::Flavor;
-use converge_vdiff::{Options, Progress, TablePair, Verdict, compare};
+use converge_mysql::{Address, Flavor};
+use converge_vdiff::{Error, Options, Progress, Request, TablePair, Verdict, compare};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
@@ -128,6 +128,27 @@ async fn all_tables_are_compared_and_lonely_ones_are_named() {
         vdiff(&one, 2, &["--tables", "a", "--exclude", "b"]);
         let emoji = vdiff(&one, 2, &["--tables", "a😀"]);
         assert!(emoji.as_str().unwrap().contains("has no table"), "{emoji}");
+    }
+}
+
+/// What an account may not see is not listed, and is not missing for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_the_account_may_not_see_is_not_called_missing() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        let tables = ["CREATE TABLE a (id INT PRIMARY KEY)", "CREATE TABLE b (id INT PRIMARY KEY)"];
+        let [mut conn, _] = both(&one, &tables).await;
+        run(&mut conn, "CREATE USER half@'127.0.0.1'").await;
+        run(&mut conn, "GRANT SELECT ON vt.a TO half@'127.0.0.1'").await;
+        let half = |database| Address { user: "half".into(), ..one.address(database) };
+        let options = Options { all_tables: Some(Vec::new()), ..Options::default() };
+        let request = Request { target: vec![half("vt")], ..request([&one, &one], Vec::new(), options) };
+        let error = compare(&request, &|_| {}).await.unwrap_err();
+        assert!(matches!(&error, Error::Denied { table, .. } if table == "b"), "{error}");
+        run(&mut conn, "GRANT SELECT ON vt.* TO half@'127.0.0.1'").await;
+        run(&mut conn, "DROP TABLE vt.b").await;
+        let report = compare(&request, &|_| {}).await.unwrap();
+        assert_eq!(report.verdict, Verdict::Different, "{}", report.to_text());
     }
 }
 

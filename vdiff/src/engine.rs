@@ -208,9 +208,12 @@ async fn compare_all(
     let shared = same::is_shared(&mut pool.control).await?;
     let began = (pool.evidence().await?, tokio::time::Instant::now());
     // All tables are looked up before the first is compared: a typing error must not come out after hours.
-    let mut known = Vec::with_capacity(pairs.len());
-    for pair in pairs {
-        known.push(look_up(&mut pool.control, pair, &pool.pairs, request).await?);
+    let mut known = look_up_all(&mut pool, request).await?;
+    // What a table lacks may only be late.
+    if let Some(standing) = standing.as_ref().filter(|_| known.iter().any(|pair| pair.plan.is_different))
+        && standing.catch_up(request).await?.is_none()
+    {
+        known = look_up_all(&mut pool, request).await?;
     }
     lookup::check(&known, &request.options)?;
     if let Some(directory) = &request.options.state {
@@ -278,6 +281,14 @@ async fn compare_all(
     Ok(report)
 }
 
+async fn look_up_all(pool: &mut Pool<'_>, request: &Request) -> Result<Vec<Pair>, Error> {
+    let mut known = Vec::with_capacity(pool.pairs.len());
+    for pair in &pool.pairs {
+        known.push(look_up(&mut pool.control, pair, &pool.pairs, request).await?);
+    }
+    Ok(known)
+}
+
 async fn one_table(
     pool: &mut Pool<'_>,
     (number, pair, known): (usize, &TablePair, Pair),
@@ -332,8 +343,14 @@ async fn one_table(
     let end = Evidence::read(run.sessions, run.workers).await?;
     // Whatever the servers say they wrote: not every DDL is logged.
     let replaced = watched.replaced(run.sessions, &plan).await?;
+    let late = match standing.filter(|_| plan.is_different) {
+        Some(standing) => standing.catch_up(pool.request).await?,
+        None => None,
+    };
     let later = look_up(run.sessions, pair, &pool.pairs, pool.request).await?;
-    reasons.extend(known.altered(&later).or(replaced));
+    let doubt = late.or(known.altered(&later)).or(replaced);
+    let lacks_columns = plan.is_different && doubt.is_none();
+    reasons.extend(doubt);
     let found = if proof.differences { counts } else { run.proven() };
     let unconfirmed = counts.differing() - found.differing();
     let complete = run.cut_short.is_none();
@@ -341,7 +358,7 @@ async fn one_table(
     if is_empty && !plan.filters.is_empty() {
         reasons.push("no row of either side fulfils the condition: nothing was compared".into());
     }
-    let differs = plan.is_different || found.differing() > 0;
+    let differs = lacks_columns || found.differing() > 0;
     let verdict = match (differs, reasons.is_empty()) {
         (true, _) => Verdict::Different,
         (false, false) => Verdict::NotProven,

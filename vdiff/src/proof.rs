@@ -119,6 +119,20 @@ impl Witness {
         Ok(reached)
     }
 
+    /// Waits until the target has what the source has now. Says why if it does not.
+    async fn catch_up(
+        &self,
+        Ends { source, target }: &mut Ends,
+        bound: Duration,
+    ) -> Result<Option<String>, Error> {
+        let position = self.frontier(source).await?;
+        if self.reached(target, &position, bound).await? {
+            return Ok(None);
+        }
+        let why = self.trouble(target).await?;
+        Ok(Some(format!("the target did not come to where the source is: {why}")))
+    }
+
     /// What the target has applied now, for reports.
     pub async fn applied(&self, target: &mut Session) -> Result<String, Error> {
         match self {
@@ -186,6 +200,18 @@ impl Standing {
         let tables = witness.tables(&request.tables, source).await?;
         let applied = witness.applied(target).await?;
         Ok(Some(Self { witness, tables, applied }))
+    }
+
+    /// Waits until the target has applied what the source had when this was called. Says why if it does not; at once if
+    /// the target does not follow the source, for then nothing is late.
+    pub async fn catch_up(&self, request: &Request) -> Result<Option<String>, Error> {
+        if !self.witness.follows() {
+            return Ok(None);
+        }
+        let mut ends = Ends::open(request).await?;
+        let caught = self.witness.catch_up(&mut ends, request.options.confirm_within).await;
+        ends.close().await;
+        caught
     }
 
     /// What it means that a table of the source is gone in the middle.

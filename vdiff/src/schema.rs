@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use finding::{SchemaFinding, Severity};
 pub(crate) use read::named_exactly;
-pub use read::read;
+pub use read::{prove_absent, read};
 
 /// A column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,15 +1,17 @@
 //! `--all-tables`: which tables the databases have, and which of them have no counterpart.
 //!
 //! Never leaves a table out without a word: what is on one side only is a difference, and what was left out on request
-//! or is no table is told.
+//! or is no table is told. Where the target follows the source, a table may only be late: it is looked for again once the
+//! target has all that the source had.
 
 use std::collections::BTreeMap;
 
 use super::shards::{Sessions, Shards};
 use crate::error::Error;
+use crate::proof::Standing;
 use crate::report::{TableReport, Verdict};
 use crate::request::{Request, Side, TablePair};
-use crate::schema::{SchemaFinding, Severity};
+use crate::schema::{self, SchemaFinding, Severity};
 use crate::session::{number, text};
 
 /// The tables of two databases.
@@ -17,9 +19,18 @@ pub struct Listing {
     /// Those that both sides have, by name.
     pub pairs: Vec<TablePair>,
     /// Those that one side has.
-    lonely: Vec<(Side, String)>,
+    lonely: Vec<Lonely>,
     /// What is not compared although it is there.
     pub left_out: Vec<String>,
+}
+
+/// A table without a counterpart.
+#[derive(Clone, PartialEq, Eq)]
+struct Lonely {
+    side: Side,
+    name: String,
+    /// Why that is not proven, if so.
+    doubt: Option<String>,
 }
 
 /// What a side has under its names: whether it is a table (else a view or a sequence).
@@ -28,17 +39,35 @@ type Relations = BTreeMap<String, bool>;
 /// Lists the tables of both sides, without those to leave out.
 pub async fn read(request: &Request, exclude: &[String]) -> Result<Listing, Error> {
     let mut sessions = Sessions::open(request).await?;
-    let (source, target) = tokio::join!(relations(&mut sessions.source), relations(&mut sessions.target));
-    let sides = [source?, target?];
-    let folded =
-        names_are_folded(&mut sessions.source).await? || names_are_folded(&mut sessions.target).await?;
+    let mut listing = look(&mut sessions, exclude).await?;
+    if !listing.lonely.is_empty()
+        && let Some(standing) = Standing::open(request).await?
+    {
+        let late = standing.catch_up(request).await?;
+        let before = std::mem::replace(&mut listing, look(&mut sessions, exclude).await?);
+        listing.doubt(&before.lonely, late.as_deref());
+    }
+    for Lonely { side, name, .. } in &listing.lonely {
+        let other = 1 - crate::plan::at(*side);
+        for session in sessions.side(other).each_mut() {
+            schema::prove_absent(session, name).await?;
+        }
+    }
     sessions.close().await;
-    let listing = listed(sides, exclude, folded)?;
     if listing.pairs.is_empty() && listing.lonely.is_empty() {
         let why = "--all-tables: neither database has a table that the account may see";
         return Err(Error::BadRequest(why.into()));
     }
     Ok(listing)
+}
+
+/// One look at both sides.
+async fn look(sessions: &mut Sessions, exclude: &[String]) -> Result<Listing, Error> {
+    let (source, target) = tokio::join!(relations(&mut sessions.source), relations(&mut sessions.target));
+    let sides = [source?, target?];
+    let folded =
+        names_are_folded(&mut sessions.source).await? || names_are_folded(&mut sessions.target).await?;
+    listed(sides, exclude, folded)
 }
 
 async fn relations(shards: &mut Shards) -> Result<Relations, Error> {
@@ -75,19 +104,20 @@ fn listed(sides: [Relations; 2], exclude: &[String], folded: bool) -> Result<Lis
         }
     }
     let (mut pairs, mut lonely, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let alone = |side, name: &str| Lonely { side, name: name.into(), doubt: None };
     for name in sources {
         match (sides[0][name], partners.get(name)) {
             (true, Some(target)) => pairs.push(TablePair { source: name.clone(), target: (*target).clone() }),
-            (true, None) => lonely.push((Side::Source, name.clone())),
+            (true, None) => lonely.push(alone(Side::Source, name)),
             (false, _) => others.push(name.clone()),
         }
     }
     for name in targets {
         let source = partners.iter().find(|(_, target)| **target == name).map(|(source, _)| *source);
         match (sides[1][name], source) {
-            (true, None) => lonely.push((Side::Target, name.clone())),
+            (true, None) => lonely.push(alone(Side::Target, name)),
             // A view there that is a table here has to be compared as well.
-            (true, Some(source)) if !sides[0][source] => lonely.push((Side::Target, name.clone())),
+            (true, Some(source)) if !sides[0][source] => lonely.push(alone(Side::Target, name)),
             (false, None) => others.push(name.clone()),
             _ => {}
         }
@@ -104,21 +134,34 @@ fn listed(sides: [Relations; 2], exclude: &[String], folded: bool) -> Result<Lis
 }
 
 impl Listing {
+    /// Doubts what was not seen `before` the target had all that the source had; `late`: why it never had.
+    fn doubt(&mut self, before: &[Lonely], late: Option<&str>) {
+        for lonely in &mut self.lonely {
+            lonely.doubt = match late {
+                Some(why) => Some(why.to_owned()),
+                None if before.contains(lonely) => None,
+                None => Some("it was made or dropped meanwhile: run again when no DDL runs".into()),
+            };
+        }
+    }
+
     /// What there is to say about tables without a counterpart.
     pub fn reports(&self) -> Vec<TableReport> {
-        self.lonely.iter().map(|(side, name)| missing(*side, name)).collect()
+        self.lonely.iter().map(missing).collect()
     }
 }
 
-fn missing(side: Side, name: &str) -> TableReport {
-    let at = crate::plan::at(side);
+fn missing(Lonely { side, name, doubt }: &Lonely) -> TableReport {
+    let at = crate::plan::at(*side);
     let other = ["target", "source"][at];
     let so = "none of its rows was compared; create it there, or leave it out with --exclude";
     let finding = SchemaFinding::only_on(at, Severity::Error, "table", name, so);
+    let doubt =
+        doubt.as_ref().map(|why| format!("whether the {other} has no such table was not proven: {why}"));
     TableReport {
-        table: name.into(),
-        target_table: name.into(),
-        verdict: Verdict::Different,
+        table: name.clone(),
+        target_table: name.clone(),
+        verdict: if doubt.is_some() { Verdict::NotProven } else { Verdict::Different },
         processed_rows: 0,
         matching_rows: 0,
         mismatched_rows: 0,
@@ -127,7 +170,7 @@ fn missing(side: Side, name: &str) -> TableReport {
         unconfirmed_rows: 0,
         rows: Vec::new(),
         not_verified: vec![format!("all of its rows: the {other} has no such table")],
-        reasons: Vec::new(),
+        reasons: doubt.into_iter().collect(),
         not_compared_from: None,
         schema_notes: vec![finding.message.clone()],
         schema: vec![finding],
@@ -151,7 +194,24 @@ mod tests {
 
     fn names(listing: &Listing) -> (Vec<String>, Vec<String>) {
         let pairs = listing.pairs.iter().map(|p| format!("{}={}", p.source, p.target)).collect();
-        (pairs, listing.lonely.iter().map(|(side, name)| format!("{side} {name}")).collect())
+        (pairs, listing.lonely.iter().map(|l| format!("{} {}", l.side, l.name)).collect())
+    }
+
+    #[test]
+    fn only_what_is_missing_at_a_position_that_was_reached_is_proven() {
+        let listing = |target: &[(&str, bool)]| {
+            listed([relations(&[("a", true), ("b", true)]), relations(target)], &[], false).unwrap()
+        };
+        let verdicts = |before: &[(&str, bool)], after: &[(&str, bool)], late| {
+            let mut after = listing(after);
+            after.doubt(&listing(before).lonely, late);
+            after.reports().iter().map(|r| (r.table.clone(), r.verdict)).collect::<Vec<_>>()
+        };
+        let (a, b) = (("a", true), ("b", true));
+        assert_eq!(verdicts(&[a], &[a, b], None), []);
+        assert_eq!(verdicts(&[a], &[a], None), [("b".into(), Verdict::Different)]);
+        assert_eq!(verdicts(&[a], &[a], Some("why")), [("b".into(), Verdict::NotProven)]);
+        assert_eq!(verdicts(&[a], &[b], None), [("a".into(), Verdict::NotProven)]);
     }
 
     #[test]

@@ -81,6 +81,15 @@ async fn select_nothing(session: &mut Session, schema: &str, table: &str) -> Res
     session.query("reading the table", &sql).await
 }
 
+/// Makes sure that a table which is not listed is not there: what the account may not know of is not listed either.
+pub async fn prove_absent(session: &mut Session, table: &str) -> Result<(), Error> {
+    let schema = session.database.clone();
+    match absent(session, &schema, table).await {
+        Error::MissingTable { .. } => Ok(()),
+        other => Err(other),
+    }
+}
+
 /// Why a table is not in the catalogue: it does not exist, or the account may not know of it.
 async fn absent(session: &mut Session, schema: &str, table: &str) -> Error {
     match select_nothing(session, schema, table).await {
