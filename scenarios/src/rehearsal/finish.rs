@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use converge_chaos::load::{Invariant, LoadHandle, Written};
 use converge_mover::control::Status;
 use converge_mover::source::fenced_name;
-use converge_vdiff::{Filter, Options as VdiffOptions, Request, TablePair};
+use converge_vdiff::{Filter, Options as VdiffOptions, ProofSource, Request, TablePair};
 
 use super::mover::{Mover, UNTIL, WORKFLOW};
 use super::watch::{TICK, Watcher};
@@ -162,8 +162,9 @@ impl Run<'_> {
 
     /// No proven position. A mover that says itself that the target differs is evidence; any other end is not.
     fn no_position(&mut self, why: &str) {
-        let finding =
-            if why.contains("the target differs from the source") { Finding::Fail } else { Finding::Unknown };
+        const ALARMS: [&str; 2] = ["the target differs from the source", "is not what was moved there"];
+        let alarm = ALARMS.iter().any(|alarm| why.contains(alarm));
+        let finding = if alarm { Finding::Fail } else { Finding::Unknown };
         self.oracles.push(Oracle::new("position", finding, why));
     }
 
@@ -187,11 +188,15 @@ impl Run<'_> {
             tables: self.seeded.tables.iter().map(pair).collect(),
             options,
         };
-        match converge_vdiff::compare(&request, &|_| {}).await {
+        let (compared, proven) = match fenced {
+            true => (converge_vdiff::compare(&request, &|_| {}).await, true),
+            false => followed(request).await,
+        };
+        match compared {
             Ok(report) => {
                 let mut oracle = oracle::vdiff(&report);
                 self.suspects.extend(oracle::differing(&report));
-                if !fenced {
+                if !(fenced || proven && oracle.finding == Finding::Fail) {
                     oracle.finding = Finding::Unknown;
                     oracle.evidence.insert(0, NOT_FENCED.into());
                 }
@@ -234,6 +239,17 @@ impl Run<'_> {
         };
         self.oracles.push(Oracle::new("mover", finding, detail));
         Ok(())
+    }
+}
+
+/// Compares at the position that the mover has applied, which proves a difference, though no pass; or, where it says
+/// nothing any more, the tables as they are. Which of both it was.
+async fn followed(request: Request) -> (Result<converge_vdiff::Report, converge_vdiff::Error>, bool) {
+    let mut by_workflow = request.clone();
+    by_workflow.options.proof = ProofSource::Workflow(WORKFLOW.into());
+    match converge_vdiff::compare(&by_workflow, &|_| {}).await {
+        Ok(report) => (Ok(report), true),
+        Err(_) => (converge_vdiff::compare(&request, &|_| {}).await, false),
     }
 }
 
