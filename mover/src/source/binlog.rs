@@ -369,6 +369,9 @@ impl Reader {
             Meaning::Rows => return Err(as_statement(&text)),
             Meaning::Concerns => {
                 let position = self.place.to_string();
+                if statement::opens(&statement::words(&text)) {
+                    self.place.open();
+                }
                 self.out.push(StreamEvent::Statement { text: text.into_owned(), position });
                 self.end_of_statement(timestamp);
             }

@@ -131,10 +131,15 @@ pub fn meaning<'a>(logged: &Logged<'_>, schema: &str, tables: impl Iterator<Item
     if !harmless && concerns(&words, &named(&words, &upper), default, schema, tables) {
         return Meaning::Concerns;
     }
-    if upper.ends_with(&["START".into(), "TRANSACTION".into()]) {
+    if opens(&words) {
         return Meaning::Begin;
     }
     Meaning::Other
+}
+
+/// Whether rows follow a statement in the same transaction: MySQL's `CREATE TABLE … SELECT`.
+pub fn opens(words: &[Word]) -> bool {
+    matches!(words, [.., start, transaction] if start.is("START") && transaction.is("TRANSACTION"))
 }
 
 /// Words in front of a statement that do not say what it does: MariaDB's `SET STATEMENT … FOR` and its `ANALYZE` of a
