@@ -113,12 +113,13 @@ impl Progress {
         let logged = match log {
             None => String::new(),
             Some(Ok(commits)) => {
-                format!(" and {} commits in the target's log{}", commits.seen, commits.torn.remark())
+                let lack = commits.since.lack().map(|why| format!(", which {why}")).unwrap_or_default();
+                format!(" and {} commits in the target's log{lack}{}", commits.seen, commits.torn.remark())
             }
             Some(Err(why)) => format!("; the target's log cannot be read: {why}"),
         };
-        let shown =
-            self.looks > 0 && log.is_none_or(|log| log.as_ref().is_ok_and(|commits| commits.seen > 0));
+        let whole = |commits: &Commits| commits.seen > 0 && commits.since.lack().is_none();
+        let shown = self.looks > 0 && log.is_none_or(|log| log.as_ref().is_ok_and(whole));
         let (finding, detail) = match (went_back.is_empty(), shown) {
             (false, _) => {
                 (Finding::Fail, format!("the applied position went back {} times", went_back.len()))
@@ -208,6 +209,7 @@ mod tests {
     use converge_chaos::history::{Reading, Sample};
 
     use super::*;
+    use crate::oracle::logs::Since;
 
     fn sample(state: &str, applied: u64) -> Event {
         let applied_position = Some(format!("file:log.1:{applied}"));
@@ -255,13 +257,16 @@ mod tests {
     fn the_targets_log_shows_what_no_look_has_seen() {
         let steady = progress(vec![sample("copying", 5), sample("copying", 6)]);
         let with = |log: Result<Commits, String>| steady.checkpoint(Some(&log));
-        let whole = || Commits { seen: 7, ..Commits::default() };
+        let whole = || Commits { seen: 7, since: Since::Whole, ..Commits::default() };
         assert_eq!(with(Ok(whole())).finding, Finding::Pass);
         let back = with(Ok(Commits { went_back: vec!["at log.1:9".into()], ..whole() }));
         assert_eq!((back.finding, back.evidence.len()), (Finding::Fail, 1));
         // What was not read proves nothing.
         assert_eq!(with(Ok(Commits::default())).finding, Finding::Unknown);
         assert_eq!(with(Err("gone".into())).finding, Finding::Unknown);
+        for since in [Since::Cut, Since::Wiped] {
+            assert_eq!(with(Ok(Commits { since, ..whole() })).finding, Finding::Unknown);
+        }
     }
 
     #[test]
