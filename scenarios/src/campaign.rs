@@ -3,7 +3,7 @@
 
 mod summary;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use converge_chaos::server::ServerBinary;
@@ -17,6 +17,7 @@ use crate::cause::Cause;
 use crate::lock::Lock;
 use crate::rehearsal::{self, Options, RehearsalError};
 use crate::scenario::Scenario;
+use crate::scratch::Scratch;
 use crate::shell;
 use crate::verdict::Verdict;
 
@@ -166,28 +167,6 @@ impl Campaign {
                 Ok(std::fs::write(&path, text).map_err(RehearsalError::io("writing", &path))?)
             }
             Err(e) => Err(RehearsalError::io("reading", &path)(e).into()),
-        }
-    }
-}
-
-/// Removes a run's directory unless told to keep it: also when the run is broken off.
-struct Scratch {
-    directory: PathBuf,
-    keep: bool,
-}
-
-impl Scratch {
-    /// Removes what a run that was killed left.
-    fn new(directory: &Path) -> Self {
-        let _ = std::fs::remove_dir_all(directory);
-        Self { directory: directory.into(), keep: false }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !self.keep {
-            let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
 }
