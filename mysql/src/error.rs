@@ -125,6 +125,10 @@ pub enum Error {
     NoBinaryLog(String),
 }
 
+/// The binary log cannot be written, and the server ends over it. What it was asked to commit, it may find in its log when
+/// it comes back.
+const UNDECIDED: u16 = 1598;
+
 /// Server errors that go away by themselves: lock waits, deadlocks, shutdown, too many connections,
 /// a server that is read-only or out of disk, memory or threads for the moment.
 const TRANSIENT_CODES: &[u16] = &[
@@ -137,28 +141,29 @@ const TRANSIENT_CODES: &[u16] = &[
     1114, // table is full
     1135, // no thread can be made
     1152, // aborted connection
-    1158, 1159, 1160, 1161, // network read/write errors
-    1203, // user has too many connections
-    1205, // lock wait timeout
-    1206, // the locks take too much memory
-    1213, // deadlock
-    1223, // a global read lock
-    1226, // the account's hourly or session limit
-    1290, // running with --read-only
-    1317, // query interrupted
-    1412, // the table was altered meanwhile
-    1637, // too many open transactions
-    1792, // transaction_read_only
-    1836, // running in read-only mode
-    1927, // connection was killed (MariaDB)
-    1969, // maximum statement time exceeded (MariaDB)
-    3024, // maximum execution time exceeded
-    3032, // offline mode
-    3168, // the server is not available for the moment
-    3169, // session was killed
-    3948, // loading of local files was switched off: the next connection does without
-    4031, // disconnected because of inactivity
-    4166, // the same as 3948 (MariaDB)
+    1158, 1159, 1160, 1161,      // network read/write errors
+    1203,      // user has too many connections
+    1205,      // lock wait timeout
+    1206,      // the locks take too much memory
+    1213,      // deadlock
+    1223,      // a global read lock
+    1226,      // the account's hourly or session limit
+    1290,      // running with --read-only
+    1317,      // query interrupted
+    1412,      // the table was altered meanwhile
+    UNDECIDED, // the server ends, and comes back
+    1637,      // too many open transactions
+    1792,      // transaction_read_only
+    1836,      // running in read-only mode
+    1927,      // connection was killed (MariaDB)
+    1969,      // maximum statement time exceeded (MariaDB)
+    3024,      // maximum execution time exceeded
+    3032,      // offline mode
+    3168,      // the server is not available for the moment
+    3169,      // session was killed
+    3948,      // loading of local files was switched off: the next connection does without
+    4031,      // disconnected because of inactivity
+    4166,      // the same as 3948 (MariaDB)
 ];
 
 /// Server errors that mean a refused account or a missing privilege.
@@ -189,7 +194,10 @@ impl Error {
 
     /// Whether the server itself said no: what was asked for surely did not happen.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Server { .. } | Self::Denied { .. })
+        match self {
+            Self::Server { code, .. } => *code != UNDECIDED,
+            other => matches!(other, Self::Denied { .. }),
+        }
     }
 
     /// Whether trying again later can help without anybody's doing: the server or the network may come back.
@@ -225,6 +233,12 @@ mod tests {
     fn deadlocks_are_transient_and_duplicates_are_not() {
         assert!(server(1213).is_transient());
         assert!(!server(1062).is_transient());
+    }
+
+    #[test]
+    fn a_server_that_ends_over_its_full_log_comes_back_and_did_not_say_no() {
+        assert!(server(1598).is_transient() && !server(1598).is_refusal());
+        assert!(server(1213).is_refusal() && server(1062).is_refusal());
     }
 
     #[test]

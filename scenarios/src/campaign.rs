@@ -3,7 +3,7 @@
 
 mod summary;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use converge_chaos::server::ServerBinary;
@@ -17,6 +17,7 @@ use crate::cause::Cause;
 use crate::lock::Lock;
 use crate::rehearsal::{self, Options, RehearsalError};
 use crate::scenario::Scenario;
+use crate::scratch::Scratch;
 use crate::shell;
 use crate::verdict::Verdict;
 
@@ -108,6 +109,9 @@ pub enum CampaignError {
 struct About {
     plans: String,
     server: String,
+    /// What stands in the file that makes the tables, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema: Option<String>,
 }
 
 impl Campaign {
@@ -146,18 +150,24 @@ impl Campaign {
 
     /// Makes sure that what is in the directory, if anything, is of the same campaign.
     fn begin(&self) -> Result<(), CampaignError> {
-        let plans = match &self.plans {
-            Plans::Fixed(scenario) => scenario.to_toml(),
-            drawn => drawn.name(),
+        let (plans, file) = match &self.plans {
+            Plans::Fixed(scenario) => (scenario.to_toml(), scenario.schema.as_ref()),
+            drawn => (drawn.name(), None),
         };
-        let about = About { plans, server: self.server.info.to_string() };
+        let read = |file: &PathBuf| {
+            std::fs::read_to_string(file).map_err(RehearsalError::io("reading the schema", file))
+        };
+        let schema = file.map(read).transpose()?;
+        let about = About { plans, server: self.server.info.to_string(), schema };
         let path = self.directory.join(ABOUT);
         match std::fs::read(&path) {
             Ok(text) => {
                 let what = match serde_json::from_slice::<About>(&text) {
                     Ok(there) if there == about => return Ok(()),
-                    Ok(there) if there.plans == about.plans => "its server",
-                    _ => "its plan",
+                    Ok(there) if there.plans != about.plans => "its plan",
+                    Ok(there) if there.server != about.server => "its server",
+                    Ok(_) => "its schema",
+                    Err(_) => "its plan",
                 };
                 Err(CampaignError::Another { directory: self.directory.clone(), what })
             }
@@ -166,28 +176,6 @@ impl Campaign {
                 Ok(std::fs::write(&path, text).map_err(RehearsalError::io("writing", &path))?)
             }
             Err(e) => Err(RehearsalError::io("reading", &path)(e).into()),
-        }
-    }
-}
-
-/// Removes a run's directory unless told to keep it: also when the run is broken off.
-struct Scratch {
-    directory: PathBuf,
-    keep: bool,
-}
-
-impl Scratch {
-    /// Removes what a run that was killed left.
-    fn new(directory: &Path) -> Self {
-        let _ = std::fs::remove_dir_all(directory);
-        Self { directory: directory.into(), keep: false }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !self.keep {
-            let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
 }
@@ -209,4 +197,38 @@ async fn one(campaign: Campaign, seed: u64) -> Result<Outcome, RehearsalError> {
     let report = rehearsal::run(&options, Arc::new(|_| {})).await?;
     scratch.keep = report.verdict != Verdict::Converged;
     Ok(Outcome { seed, seconds: report.elapsed_seconds, cause: Cause::of(&report) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A campaign of three runs.
+    pub(super) fn campaign(plans: Plans, directory: PathBuf) -> Campaign {
+        let info = converge_mysql::ServerInfo::parse("mysqld  Ver 9.7.4 for Linux").unwrap();
+        Campaign {
+            plans,
+            runs: 3,
+            seed: 1,
+            jobs: 1,
+            server: ServerBinary { path: "/usr/sbin/mysqld".into(), info },
+            program: "converge".into(),
+            called: "converge".into(),
+            directory,
+        }
+    }
+
+    #[test]
+    fn a_campaign_does_not_go_on_with_another_schema() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("shop.sql");
+        std::fs::write(&file, "CREATE TABLE t (id INT PRIMARY KEY)").unwrap();
+        let scenario = Scenario::default().with_schema(file.to_str().unwrap());
+        let campaign = campaign(Plans::Fixed(scenario.into()), place.path().into());
+        campaign.begin().unwrap();
+        campaign.begin().unwrap();
+        std::fs::write(&file, "CREATE TABLE t (id INT PRIMARY KEY, x INT)").unwrap();
+        let refused = campaign.begin().unwrap_err().to_string();
+        assert!(refused.contains("its schema is not the same"), "{refused}");
+    }
 }

@@ -12,6 +12,7 @@ pub mod rehearsal;
 pub mod report;
 pub mod saved;
 pub mod scenario;
+mod scratch;
 pub mod selftest;
 pub mod shell;
 pub mod shrink;

@@ -21,7 +21,6 @@ use std::time::{Duration, SystemTime};
 use converge_chaos::history::{self, Event, History, Kind};
 use converge_chaos::load::{Load, LoadHandle, Names, Totals};
 use converge_mover::copy::Strategy;
-use converge_mysql::Position;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -35,6 +34,7 @@ use self::world::{Seeded, World};
 use crate::lock::Lock;
 use crate::mutant::Mutant;
 use crate::oracle::commits::Commits;
+use crate::oracle::logs::Mark;
 use crate::oracle::{self, Suspect, Tally, limit, whole};
 use crate::saved;
 use crate::scenario::{Least, Scenario};
@@ -291,7 +291,7 @@ struct Run<'a> {
 struct Running {
     load: LoadHandle,
     readings: Readings,
-    began: Option<Position>,
+    began: Option<Mark>,
 }
 
 impl Run<'_> {
@@ -317,7 +317,7 @@ impl Run<'_> {
         let load = Load::start(world.source_address(), plan, self.history.clone()).await?;
         // What others write to their servers is not judged; there need not even be a log.
         let began = match self.options.servers.are_private() {
-            true => Some(oracle::silence::mark(&world.target_address()).await?),
+            true => Some(Mark::set(&world.target_address()).await?),
             false => None,
         };
         let mut mover = world.mover(self.options, &tables, &self.options.directory.join(MOVER_LOG));

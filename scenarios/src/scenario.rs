@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use fault::{Direction, Fault, FaultKind, Side};
+pub use fault::{Direction, Fault, FaultKind, SPACE, Side};
 
 /// The tables that the default rehearsal moves.
 const MOVED: [&str; 6] = ["customer", "corder", "ledger", "account", "counter", "journal"];

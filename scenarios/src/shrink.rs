@@ -18,11 +18,15 @@ use tokio::time::Instant;
 pub use self::part::described;
 use self::part::{Part, parts, with};
 use crate::cause::Cause;
+use crate::lock::Lock;
 use crate::rehearsal::{self, Options, RehearsalError};
 use crate::scenario::Scenario;
+use crate::scratch::Scratch;
 
 /// The smallest plan's name in the run's directory.
 pub const SMALLEST: &str = "smallest.toml";
+/// Where candidates are run, in the same directory.
+const SHRINKING: &str = "shrinking";
 
 /// What to make small.
 #[derive(Debug, Clone)]
@@ -48,7 +52,7 @@ pub struct Shrink {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shrunk {
-    /// The smallest plan that failed for the same cause; nothing if not even the whole one did again.
+    /// The smallest plan that failed for the same cause; nothing if not even the whole one did again, or had the time to.
     pub smallest: Option<Scenario>,
     /// Whether the search came to its end.
     pub ended: bool,
@@ -66,8 +70,17 @@ pub struct Try<'a> {
 }
 
 impl Shrink {
-    /// Searches, and saves each smaller plan at once. `tell` hears of each rehearsal.
+    /// Searches, and saves each smaller plan at once, in the place of what a former search found. `tell` hears of each
+    /// rehearsal.
     pub async fn run(&self, tell: impl Fn(Try<'_>)) -> Result<Shrunk, RehearsalError> {
+        let _lock = Lock::take(&self.directory)?;
+        let saved = self.saved();
+        match std::fs::remove_file(&saved) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(RehearsalError::io("removing", &saved)(e));
+            }
+            _ => {}
+        }
         let deadline = self.most.map(|most| Instant::now() + most);
         let again = self.fails(&self.plan, deadline, &tell).await?;
         if again != Some(true) {
@@ -109,9 +122,8 @@ impl Shrink {
         tell: &impl Fn(Try<'_>),
     ) -> Result<Option<bool>, RehearsalError> {
         for _ in 0..self.tries.max(1) {
-            let scratch = tempfile::tempdir_in(&self.directory)
-                .map_err(RehearsalError::io("making a directory in", &self.directory))?;
-            let options = self.options(plan, scratch.path());
+            let scratch = Scratch::new(&self.directory.join(SHRINKING));
+            let options = self.options(plan, &scratch.directory);
             let run = rehearsal::run(&options, Arc::new(|_| {}));
             let report = match deadline {
                 None => run.await?,
@@ -157,5 +169,39 @@ impl Shrink {
         plan.schema = plan.schema.and_then(|file| Some(file.file_name()?.into()));
         let path = self.saved();
         std::fs::write(&path, plan.to_toml()).map_err(RehearsalError::io("writing", &path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::verdict::Verdict;
+
+    #[tokio::test]
+    async fn two_searches_do_not_work_in_one_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let info = converge_mysql::ServerInfo::parse("mysqld  Ver 9.7.4 for Linux").unwrap();
+        let shrink = Shrink {
+            directory: place.path().into(),
+            plan: Scenario::default(),
+            seed: 1,
+            cause: Cause { verdict: Verdict::NotProven, signs: BTreeSet::new() },
+            server: ServerBinary { path: "/nowhere".into(), info },
+            program: "/nowhere".into(),
+            tries: 1,
+            most: Some(Duration::ZERO),
+        };
+        std::fs::write(shrink.saved(), "another's").unwrap();
+        let other = Lock::take(place.path()).unwrap();
+        assert!(matches!(shrink.run(|_| {}).await, Err(RehearsalError::InUse(_))));
+        assert!(shrink.saved().exists());
+        drop(other);
+        std::fs::create_dir(place.path().join(SHRINKING)).unwrap();
+        // No time for anything: what former searches left is gone all the same.
+        let shrunk = shrink.run(|_| {}).await.unwrap();
+        assert_eq!(shrunk, Shrunk { smallest: None, ended: false });
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
     }
 }

@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use converge_chaos::fault::{self, Record};
 use converge_chaos::history::{Entry, Event, History, Invoke, Kind, Ledger, Phase, read, settle};
 use converge_chaos::load::{
-    ACCOUNTS, BALANCE, Counters, Load, LoadPlan, Unit, check, create_schema, is_seeded, seed_rows, unit,
+    ACCOUNTS, BALANCE, Counters, Load, LoadPlan, Script, Unit, check, create_schema, is_seeded, prepare,
+    seed_rows, unit,
 };
 use converge_chaos::proxy::ProxyServer;
 use converge_chaos::proxy::client::Toxiproxy;
-use converge_chaos::server::{LocalServer, ServerBinary};
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::{Address, Connector};
 use mysql_async::prelude::Queryable;
 
@@ -373,6 +374,28 @@ fn the_command_prints_seed_and_summary_and_says_what_is_wrong() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("what to do"));
     assert_eq!(converge(&["--url", &url, "--duration", "soon"]).status.code(), Some(2));
+}
+
+/// Where a backslash is a character like any other, texts must not be read as that server would.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_seeded_alike_whatever_modes_the_server_has() {
+    for binary in support::servers() {
+        eprintln!("modes of {}", binary.info);
+        let mut found = Vec::new();
+        for modes in ["NO_BACKSLASH_ESCAPES,ANSI_QUOTES", "STRICT_TRANS_TABLES"] {
+            let extra = vec![format!("--sql-mode={modes}")];
+            let options = ServerOptions { extra, ..ServerOptions::named("source") };
+            let server = LocalServer::start(&binary, options).await.unwrap();
+            let address = server.address("shop");
+            prepare(&address, &plan(3000, 1)).await.unwrap();
+            let odd = "CREATE TABLE odd (id INT PRIMARY KEY, v VARCHAR(9) DEFAULT 'it\\'s')";
+            Script::parse("odd.sql".as_ref(), odd, "shop").unwrap().run(&address).await.unwrap();
+            let mut conn = Connector::new(address).connect().await.unwrap();
+            let sums = "CHECKSUM TABLE customer, corder, product, account";
+            found.push(conn.query::<(String, u64), _>(sums).await.unwrap());
+        }
+        assert_eq!(found[0], found[1]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,15 @@ fn a_run_that_failed_is_made_smaller() {
     assert_ne!(smallest, whole);
     assert!(smallest.tables.len() <= whole.tables.len() && smallest.load.rows <= whole.load.rows);
     assert!(smallest.to_toml().len() <= whole.to_toml().len());
+
+    // A search that comes to nothing does not hand out what the former one found.
+    let output = converge().arg("shrink").arg(directory).args(["--max-duration", "1s"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.starts_with("not known: time ran out"), "{text}");
+    for left in ["smallest.toml", "shrinking"] {
+        assert!(!directory.join(left).exists(), "{left} is left");
+    }
 }
 
 #[test]

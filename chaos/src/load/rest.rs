@@ -6,7 +6,8 @@ use std::sync::Arc;
 use converge_mysql::{Address, Connector};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, watch};
 
-/// How sessions connect. Short lock waits: a client that waits for a minute proves nothing in a run of a minute.
+/// How whoever makes or changes rows connects, whatever the server's own modes are: texts have backslash escapes, dates may
+/// be zero, an id 0 stays one. Short lock waits: a client that waits for a minute proves nothing in a run of a minute.
 pub fn connector(address: Address) -> Connector {
     Connector::new(address).with_setup(
         "SET SESSION innodb_lock_wait_timeout = 3, sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",

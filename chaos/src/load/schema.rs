@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use super::invariants::{Invariant, Names};
 use super::plan::{LoadPlan, Subject};
+use super::rest::connector;
 use super::tables::{DDL, Table};
 use super::user;
 use super::values::Dice;
@@ -23,20 +24,20 @@ const STATEMENTS_PER_TRANSACTION: u64 = 10;
 /// same name but with other columns is somebody's data: an error, and nothing is touched.
 pub async fn create_schema(address: &Address) -> Result<(), Error> {
     create_database(address).await?;
-    make_tables(Connector::new(address.clone()).connect().await?).await
+    make_tables(connector(address.clone()).connect().await?).await
 }
 
 /// Makes the address's database, if it is absent and the account may.
 pub async fn create_database(address: &Address) -> Result<(), Error> {
     let database = address.require_database()?;
-    match Connector::new(address.clone()).connect().await {
+    match connector(address.clone()).connect().await {
         Ok(conn) => {
             converge_mysql::connect::close(conn).await;
             Ok(())
         }
         // The server said that there is no such database.
         Err(converge_mysql::Error::UnknownDatabase { .. }) => {
-            let mut conn = Connector::new(address.with_database("")).connect().await?;
+            let mut conn = connector(address.with_database("")).connect().await?;
             let create =
                 format!("CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4", quote::ident(database));
             run(&mut conn, "creating the database", &create).await?;
@@ -59,7 +60,7 @@ pub async fn prepare(address: &Address, plan: &LoadPlan) -> Result<Vec<String>, 
     }
     create_database(address).await?;
     user::make(address, plan.subject).await?;
-    let mut conn = Connector::new(address.clone()).connect().await?;
+    let mut conn = connector(address.clone()).connect().await?;
     for invariant in Invariant::ALL {
         refuse_foreign(&mut conn, &Names::PREFIXED.of(invariant), invariant.columns()).await?;
     }
@@ -119,7 +120,7 @@ async fn refuse_foreign(conn: &mut Conn, table: &str, ours: &[&str]) -> Result<(
 
 /// Whether there is any row in `customer`, `corder` or `product`.
 pub async fn is_seeded(address: &Address) -> Result<bool, Error> {
-    let mut conn = Connector::new(address.clone()).connect().await?;
+    let mut conn = connector(address.clone()).connect().await?;
     for table in Table::ALL {
         let name = table.name();
         let row: Option<u8> = conn
@@ -139,7 +140,7 @@ pub async fn seed_rows(address: &Address, seed: u64, rows: u64) -> Result<(), Er
     let plan = LoadPlan { seed, rows, ..LoadPlan::default() };
     let mut sessions = JoinSet::new();
     for session in 0..SESSIONS {
-        sessions.spawn(fill(Connector::new(address.clone()), plan.clone(), session));
+        sessions.spawn(fill(connector(address.clone()), plan.clone(), session));
     }
     while let Some(done) = sessions.join_next().await {
         done.map_err(|e| Error::Io { what: "seeding rows".into(), source: std::io::Error::other(e) })??;

@@ -10,10 +10,11 @@ mod rows;
 mod script;
 mod tokens;
 
-use converge_mysql::{Address, Connector, Error as ServerError};
+use converge_mysql::{Address, Error as ServerError};
 use mysql_async::prelude::Queryable;
 
 use super::plan::{LoadPlan, Subject};
+use super::rest::connector;
 use super::values::Dice;
 use crate::error::Error;
 use crate::history::Kind;
@@ -22,10 +23,6 @@ pub use generate::kinds;
 pub use model::{Model, Table};
 pub use script::Script;
 
-/// The session settings that rows are made under: dates may be zero, an id 0 stays one.
-pub const SETUP: &str =
-    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 3";
-
 /// Makes the tables of a built-in schema; for others there is nothing to make.
 pub async fn make(address: &Address, subject: Subject) -> Result<(), Error> {
     let statements: &[&str] = match subject {
@@ -33,7 +30,7 @@ pub async fn make(address: &Address, subject: Subject) -> Result<(), Error> {
         Subject::Types => &builtin::TYPES,
         Subject::Commerce | Subject::Existing => &[],
     };
-    let mut conn = connector(address).connect().await?;
+    let mut conn = connector(address.clone()).connect().await?;
     for statement in statements {
         conn.query_drop(*statement).await.map_err(|e| ServerError::driver("creating a table", e))?;
     }
@@ -41,13 +38,9 @@ pub async fn make(address: &Address, subject: Subject) -> Result<(), Error> {
     Ok(())
 }
 
-fn connector(address: &Address) -> Connector {
-    Connector::new(address.clone()).with_setup(SETUP)
-}
-
 /// Reads the model of a database.
 pub async fn read(address: &Address) -> Result<Model, Error> {
-    let mut conn = connector(address).connect().await?;
+    let mut conn = connector(address.clone()).connect().await?;
     let model = Model::read(&mut conn).await?;
     converge_mysql::connect::close(conn).await;
     if !model.tables.iter().any(Table::takes_load) {
@@ -59,7 +52,7 @@ pub async fn read(address: &Address) -> Result<Model, Error> {
 /// Fills the tables that are empty; returns what could not be done.
 pub async fn fill(address: &Address, plan: &LoadPlan) -> Result<Vec<String>, Error> {
     let model = read(address).await?;
-    fill::fill(&connector(address), &model, plan.seed, rows_each(plan, &model)).await
+    fill::fill(&connector(address.clone()), &model, plan.seed, rows_each(plan, &model)).await
 }
 
 /// Rows of each table.

@@ -203,19 +203,7 @@ mod tests {
 
     #[test]
     fn a_campaign_that_was_stopped_at_once_took_no_time() {
-        let campaign = Campaign {
-            plans: super::super::Plans::Standard,
-            runs: 3,
-            seed: 1,
-            jobs: 1,
-            server: converge_chaos::server::ServerBinary {
-                path: "/usr/sbin/mysqld".into(),
-                info: converge_mysql::ServerInfo::parse("mysqld  Ver 9.7.4 for Linux").unwrap(),
-            },
-            program: "converge".into(),
-            called: "converge".into(),
-            directory: "runs".into(),
-        };
+        let campaign = super::super::tests::campaign(super::super::Plans::Standard, "runs".into());
         let summary = Summary::of(&campaign, &[]);
         assert!(summary.seconds.is_sign_positive());
         let text = summary.to_markdown();

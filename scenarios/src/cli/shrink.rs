@@ -73,13 +73,23 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let shrunk = tokio::select! {
         shrunk = shrink.run(tell) => shrunk?,
         signal = interrupted() => {
-            note!("{signal}: the smallest plan so far, if there is one, is in {}", shrink.saved().display());
+            let saved = shrink.saved();
+            match saved.exists() {
+                true => note!("{signal}: the smallest plan so far is in {}", saved.display()),
+                false => note!("{signal}: the plan had not failed again so far"),
+            }
             return Ok(Outcome::NotProven);
         }
     };
     let Some(smallest) = shrunk.smallest else {
-        answer!("not reproduced: in {} tries the plan did not fail for the same cause", shrink.tries);
-        note!("what to do: more --tries, or more time");
+        let tries = shrink.tries;
+        if shrunk.ended {
+            answer!("not reproduced: in {tries} tries the plan did not fail for the same cause");
+            note!("what to do: more --tries");
+        } else {
+            answer!("not known: time ran out before the plan had failed again or been tried {tries} times");
+            note!("what to do: a longer --max-duration");
+        }
         return Ok(Outcome::NotProven);
     };
     let path = shrink.saved().display().to_string();

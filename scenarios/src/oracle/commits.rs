@@ -4,26 +4,21 @@
 //! Compared within one file of the log: a server that died may have undone what it had logged last. Nothing here shares
 //! code with the mover that is judged, nor with VDiff.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use converge_mysql::{Address, Connector, Error as ServerError, Position, within};
-use futures_util::StreamExt;
 use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Value};
+use mysql_async::{BinlogStream, Conn, Value};
 use mysql_common::binlog::events::{EventData, RowsEventData};
 use mysql_common::binlog::row::BinlogRow;
 use mysql_common::binlog::value::BinlogValue;
 
-use super::logs::{self, Torn};
+use super::logs::{self, Mark, PATIENCE, Since, Torn};
 use super::silence::STATE;
 
 const TABLE: &str = "applied";
-/// As whom the log is asked for; nothing else reads that of a rehearsal's target.
-const SERVER_ID: u32 = 0xC0_4E_12_6E;
 /// The error of a log that cannot be read on.
 const TORN: u16 = 1236;
-/// How long the server may take for an answer or an event.
-const PATIENCE: Duration = Duration::from_secs(60);
 const WHAT: &str = "reading the checkpoints in the target's binary log";
 
 /// What the log shows.
@@ -35,11 +30,13 @@ pub struct Commits {
     pub went_back: Vec<String>,
     /// Logs that the server left unfinished.
     pub torn: Torn,
+    /// Whether it has all that was written since the move began.
+    pub since: Since,
     pub(super) last: Option<Position>,
 }
 
-/// Reads all of a target's log, for the checkpoints of one workflow.
-pub async fn read(target: &Address, workflow: &str) -> Result<Commits, ServerError> {
+/// Reads all of a target's log, for the checkpoints of one workflow. `began`: where it ended before the first of them.
+pub async fn read(target: &Address, workflow: &str, began: &Mark) -> Result<Commits, ServerError> {
     let connector = Connector::new(target.clone());
     let mut conn = connector.connect().await?;
     let names = within(PATIENCE, WHAT, logs::names(&mut conn)).await?;
@@ -50,6 +47,8 @@ pub async fn read(target: &Address, workflow: &str) -> Result<Commits, ServerErr
         let read = commits.log(connector.connect().await?, name, &wanted).await;
         commits.torn.note(read, TORN, name, i + 1 == names.len())?;
     }
+    // Last: what is lost while it is read is lost as well.
+    commits.since = began.look(target).await?;
     Ok(commits)
 }
 
@@ -85,27 +84,16 @@ fn text(row: &BinlogRow, name: &str, place: usize) -> Option<String> {
 
 impl Commits {
     async fn log(&mut self, conn: Conn, name: &str, wanted: &Wanted<'_>) -> Result<(), ServerError> {
-        let fail = |e| ServerError::driver(WHAT, e);
-        let request = BinlogStreamRequest::new(SERVER_ID)
-            .with_filename(name.as_bytes())
-            .with_pos(4u64)
-            .with_non_blocking();
-        let mut stream = within(PATIENCE, WHAT, conn.get_binlog_stream(request)).await?;
         self.last = None;
-        while let Some(event) = within(PATIENCE, WHAT, async { stream.next().await.transpose() }).await? {
-            match event.read_data().map_err(|e| fail(e.into()))? {
-                // A server names the file before it sends it, MariaDB with more behind the name.
-                Some(EventData::RotateEvent(next)) if !next.name().starts_with(name) => break,
-                Some(EventData::RowsEvent(rows)) => {
-                    let place = format!("{name}:{}", event.header().log_pos());
-                    for position in positions(&stream, &rows, wanted).map_err(fail)? {
-                        self.see(&place, &position);
-                    }
-                }
-                _ => {}
+        logs::events(conn, name, WHAT, |stream, event, data| {
+            if let Some(EventData::RowsEvent(rows)) = data {
+                let place = format!("{name}:{}", event.header().log_pos());
+                let found = positions(stream, &rows, wanted).map_err(|e| ServerError::driver(WHAT, e))?;
+                found.iter().for_each(|position| self.see(&place, position));
             }
-        }
-        within(PATIENCE, WHAT, stream.close()).await
+            Ok(ControlFlow::Continue(()))
+        })
+        .await
     }
 
     fn see(&mut self, place: &str, text: &str) {

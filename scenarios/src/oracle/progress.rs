@@ -8,6 +8,7 @@ use converge_mysql::Position;
 
 use super::MOST_EVIDENCE;
 use super::commits::Commits;
+use crate::scenario::{FaultKind, SPACE};
 use crate::verdict::{Finding, Oracle};
 
 /// What the mover said of itself, collected entry by entry.
@@ -29,6 +30,10 @@ pub struct Progress {
 struct Wait {
     after: String,
     since: u64,
+    /// How long it had gone on when a fault interrupted it.
+    waited: u64,
+    /// How long it may last, whatever the bound is.
+    allowed: Duration,
     /// Whether a reading was recorded since; that one may have begun before.
     begun: bool,
     goal: Option<Position>,
@@ -39,33 +44,27 @@ impl Progress {
     /// Takes the next entry of a history.
     pub fn see(&mut self, entry: &Entry) {
         match &entry.event {
-            Event::Fault { fault, phase: Phase::Inject, .. } => self.broken = Some(fault.clone()),
-            Event::Fault { fault, phase: Phase::Healed, .. } if self.broken.as_ref() == Some(fault) => {
-                self.broken = None;
-                self.wait(fault.clone(), entry.at_us);
+            Event::Fault { fault, phase: Phase::Inject, .. } => {
+                self.broken = Some(fault.clone());
+                self.open().for_each(|wait| wait.interrupt(entry.at_us));
             }
-            // First the server is as it was, and then the mover is back: before that it may not even have noticed.
-            Event::Fault { fault, phase: Phase::Healed, .. } => {
-                if let Some(wait) = self.waits.iter_mut().rev().find(|wait| wait.after == *fault) {
-                    *wait = Wait::new(fault.clone(), entry.at_us);
-                }
-            }
+            Event::Fault { fault, phase: Phase::Healed, .. } => self.healed(fault, entry.at_us),
             Event::Reading(reading) => {
                 let parsed = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
                 let (source, position) = (parsed(&reading.source), parsed(&reading.position));
-                for wait in self.waits.iter_mut().filter(|wait| wait.reached.is_none()) {
-                    wait.see(entry.at_us, source.as_ref(), position.as_ref());
+                if self.broken.is_none() {
+                    self.open().for_each(|wait| wait.see(entry.at_us, source.as_ref(), position.as_ref()));
                 }
                 advance(&mut self.read, entry.at_us, position, &mut self.went_back);
             }
             Event::Sample(sample) => {
                 if sample.state == "replicating" && !self.copied {
                     self.copied = true;
-                    self.wait("the end of the copy".into(), entry.at_us);
+                    self.waits.push(Wait::new("the end of the copy", entry.at_us));
                 }
                 let applied = sample.applied_position.as_deref().and_then(|text| text.parse().ok());
                 self.looks += u64::from(applied.is_some());
-                for wait in self.waits.iter_mut().filter(|wait| wait.reached.is_none()) {
+                for wait in self.open() {
                     match sample.state.as_str() {
                         // A copy may hold the stream up by right; how long it takes is not a matter of faults.
                         "copying" => wait.since = entry.at_us,
@@ -80,8 +79,30 @@ impl Progress {
         }
     }
 
-    fn wait(&mut self, after: String, since: u64) {
-        self.waits.push(Wait::new(after, since));
+    /// The waits whose goals are not reached.
+    fn open(&mut self) -> impl Iterator<Item = &mut Wait> {
+        self.waits.iter_mut().filter(|wait| wait.reached.is_none())
+    }
+
+    /// First the server is as it was, and then the mover is back: before that it may not even have noticed. What else is
+    /// waited for began before the fault, which is not to be charged to it: that wait begins anew as well.
+    fn healed(&mut self, fault: &str, at: u64) {
+        if self.broken.as_deref() == Some(fault) {
+            self.broken = None;
+            self.waits.push(Wait::new(fault, at));
+        }
+        let Some(own) = self.waits.iter().rposition(|wait| wait.after == fault) else { return };
+        let least = if fault == FaultKind::DiskFull.name() { SPACE } else { Duration::ZERO };
+        let from = self.waits[own].since;
+        for (n, wait) in self.waits.iter_mut().enumerate() {
+            if n == own || wait.reached.is_none_or(|reached| reached >= from) {
+                *wait = Wait {
+                    waited: wait.waited,
+                    allowed: wait.allowed.max(least),
+                    ..Wait::new(&wait.after, at)
+                };
+            }
+        }
     }
 
     /// Whether what was applied only ever grew, by the looks at it and by the target's log, if that is there to be read.
@@ -92,12 +113,13 @@ impl Progress {
         let logged = match log {
             None => String::new(),
             Some(Ok(commits)) => {
-                format!(" and {} commits in the target's log{}", commits.seen, commits.torn.remark())
+                let lack = commits.since.lack().map(|why| format!(", which {why}")).unwrap_or_default();
+                format!(" and {} commits in the target's log{lack}{}", commits.seen, commits.torn.remark())
             }
             Some(Err(why)) => format!("; the target's log cannot be read: {why}"),
         };
-        let shown =
-            self.looks > 0 && log.is_none_or(|log| log.as_ref().is_ok_and(|commits| commits.seen > 0));
+        let whole = |commits: &Commits| commits.seen > 0 && commits.since.lack().is_none();
+        let shown = self.looks > 0 && log.is_none_or(|log| log.as_ref().is_ok_and(whole));
         let (finding, detail) = match (went_back.is_empty(), shown) {
             (false, _) => {
                 (Finding::Fail, format!("the applied position went back {} times", went_back.len()))
@@ -117,8 +139,10 @@ impl Progress {
         let mut longest = 0;
         let mut late = Vec::new();
         for wait in &self.waits {
-            match wait.reached.map(|at| at.saturating_sub(wait.since)) {
-                Some(took) if u128::from(took) <= bound.as_micros() => longest = longest.max(took),
+            match wait.reached.map(|at| at.saturating_sub(wait.since).max(wait.waited)) {
+                Some(took) if u128::from(took) <= bound.max(wait.allowed).as_micros() => {
+                    longest = longest.max(took)
+                }
                 Some(took) => late.push(format!("after {} it took {:.1} s", wait.after, seconds(took))),
                 None => late.push(format!("after {} it was never seen to", wait.after)),
             }
@@ -141,8 +165,13 @@ impl Progress {
 }
 
 impl Wait {
-    fn new(after: String, since: u64) -> Self {
-        Self { after, since, begun: false, goal: None, reached: None }
+    fn new(after: &str, since: u64) -> Self {
+        let after = after.to_owned();
+        Self { after, since, waited: 0, allowed: Duration::ZERO, begun: false, goal: None, reached: None }
+    }
+
+    fn interrupt(&mut self, at: u64) {
+        self.waited = self.waited.max(at.saturating_sub(self.since));
     }
 
     fn see(&mut self, at: u64, source: Option<&Position>, applied: Option<&Position>) {
@@ -180,6 +209,7 @@ mod tests {
     use converge_chaos::history::{Reading, Sample};
 
     use super::*;
+    use crate::oracle::logs::Since;
 
     fn sample(state: &str, applied: u64) -> Event {
         let applied_position = Some(format!("file:log.1:{applied}"));
@@ -196,7 +226,11 @@ mod tests {
     }
 
     fn fault(phase: Phase) -> Event {
-        Event::Fault { fault: "kill_source".into(), phase, detail: String::new() }
+        named("kill_source", phase)
+    }
+
+    fn named(fault: &str, phase: Phase) -> Event {
+        Event::Fault { fault: fault.into(), phase, detail: String::new() }
     }
 
     fn progress(events: Vec<Event>) -> Progress {
@@ -223,13 +257,16 @@ mod tests {
     fn the_targets_log_shows_what_no_look_has_seen() {
         let steady = progress(vec![sample("copying", 5), sample("copying", 6)]);
         let with = |log: Result<Commits, String>| steady.checkpoint(Some(&log));
-        let whole = || Commits { seen: 7, ..Commits::default() };
+        let whole = || Commits { seen: 7, since: Since::Whole, ..Commits::default() };
         assert_eq!(with(Ok(whole())).finding, Finding::Pass);
         let back = with(Ok(Commits { went_back: vec!["at log.1:9".into()], ..whole() }));
         assert_eq!((back.finding, back.evidence.len()), (Finding::Fail, 1));
         // What was not read proves nothing.
         assert_eq!(with(Ok(Commits::default())).finding, Finding::Unknown);
         assert_eq!(with(Err("gone".into())).finding, Finding::Unknown);
+        for since in [Since::Cut, Since::Wiped] {
+            assert_eq!(with(Ok(Commits { since, ..whole() })).finding, Finding::Unknown);
+        }
     }
 
     #[test]
@@ -253,5 +290,38 @@ mod tests {
         assert_eq!(with(&[&back[..], &[reading(15, 12)]].concat()).finding, Finding::Pass);
         assert_eq!(after(vec![fault(Phase::Inject)]).finding, Finding::Unknown);
         assert_eq!(progress(vec![sample("copying", 5)]).liveness(BOUND).finding, Finding::Unknown);
+    }
+
+    #[test]
+    fn how_long_a_fault_lasts_is_charged_to_no_earlier_wait() {
+        let copied = || vec![sample("copying", 1), sample("replicating", 5)];
+        let last = |n: usize| vec![reading(9, 8); n];
+        let run = |parts: &[Vec<Event>]| progress([copied(), parts.concat()].concat()).liveness(BOUND);
+        let (inject, healed) = (vec![fault(Phase::Inject)], vec![fault(Phase::Healed)]);
+        let caught_up = || vec![reading(9, 9), reading(9, 9)];
+        let long = run(&[inject.clone(), last(9), healed.clone(), caught_up()]);
+        assert_eq!(long.finding, Finding::Pass, "{long:?}");
+        // Nor how long the mover takes to be back.
+        for before in [vec![], caught_up()] {
+            let late = [last(9), before].concat();
+            let slow = run(&[inject.clone(), healed.clone(), late, healed.clone(), caught_up()]);
+            assert_eq!(slow.finding, Finding::Pass, "{slow:?}");
+        }
+        // What was too late before the fault stays so.
+        let late = run(&[last(5), inject.clone(), healed.clone(), caught_up()]);
+        assert!(late.finding == Finding::Unknown && late.evidence[0].contains("end of the copy"), "{late:?}");
+        let never = run(&[inject, last(9), healed, last(2)]);
+        assert_eq!((never.finding, never.evidence.len()), (Finding::Unknown, 2), "{never:?}");
+    }
+
+    #[test]
+    fn after_a_full_disk_servers_look_for_space_in_their_own_time() {
+        let after = |name: &str| {
+            let healed = [named(name, Phase::Inject), named(name, Phase::Healed)];
+            let events = [sample("copying", 1), sample("replicating", 5)].into_iter().chain(healed);
+            progress(events.chain(vec![reading(9, 8); 9]).chain([reading(9, 9)]).collect()).liveness(BOUND)
+        };
+        assert_eq!(after("disk_full").finding, Finding::Pass);
+        assert_eq!(after("kill_target").finding, Finding::Unknown);
     }
 }

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use converge_mysql::{Address, Connector, Error as ServerError, FilePosition, Position, ServerInfo, quote};
+use converge_mysql::{Address, Connector, Error as ServerError, FilePosition, quote};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::MOST_EVIDENCE;
-use super::logs::{self, Torn};
+use super::logs::{self, Mark, Since, Torn};
 use crate::verdict::{Finding, Oracle};
 
 /// The oracle's name.
@@ -21,30 +21,25 @@ pub(super) const STATE: &str = "_converge";
 /// Databases that belong to the server.
 const SYSTEM: &str = "'mysql', 'sys', 'information_schema', 'performance_schema'";
 
-/// Where the target's binary log ends.
-pub async fn mark(target: &Address) -> Result<Position, ServerError> {
-    let mut conn = Connector::new(target.clone()).connect().await?;
-    let server = ServerInfo::read(&mut conn).await?;
-    // The file position, not the GTIDs: it moves with whatever is written.
-    let position = Position::File(Position::current_file(&mut conn, &server).await?);
-    converge_mysql::connect::close(conn).await;
-    Ok(position)
-}
-
 /// Where the target's log ended before the move, and when everything had been applied.
 #[derive(Debug, Clone)]
 pub struct Marks {
     /// Before the mover was started.
-    pub began: Position,
+    pub began: Mark,
     /// When the mover had ended.
-    pub drained: Position,
+    pub drained: FilePosition,
 }
 
 /// Judges the target as it is now.
 pub async fn judge(target: &Address, marks: &Marks, moved: &[String]) -> Oracle {
-    let found = async { Ok::<_, ServerError>((mark(target).await?, Traces::read(target).await?)) };
+    let found = async {
+        let (now, mut traces) = (logs::end(target).await?, Traces::read(target).await?);
+        // Last: what is lost while it is read is lost as well.
+        traces.since = marks.began.look(target).await?;
+        Ok::<_, ServerError>((now, traces))
+    };
     match found.await {
-        Ok((now, traces)) => traces.judge(target, marks, &now, moved),
+        Ok((now, traces)) => traces.judge(target, &marks.drained, &now, moved),
         Err(e) => Oracle::new(NAME, Finding::Unknown, format!("the target's binary log cannot be read: {e}")),
     }
 }
@@ -56,8 +51,8 @@ struct Traces {
     changed: BTreeMap<String, (u64, String)>,
     /// Tables that there are, as `database.table`.
     tables: Vec<String>,
-    /// The oldest log that is still there.
-    first: String,
+    /// Whether the log has all that was written since the move began.
+    since: Since,
     torn: Torn,
 }
 
@@ -72,7 +67,6 @@ impl Traces {
             let read = traces.log(&mut conn, name).await.map_err(fail);
             traces.torn.note(read, TORN, name, i + 1 == names.len())?;
         }
-        traces.first = names.into_iter().next().unwrap_or_default();
         let tables = format!(
             "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_schema NOT IN ({SYSTEM}) \
              ORDER BY 1"
@@ -94,15 +88,21 @@ impl Traces {
         Ok(())
     }
 
-    fn judge(&self, target: &Address, marks: &Marks, now: &Position, moved: &[String]) -> Oracle {
+    fn judge(
+        &self,
+        target: &Address,
+        drained: &FilePosition,
+        now: &FilePosition,
+        moved: &[String],
+    ) -> Oracle {
         let ours = |table: &str| match table.split_once('.') {
             Some((database, _)) if database == STATE => true,
             Some((database, name)) => database == target.database && moved.iter().any(|t| t == name),
             None => false,
         };
         let mut wrong = Vec::new();
-        if marks.drained != *now {
-            let drained = &marks.drained;
+        // A log that was begun anew did not go on.
+        if self.since != Since::Wiped && drained != now {
             wrong.push(format!(
                 "after the last change was applied, the target's log went on from {drained} to {now}"
             ));
@@ -115,15 +115,14 @@ impl Traces {
         for table in self.tables.iter().filter(|table| !ours(table)) {
             wrong.push(format!("{table} is not moved, and is on the target"));
         }
-        let begin = Position::File(FilePosition { file: self.first.clone(), offset: 0 });
-        let whole = !self.first.is_empty() && marks.began.covers(&begin) == Some(true);
         // A log that shows no change of any moved table was not read.
         let shown = self.changed.keys().any(|table| ours(table) && !table.starts_with(STATE));
-        let (finding, detail) = match (wrong.is_empty(), whole && shown) {
+        let silent = (!shown).then_some("shows no change of a moved table");
+        let (finding, detail) = match (wrong.is_empty(), self.since.lack().or(silent)) {
             (false, _) => {
                 (Finding::Fail, "the target holds or got what no change on the source explains".to_owned())
             }
-            (true, true) => {
+            (true, None) => {
                 let count = moved.len();
                 let torn = self.torn.remark();
                 let detail = format!(
@@ -131,11 +130,7 @@ impl Traces {
                 );
                 (Finding::Pass, detail)
             }
-            (true, false) => {
-                let why =
-                    if whole { "shows no change of a moved table" } else { "no longer has its beginning" };
-                (Finding::Unknown, format!("the target's binary log {why}"))
-            }
+            (true, Some(why)) => (Finding::Unknown, format!("the target's binary log {why}")),
         };
         Oracle::new(NAME, finding, detail).with_evidence(wrong.into_iter().take(MOST_EVIDENCE).collect())
     }
@@ -155,27 +150,26 @@ mod tests {
         Traces {
             changed: changed.iter().map(|t| ((*t).to_owned(), (1, "log.1:4".to_owned()))).collect(),
             tables: tables.iter().map(|t| (*t).to_owned()).collect(),
-            first: "log.1".into(),
+            since: Since::Whole,
             torn: Torn::default(),
         }
     }
 
-    fn judged(traces: &Traces, after: &str) -> Oracle {
+    fn judged(traces: &Traces, after: u64) -> Oracle {
         let target: Address = "mysql://root@127.0.0.1:1/shop".parse().unwrap();
-        let marks =
-            Marks { began: "file:log.1:4".parse().unwrap(), drained: "file:log.1:9".parse().unwrap() };
-        traces.judge(&target, &marks, &after.parse().unwrap(), &["a".into(), "b".into()])
+        let at = |offset| FilePosition { file: "log.1".into(), offset };
+        traces.judge(&target, &at(9), &at(after), &["a".into(), "b".into()])
     }
 
     #[test]
     fn only_the_moved_tables_and_the_movers_state_may_change() {
         let good = ["shop.a", "shop.b", "_converge.applied"];
-        assert_eq!(judged(&traces(&good, &good), "file:log.1:9").finding, Finding::Pass);
-        assert_eq!(judged(&traces(&good, &good), "file:log.1:10").finding, Finding::Fail);
+        assert_eq!(judged(&traces(&good, &good), 9).finding, Finding::Pass);
+        assert_eq!(judged(&traces(&good, &good), 10).finding, Finding::Fail);
         for stranger in ["shop.c", "other.a"] {
             let list = [&good[..], &[stranger]].concat();
             for traces in [traces(&list, &good), traces(&good, &list)] {
-                let oracle = judged(&traces, "file:log.1:9");
+                let oracle = judged(&traces, 9);
                 assert_eq!(oracle.finding, Finding::Fail);
                 assert!(oracle.evidence[0].contains(stranger), "{oracle:?}");
             }
@@ -186,9 +180,13 @@ mod tests {
     fn a_log_that_does_not_show_the_copy_proves_nothing() {
         let tables = ["shop.a", "shop.b"];
         let silent = traces(&["_converge.applied"], &tables);
-        assert_eq!(judged(&silent, "file:log.1:9").finding, Finding::Unknown);
-        let cut = Traces { first: "log.2".into(), ..traces(&tables, &tables) };
-        assert_eq!(judged(&cut, "file:log.1:9").finding, Finding::Unknown);
+        assert_eq!(judged(&silent, 9).finding, Finding::Unknown);
+        for (since, after) in [(Since::Cut, 9), (Since::Wiped, 9), (Since::Wiped, 5)] {
+            let less = Traces { since, ..traces(&tables, &tables) };
+            assert_eq!(judged(&less, after).finding, Finding::Unknown);
+            let stranger = Traces { since, ..traces(&["shop.a", "shop.c"], &tables) };
+            assert_eq!(judged(&stranger, after).finding, Finding::Fail);
+        }
         assert_eq!(mapped("table_id: 97 (shop.customer)").as_deref(), Some("shop.customer"));
     }
 }

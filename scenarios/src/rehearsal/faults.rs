@@ -20,7 +20,7 @@ use super::RehearsalError;
 use super::mover::Mover;
 use super::watch::{TICK, Watcher};
 use super::world::World;
-use crate::scenario::{Fault, FaultKind, Side};
+use crate::scenario::{Fault, FaultKind, SPACE, Side};
 use crate::verdict::FaultReport;
 
 /// How long the mover may take to notice that a server or the network is gone.
@@ -31,8 +31,6 @@ const SILENT: f64 = 4.0;
 const FRESH: f64 = 2.5;
 /// How long the mover may take to be back at work.
 const RECOVERY: Duration = Duration::from_secs(60);
-/// The same after a full disk: servers look for space once a minute.
-const SPACE: Duration = Duration::from_secs(120);
 
 /// A world, what watches it, and where it is written down.
 pub struct Stage<'a> {

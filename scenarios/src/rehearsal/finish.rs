@@ -13,7 +13,7 @@ use super::world::{Seeded, World};
 use super::{RehearsalError, Run, Running};
 use crate::mutant::Mutant;
 use crate::oracle;
-use crate::oracle::{commits, silence};
+use crate::oracle::{commits, logs, silence};
 use crate::saved::HISTORY;
 use crate::verdict::{Finding, Oracle};
 
@@ -61,9 +61,10 @@ impl Run<'_> {
             self.end_workflow(mover).await?;
         }
         let target = world.target_address();
-        let drained = if began.is_some() { Some(silence::mark(&target).await) } else { None };
-        if self.options.servers.are_private() {
-            self.commits = Some(commits::read(&target, WORKFLOW).await.map_err(|e| e.to_string()));
+        let mut drained = None;
+        if let Some(began) = &began {
+            drained = Some(logs::end(&target).await);
+            self.commits = Some(commits::read(&target, WORKFLOW, began).await.map_err(|e| e.to_string()));
         }
         self.step("comparing");
         self.compare(world, fenced).await;

@@ -2,9 +2,11 @@
 //! of which it needs nothing but a connection, and where only what can be undone over one is broken.
 
 use std::fmt;
+use std::time::Duration;
 
 use converge_chaos::server::ServerBinary;
-use converge_mysql::Address;
+use converge_mysql::{Address, Connector, within};
+use mysql_async::prelude::Queryable;
 
 use super::{Leftovers, RehearsalError};
 use crate::scenario::{FaultKind, Scenario};
@@ -34,16 +36,34 @@ pub struct External {
     pub left: Leftovers,
 }
 
+impl External {
+    /// Refuses one server under two addresses. What one connection locks by name, any other one of the same server sees
+    /// locked, and no right is needed for that.
+    pub(super) async fn are_two(&self) -> Result<(), RehearsalError> {
+        const WHAT: &str = "telling the servers apart";
+        const BOUND: Duration = Duration::from_secs(20);
+        let connect = async |address: &Address| Connector::new(address.with_database("")).connect().await;
+        let (mut one, mut other) = (connect(&self.source).await?, connect(&self.target).await?);
+        let lock = format!("'converge.rehearsal.{:016x}'", rand::random::<u64>());
+        within(BOUND, WHAT, one.query_drop(format!("SELECT GET_LOCK({lock}, 0)"))).await?;
+        let holder = other.query_first(format!("SELECT IS_USED_LOCK({lock})"));
+        let holder: Option<Option<u64>> = within(BOUND, WHAT, holder).await?;
+        for conn in [one, other] {
+            converge_mysql::connect::close(conn).await;
+        }
+        match holder.flatten() {
+            Some(_) => Err(RehearsalError::OneServer(format!("{} and {}", self.source, self.target))),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Servers {
     /// Refuses a scenario whose faults cannot, or must not, be made on these servers.
     pub fn check(&self, scenario: &Scenario) -> Result<(), RehearsalError> {
         let kinds = || scenario.faults.iter().map(|fault| fault.kind);
         let Self::External(external) = self else { return self.check_private(kinds) };
-        let (source, target) = (&external.source, &external.target);
-        if (&source.host, source.port) == (&target.host, target.port) {
-            return Err(RehearsalError::OneServer(source.to_string()));
-        }
-        if let Some(socket) = source.socket.as_ref().or(target.socket.as_ref()) {
+        if let Some(socket) = external.source.socket.as_ref().or(external.target.socket.as_ref()) {
             return Err(RehearsalError::Socket(socket.clone()));
         }
         if let Some(kind) = kinds().find(|kind| kind.needs_host()) {

@@ -359,6 +359,7 @@ impl Hosts {
 
     /// Somebody's servers. Nothing is made on either before both are seen to have room.
     async fn find(external: &External) -> Result<Self, RehearsalError> {
+        external.are_two().await?;
         let (source, target) = (&external.source, &external.target);
         let (on_source, on_target) =
             (Footprint::in_the_way(source).await?, Footprint::in_the_way(target).await?);

@@ -1,8 +1,13 @@
 //! The faults of a scenario: what is broken, on which side, when, and for how long.
 
+use std::time::Duration;
+
 use converge_chaos::proxy::{Effect, Stream, Toxic};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
+
+/// How long a mover may take to be at work again, and to catch up, after a full disk: servers look for space once a minute.
+pub const SPACE: Duration = Duration::from_secs(120);
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -69,6 +69,9 @@ pub struct Script {
     replaced: Vec<(usize, String)>,
 }
 
+/// The server must read quotes as they were read here, whatever its own mode is.
+const AS_JUDGED: &str = "SET SESSION sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')";
+
 impl Script {
     /// Reads the statements of a file that is meant for this database. An error names the one that cannot be accepted.
     pub fn parse(file: &Path, text: &str, database: &str) -> Result<Self, Error> {
@@ -95,7 +98,7 @@ impl Script {
     /// Carries the statements out in the address's database, one after the other.
     pub async fn run(&self, address: &Address) -> Result<(), Error> {
         const WHAT: &str = "running the schema's statements";
-        let mut conn = Connector::new(address.clone()).connect().await?;
+        let mut conn = Connector::new(address.clone()).with_setup(AS_JUDGED).connect().await?;
         let there: Vec<String> = conn.query(THERE).await.map_err(|e| ServerError::driver(WHAT, e))?;
         let same = |name: &String| there.iter().any(|there| there.eq_ignore_ascii_case(name));
         if let Some((n, name)) = self.replaced.iter().find(|(_, name)| same(name)) {
