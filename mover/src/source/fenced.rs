@@ -79,7 +79,7 @@ impl Fences {
     /// Takes what is still unknown for as it stands now. Where there are tables of both names, that does not tell.
     pub fn settle(&mut self, now: &[fence::Stand]) {
         let unknown = |(.., stand): &&mut (String, String, Stand)| *stand == Stand::Unknown;
-        for (table, now) in self.tables.iter_mut().zip(now).filter(|(table, _)| unknown(&table)) {
+        for (table, now) in self.tables.iter_mut().zip(now).filter(|(table, _)| unknown(table)) {
             table.2 = match now {
                 fence::Stand::Open => Stand::Down,
                 fence::Stand::Fenced => Stand::Up,
