@@ -153,6 +153,8 @@ pub async fn again(
     for (source, target) in tables.iter().zip(target_tables) {
         findings.push(foreign_keys::again(&mut servers.source, accepted, source, tables).await?);
         findings.extend(settings::old_temporals(source));
+        findings.extend(target::engine_again(&mut servers.source, source).await?);
+        findings.extend(target::engine_again(&mut servers.target, target).await?);
         findings.extend(triggers::on_target(&mut servers.target, source, target, false).await?);
     }
     finding::judge(&findings)

@@ -133,9 +133,9 @@ impl MariaDbGtidPosition {
         self.domains.insert(domain, (server, number));
     }
 
-    /// Each domain with the number of its last transaction.
-    pub fn numbers(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.domains.iter().map(|(domain, (_, number))| (*domain, *number))
+    /// Each domain with the server and the number of its last transaction.
+    pub fn numbers(&self) -> impl Iterator<Item = ((u32, u32), u64)> {
+        self.domains.iter().map(|(domain, (server, number))| ((*domain, *server), *number))
     }
 
     /// Moves each domain to where `other` is, if that is farther.

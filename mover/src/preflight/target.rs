@@ -106,13 +106,27 @@ fn missing(schema: &str, table: &str) -> Finding {
 
 /// Only InnoDB has the transactions that a move relies on.
 async fn engine(server: &mut Server<'_>, table: &Table) -> Result<Finding> {
+    let engine = engine_of(server, table).await?.unwrap_or_default();
+    Ok(transactional(server, table, &engine))
+}
+
+/// The same of a table that may be gone, or have another name for the moment.
+pub async fn engine_again(server: &mut Server<'_>, table: &Table) -> Result<Option<Finding>> {
+    let engine = engine_of(server, table).await?;
+    Ok(engine.map(|engine| transactional(server, table, &engine)))
+}
+
+async fn engine_of(server: &mut Server<'_>, table: &Table) -> Result<Option<String>> {
     let query = format!(
         "SELECT engine FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
         quote::text(&table.schema),
         quote::text(&table.name)
     );
     let engine: Option<Option<String>> = server.first("reading a table's engine", &query).await?;
-    let engine = engine.flatten().unwrap_or_default();
+    Ok(engine.flatten())
+}
+
+fn transactional(server: &Server<'_>, table: &Table, engine: &str) -> Finding {
     let name = table.qualified();
     let finding = if engine.eq_ignore_ascii_case("InnoDB") {
         Finding::pass("engine", "InnoDB")
@@ -123,7 +137,7 @@ async fn engine(server: &mut Server<'_>, table: &Table) -> Result<Finding> {
             format!("ALTER TABLE {name} ENGINE = InnoDB"),
         )
     };
-    Ok(finding.on(server.side).of(name))
+    finding.on(server.side).of(name)
 }
 
 /// Checks a table that is already on the target: InnoDB, empty, and without columns that nobody fills.

@@ -39,8 +39,8 @@ pub struct Place {
     at: FilePosition,
     /// The offset up to which this file was applied before, while it is read again.
     applied: Option<u64>,
-    /// The last number of each of MariaDB's domains.
-    numbers: BTreeMap<u32, u64>,
+    /// The last number of each server in each of MariaDB's domains.
+    numbers: BTreeMap<(u32, u32), u64>,
     transaction: Transaction,
 }
 
@@ -102,20 +102,23 @@ impl Place {
             return Err(Unreadable::event("a transaction begins before the last one ended"));
         }
         match advance {
-            Some(Advance::MariaDb { domain, number, .. }) if self.by_gtid => self.number(domain, number)?,
+            Some(Advance::MariaDb { domain, server, number }) if self.by_gtid => {
+                self.number((domain, server), number)?;
+            }
             _ => {}
         }
         self.transaction = Transaction { advance, ..Transaction::default() };
         Ok(())
     }
 
-    /// Numbers that go back, as sessions make them with `gtid_seq_no` where nothing forbids it, name two places of the log
-    /// alike: a workflow that resumed there would begin at the first of them.
-    fn number(&mut self, domain: u32, number: u64) -> Result<(), Unreadable> {
-        match self.numbers.insert(domain, number) {
+    /// A server's numbers that go back, as sessions make them with `gtid_seq_no` where nothing forbids it, name two places of
+    /// the log alike: a workflow that resumed there would begin at the first of them. Those of two servers may meet, where
+    /// one that replicates from the other is written to.
+    fn number(&mut self, (domain, server): (u32, u32), number: u64) -> Result<(), Unreadable> {
+        match self.numbers.insert((domain, server), number) {
             Some(before) if before >= number => Err(Unreadable::too_little(
                 format!(
-                    "in the GTID domain {domain} the transaction number {number} follows number {before}: where the workflow \
+                    "in the GTID domain {domain} server {server}'s transaction number {number} follows number {before}: where the workflow \
                      stands could not be told from an earlier place"
                 ),
                 "SET GLOBAL gtid_strict_mode = ON on the source",
@@ -184,21 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_domain_only_grow() {
+    fn numbers_of_a_server_only_grow() {
         let mut place = Place::new(&"mariadb-gtid:0-1-7,3-1-90".parse().unwrap());
-        let begin = |place: &mut Place, domain, number| {
-            place.begin(Some(Advance::MariaDb { domain, server: 2, number })).is_ok()
-        };
-        for (domain, number, taken) in [
-            (0, 8, true),
-            (3, 91, true),
-            (4, 1, true),
-            (0, 9, true),
-            (4, 1, false),
-            (3, 5, false),
-            (0, 12, true),
+        for (domain, server, number, taken) in [
+            (0, 1, 8, true),
+            (3, 1, 91, true),
+            (0, 2, 8, true),
+            (4, 1, 1, true),
+            (0, 1, 9, true),
+            (4, 1, 1, false),
+            (3, 1, 5, false),
+            (0, 2, 7, false),
+            (0, 1, 12, true),
         ] {
-            assert_eq!(begin(&mut place, domain, number), taken, "{domain}-{number}");
+            let begun = place.begin(Some(Advance::MariaDb { domain, server, number }));
+            assert_eq!(begun.is_ok(), taken, "{domain}-{server}-{number}");
         }
     }
 

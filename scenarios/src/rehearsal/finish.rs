@@ -67,7 +67,7 @@ impl Run<'_> {
             self.commits = Some(commits::read(&target, WORKFLOW, began).await.map_err(|e| e.to_string()));
         }
         self.step("comparing");
-        self.compare(world, fenced).await;
+        self.compare(world, fenced, mover.is_running()).await;
         // The ledger is read back from the file, which must be whole.
         self.history.finish()?;
         self.forget()?;
@@ -169,7 +169,8 @@ impl Run<'_> {
         self.oracles.push(Oracle::new("position", finding, why));
     }
 
-    async fn compare(&mut self, world: &World, fenced: bool) {
+    /// `follows`: the mover still applies what the source logs.
+    async fn compare(&mut self, world: &World, fenced: bool, follows: bool) {
         let of_itself = self.options.is(Mutant::DiffOfItself);
         let fenced_here = fenced && !of_itself;
         let mut options = VdiffOptions::default();
@@ -189,9 +190,9 @@ impl Run<'_> {
             tables: self.seeded.tables.iter().map(pair).collect(),
             options,
         };
-        let (compared, proven) = match fenced {
-            true => (converge_vdiff::compare(&request, &|_| {}).await, true),
-            false => followed(request).await,
+        let (compared, proven) = match follows && !fenced {
+            true => followed(request).await,
+            false => (converge_vdiff::compare(&request, &|_| {}).await, fenced),
         };
         match compared {
             Ok(report) => {
@@ -248,6 +249,7 @@ impl Run<'_> {
 async fn followed(request: Request) -> (Result<converge_vdiff::Report, converge_vdiff::Error>, bool) {
     let mut by_workflow = request.clone();
     by_workflow.options.proof = ProofSource::Workflow(WORKFLOW.into());
+    by_workflow.options.confirm_within = END_BOUND;
     match converge_vdiff::compare(&by_workflow, &|_| {}).await {
         Ok(report) => (Ok(report), true),
         Err(_) => (converge_vdiff::compare(&request, &|_| {}).await, false),

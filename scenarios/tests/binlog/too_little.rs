@@ -65,7 +65,7 @@ const CASES: &[Case] = &[
     Case {
         only: Some(Flavor::MariaDb),
         session: &["SET GLOBAL gtid_strict_mode = OFF", "SET SESSION gtid_seq_no = 2", "UPDATE c SET x = 7"],
-        said: &["number 2 follows number", "gtid_strict_mode = ON"],
+        said: &["transaction number 2 follows number", "gtid_strict_mode = ON"],
     },
     case(
         &["XA START 'k'", "UPDATE c SET x = 7", "XA END 'k'", "XA PREPARE 'k'"],

@@ -189,6 +189,22 @@ async fn looked_at_again(binary: &ServerBinary) {
     mover.start();
     mover.wait_until("a runner", |s| s["running"] == true && s["error"].is_null());
     world.wait_equal("a");
+    let [statement, back] = ["MyISAM", "InnoDB"].map(|engine| format!("ALTER TABLE a ENGINE = {engine}"));
+    execute(&mut s, &[&statement]).await;
+    stopped(&mut mover, &statement);
+    execute(&mut t, &[&statement]).await;
+    refused(&mover, "is a MyISAM table, without transactions");
+    execute(&mut s, &[&back]).await;
+    execute(&mut t, &[&back]).await;
+    for passed in [false, true] {
+        mover = mover.another();
+        mover.start();
+        if !passed {
+            stopped(&mut mover, &back);
+        }
+    }
+    mover.wait_until("a runner", |s| s["running"] == true && s["error"].is_null());
+    world.wait_equal("a");
     let statement =
         "ALTER TABLE a ADD q INT, ADD CONSTRAINT f FOREIGN KEY (q) REFERENCES p (id) ON DELETE SET NULL";
     execute(&mut s, &[statement]).await;
