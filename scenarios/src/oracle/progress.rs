@@ -84,24 +84,18 @@ impl Progress {
         self.waits.iter_mut().filter(|wait| wait.reached.is_none())
     }
 
-    /// First the server is as it was, and then the mover is back: before that it may not even have noticed. What else is
-    /// waited for began before the fault, which is not to be charged to it: that wait begins anew as well.
+    /// First the server is as it was, and then the mover is back: before that it may not even have noticed, and the fault's
+    /// own wait begins once more. What else is waited for began before the fault, which is not to be charged to it; how long
+    /// the mover takes to be back is.
     fn healed(&mut self, fault: &str, at: u64) {
+        let least = if fault == FaultKind::DiskFull.name() { SPACE } else { Duration::ZERO };
         if self.broken.as_deref() == Some(fault) {
             self.broken = None;
+            self.open().for_each(|wait| wait.again(at, least));
             self.waits.push(Wait::new(fault, at));
         }
-        let Some(own) = self.waits.iter().rposition(|wait| wait.after == fault) else { return };
-        let least = if fault == FaultKind::DiskFull.name() { SPACE } else { Duration::ZERO };
-        let from = self.waits[own].since;
-        for (n, wait) in self.waits.iter_mut().enumerate() {
-            if n == own || wait.reached.is_none_or(|reached| reached >= from) {
-                *wait = Wait {
-                    waited: wait.waited,
-                    allowed: wait.allowed.max(least),
-                    ..Wait::new(&wait.after, at)
-                };
-            }
+        if let Some(own) = self.waits.iter_mut().rfind(|wait| wait.after == fault) {
+            own.again(at, least);
         }
     }
 
@@ -168,6 +162,12 @@ impl Wait {
     fn new(after: &str, since: u64) -> Self {
         let after = after.to_owned();
         Self { after, since, waited: 0, allowed: Duration::ZERO, begun: false, goal: None, reached: None }
+    }
+
+    /// Begins anew, with at least so long to last.
+    fn again(&mut self, at: u64, least: Duration) {
+        let (waited, allowed) = (self.waited, self.allowed.max(least));
+        *self = Self { waited, allowed, ..Self::new(&self.after, at) };
     }
 
     fn interrupt(&mut self, at: u64) {
@@ -301,12 +301,11 @@ mod tests {
         let caught_up = || vec![reading(9, 9), reading(9, 9)];
         let long = run(&[inject.clone(), last(9), healed.clone(), caught_up()]);
         assert_eq!(long.finding, Finding::Pass, "{long:?}");
-        // Nor how long the mover takes to be back.
-        for before in [vec![], caught_up()] {
-            let late = [last(9), before].concat();
-            let slow = run(&[inject.clone(), healed.clone(), late, healed.clone(), caught_up()]);
-            assert_eq!(slow.finding, Finding::Pass, "{slow:?}");
-        }
+        // How long the mover takes to be back is.
+        let slow = run(&[inject.clone(), healed.clone(), last(9), healed.clone(), caught_up()]);
+        assert!(slow.finding == Finding::Unknown && slow.evidence[0].contains("end of the copy"), "{slow:?}");
+        let quick = run(&[inject.clone(), healed.clone(), last(1), caught_up(), healed.clone(), caught_up()]);
+        assert_eq!(quick.finding, Finding::Pass, "{quick:?}");
         // What was too late before the fault stays so.
         let late = run(&[last(5), inject.clone(), healed.clone(), caught_up()]);
         assert!(late.finding == Finding::Unknown && late.evidence[0].contains("end of the copy"), "{late:?}");
