@@ -191,7 +191,7 @@ impl Run<'_> {
             options,
         };
         let (compared, proven) = match follows && !fenced {
-            true => followed(request).await,
+            true => self.followed(request).await,
             false => (converge_vdiff::compare(&request, &|_| {}).await, fenced),
         };
         match compared {
@@ -210,6 +210,24 @@ impl Run<'_> {
                 Finding::Unknown,
                 format!("the comparison failed: {e}"),
             )),
+        }
+    }
+
+    /// Compares at the position that the mover has applied, which proves a difference, though no pass; or, where that cannot
+    /// be done, the tables as they are. Which of both it was.
+    async fn followed(
+        &self,
+        request: Request,
+    ) -> (Result<converge_vdiff::Report, converge_vdiff::Error>, bool) {
+        let mut by_workflow = request.clone();
+        by_workflow.options.proof = ProofSource::Workflow(WORKFLOW.into());
+        by_workflow.options.confirm_within = END_BOUND;
+        match converge_vdiff::compare(&by_workflow, &|_| {}).await {
+            Ok(report) => (Ok(report), true),
+            Err(why) => {
+                self.history.note(format!("compared without the mover's position: {why}"));
+                (converge_vdiff::compare(&request, &|_| {}).await, false)
+            }
         }
     }
 
@@ -241,18 +259,6 @@ impl Run<'_> {
         };
         self.oracles.push(Oracle::new("mover", finding, detail));
         Ok(())
-    }
-}
-
-/// Compares at the position that the mover has applied, which proves a difference, though no pass; or, where it says
-/// nothing any more, the tables as they are. Which of both it was.
-async fn followed(request: Request) -> (Result<converge_vdiff::Report, converge_vdiff::Error>, bool) {
-    let mut by_workflow = request.clone();
-    by_workflow.options.proof = ProofSource::Workflow(WORKFLOW.into());
-    by_workflow.options.confirm_within = END_BOUND;
-    match converge_vdiff::compare(&by_workflow, &|_| {}).await {
-        Ok(report) => (Ok(report), true),
-        Err(_) => (converge_vdiff::compare(&request, &|_| {}).await, false),
     }
 }
 
