@@ -44,6 +44,9 @@ struct Arguments {
     /// Which tables; both kinds, one after the other, by default
     #[arg(long, value_enum)]
     shape: Option<Shape>,
+    /// Only these, as when one is profiled; all by default
+    #[arg(long, value_enum)]
+    only: Vec<Contestant>,
     /// The kind of server: mysql or mariadb
     #[arg(long, default_value = "mysql")]
     server: String,
@@ -57,11 +60,15 @@ struct Arguments {
     mover: Option<Vec<String>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Contestant {
+    /// One LOAD DATA after the other
     Load,
+    /// mysqldump | mysql
     Dump,
+    /// The mover
     Mover,
+    /// The mover, with secondary keys built afterwards
     Deferring,
 }
 
@@ -143,6 +150,9 @@ async fn compare(binary: &ServerBinary, arguments: &Arguments, shape: Shape) -> 
     if scene.clients.is_none() {
         println!("mysqldump and mysql are neither beside the server nor on PATH: that contestant is MISSING");
         runs.retain(|(contestant, _)| *contestant != Contestant::Dump);
+    }
+    if !arguments.only.is_empty() {
+        runs.retain(|(contestant, _)| arguments.only.contains(contestant));
     }
     for _ in 0..arguments.rounds() {
         for (contestant, list) in &mut runs {
