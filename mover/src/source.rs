@@ -30,6 +30,7 @@ mod snapshot;
 mod statement;
 mod temporal;
 pub mod upstream;
+pub(crate) mod xa;
 
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub trait ChunkReader {
         limit: usize,
         pass_on: impl AsyncFnMut(Vec<Row>) -> Result<()>,
     ) -> Result<()>;
+    /// A position up to which the log has all that was read so far.
+    async fn seen(&mut self) -> Result<Position>;
     /// Proves that the locked rows are still locked: an error if they may not be.
     async fn holds(&mut self) -> Result<()>;
     /// Lets all locked rows go.

@@ -218,6 +218,11 @@ impl Store {
                  created BOOLEAN NOT NULL, PRIMARY KEY (workflow, number)) ENGINE=InnoDB",
                 table("copy_table")
             ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (workflow VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, \
+                 number INT, position LONGTEXT NOT NULL, PRIMARY KEY (workflow, number)) ENGINE=InnoDB",
+                table("copy_seen")
+            ),
         ];
         for statement in statements.into_iter().chain(resume::creation()).chain([secondary::creation()]) {
             self.execute(conn, "creating the workflow's state on the target", statement).await?;
@@ -336,11 +341,23 @@ impl Store {
                 ),
                 must_match: true,
             });
+            if let Some(seen) = &progress.seen {
+                statements.push(CheckpointStatement { sql: self.saw(*number, seen), must_match: false });
+            }
         }
         if let Some((from, to)) = checkpoint.enter {
             statements.push(CheckpointStatement { sql: self.change_of_state(from, to), must_match: false });
         }
         statements
+    }
+
+    /// Records that the copied rows of a table show what stands in the source's log up to there.
+    fn saw(&self, number: usize, seen: &Position) -> String {
+        let (table, me, seen) = (table("copy_seen"), self.me(), quote::text(&seen.to_string()));
+        format!(
+            "INSERT INTO {table} (workflow, number, position) VALUES ({me}, {number}, {seen}) \
+             ON DUPLICATE KEY UPDATE position = {seen}"
+        )
     }
 
     fn change_of_state(&self, from: State, to: State) -> String {

@@ -57,6 +57,8 @@ pub struct CopyProgress {
     pub rows_copied: u64,
     /// Whether the table is copied to its end.
     pub done: bool,
+    /// A position of the source that has all which the copied rows show, where these may be ahead of the applied one.
+    pub seen: Option<Position>,
 }
 
 /// What a target transaction records about itself.

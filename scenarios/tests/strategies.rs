@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
 
+#[path = "strategies/ahead.rs"]
+mod ahead;
 #[path = "support/mover.rs"]
 mod mover;
 #[path = "strategies/no_key.rs"]

@@ -10,7 +10,8 @@
 //!
 //! While the copy goes on, rows of the target may thus be ahead of the applied position, and changes are written over
 //! what is there. A last mark, written once every chunk was read and handed over, is where all rows have caught up:
-//! from there on every change must fit exactly, as with the watermark.
+//! from there on every change must fit exactly, as with the watermark. What is ahead must come by the stream, so a source
+//! that takes over before that has to have all that the copy saw: each chunk is recorded with a position for that.
 //!
 //! Cost: one small commit on the source per chunk; no locks, no long snapshot, and a chunk never waits for the stream.
 //! Keys removed are kept in memory only while a chunk with an older low mark is not written. Privileges on the source:
@@ -40,7 +41,8 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
             let id = ChunkId { run: job.run, table: walk.index, number };
             let started = Instant::now();
             reader.mark(&Mark::Low(id)).await?;
-            let (rows, progress) = walk.next(&mut reader).await?;
+            let (rows, mut progress) = walk.next(&mut reader).await?;
+            progress.seen = Some(reader.seen().await?);
             let n = rows.rows.len();
             job.board.post(id, Chunk { rows, progress, onto: Onto::Newer, held: None, place });
             tokio::time::sleep_until(started + job.pace.time_for(n)).await;

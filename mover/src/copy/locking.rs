@@ -15,7 +15,8 @@
 //!
 //! While the copy goes on, rows of the target may be ahead of the applied position, and changes are written over what
 //! is there. A last mark, written once every chunk is on the target, is where all rows have caught up: from there on
-//! every change must fit exactly, as with the watermark.
+//! every change must fit exactly, as with the watermark. What is ahead must come by the stream, so a source that takes over
+//! before that has to have all that the copy saw: each chunk is recorded with a position up to which it saw the log.
 //!
 //! Cost: writers wait for the rows of a chunk until it is written; a shared lock lets all readers and foreign key
 //! checks pass. A chunk that meets a lock for too long is let go and tried again in smaller pieces. One commit on the
@@ -47,7 +48,8 @@ pub async fn copy(mut reader: impl ChunkReader, job: &Job<'_>) -> Result<()> {
             number += 1;
             let id = ChunkId { run: job.run, table: walk.index, number };
             let started = Instant::now();
-            let (rows, progress) = locked(&mut walk, &mut reader).await?;
+            let (rows, mut progress) = locked(&mut walk, &mut reader).await?;
+            progress.seen = Some(reader.seen().await?);
             linger(Bug::LockingWithoutLock).await;
             let (n, bytes) = (rows.rows.len(), rows.bytes);
             let handed_over = Instant::now();
@@ -99,6 +101,7 @@ async fn locked(walk: &mut Walk<'_>, reader: &mut impl ChunkReader) -> Result<(C
 
 #[cfg(test)]
 mod tests {
+    use converge_mysql::Position;
     use futures_util::FutureExt;
 
     use super::*;
@@ -126,6 +129,9 @@ mod tests {
             _: impl AsyncFnMut(Vec<Row>) -> Result<()>,
         ) -> Result<()> {
             Ok(())
+        }
+        async fn seen(&mut self) -> Result<Position> {
+            Err(Error::refused("nothing is seen", "do not ask"))
         }
         async fn holds(&mut self) -> Result<()> {
             if self.0 { Ok(()) } else { Err(Error::refused("the connection is gone", "connect again")) }

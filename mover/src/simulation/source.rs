@@ -244,6 +244,11 @@ impl ChunkReader for SimReader {
         Ok(())
     }
 
+    async fn seen(&mut self) -> Result<Position> {
+        self.line.turn().await?;
+        Ok(position(self.line.logged()))
+    }
+
     async fn holds(&mut self) -> Result<()> {
         self.line.turn().await
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use converge_mysql::{Connector, Error as ServerError, within};
+use converge_mysql::{Connector, Error as ServerError, Position, ServerInfo, within};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row as ServerRow, Value as ServerValue};
 use tokio::task::JoinHandle;
@@ -35,6 +35,7 @@ pub struct ServerReader {
     marks: Option<Conn>,
     guard: Option<Guard>,
     connector: Connector,
+    info: ServerInfo,
     workflow: String,
     tables: Arc<[Table]>,
     /// What is asked about the documents of each table that was read from, by the columns that have some.
@@ -47,11 +48,12 @@ impl ServerReader {
         conn: Conn,
         marks: Option<Conn>,
         guard: Option<Guard>,
-        connector: Connector,
+        (connector, info): (Connector, ServerInfo),
         workflow: String,
         tables: Arc<[Table]>,
     ) -> Self {
-        Self { conn: Some(conn), marks, guard, connector, workflow, tables, questions: HashMap::new() }
+        let questions = HashMap::new();
+        Self { conn: Some(conn), marks, guard, connector, info, workflow, tables, questions }
     }
 
     fn conn(&mut self) -> Result<&mut Conn> {
@@ -270,6 +272,11 @@ impl ChunkReader for ServerReader {
             }
         }
         if rows.is_empty() { Ok(()) } else { pass_on(rows).await }
+    }
+
+    async fn seen(&mut self) -> Result<Position> {
+        let info = self.info;
+        Position::current(self.conn()?, &info).await.on_source()
     }
 
     async fn holds(&mut self) -> Result<()> {

@@ -94,8 +94,8 @@ impl ServerSource {
             None => None,
         };
         let guard = self.guarded.then(Guard::default);
-        let connector = self.connector.clone();
-        Ok(ServerReader::new(conn, marks, guard, connector, self.workflow.clone(), self.tables.clone()))
+        let server = (self.connector.clone(), self.info);
+        Ok(ServerReader::new(conn, marks, guard, server, self.workflow.clone(), self.tables.clone()))
     }
 
     /// The tables that are moved away from it.
@@ -193,6 +193,29 @@ impl ServerSource {
             within(TIMEOUT, what, conn.query_first("SELECT @@gtid_slave_pos")).await.on_source()?;
         let applied = applied.unwrap_or_default().parse().on_source()?;
         Ok(logged.joined(&Position::MariaDbGtid(applied)))
+    }
+
+    /// Refuses a source that does not have all which rows show that were copied ahead of the stream: what it does not have
+    /// would stay on the target, and nothing in its log would mend it.
+    pub async fn check_seen<'p>(
+        &self,
+        conn: &mut Conn,
+        seen: impl Iterator<Item = &'p Position>,
+    ) -> Result<()> {
+        let now = self.known(conn).await?;
+        for seen in seen {
+            if now.covers(seen) != Some(true) {
+                return Err(Error::refused(
+                    format!(
+                        "rows were copied from a source that stood at {seen}, and this one has only {now}: the target may show \
+                         transactions that this source never had"
+                    ),
+                    "point --source at a server that has them; if they are lost, cancel the workflow, empty its tables on the \
+                     target, and begin again under another name",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a position that the source no longer has, or does not have yet.
@@ -307,11 +330,13 @@ impl Source for ServerSource {
 
     async fn snapshot(&self, tables: &[usize]) -> Result<(ServerReader, Position)> {
         let (mut conn, mut other) = (self.connect().await?, self.control().await?);
-        let tables: Vec<&Table> = tables.iter().map(|&i| &self.tables[i]).collect();
+        // All tables, not only these: the stream begins here for the others too, and must not come between the two parts of
+        // an XA transaction that changes them.
         let position = match self.info.flavor {
-            Flavor::MariaDb => snapshot::open(&mut conn).await?,
-            Flavor::MySql => snapshot::open_locked(&mut conn, &mut other, &self.info, &tables).await?,
+            Flavor::MariaDb => snapshot::open(&mut conn, &mut other).await?,
+            Flavor::MySql => snapshot::open_locked(&mut conn, &mut other, &self.info, &self.tables).await?,
         };
+        let tables: Vec<&Table> = tables.iter().map(|&i| &self.tables[i]).collect();
         snapshot::check_form(&mut other, &tables).await?;
         Ok((self.reader_over(conn).await?, position))
     }

@@ -3,6 +3,9 @@
 //! MariaDB opens both as one. On MySQL nothing ties them together but that the tables stand still: a read lock waits
 //! for every transaction that wrote to them, until it is visible, and keeps others from beginning. It is let go as
 //! soon as the snapshot is open, and not waited for longer than others may wait for it.
+//!
+//! Of an XA transaction the changes stand in the log where it is prepared, and can be seen once it is committed: a snapshot
+//! between the two has neither. MySQL's lock waits for one that is prepared; on MariaDB the snapshot is opened while none is.
 
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use converge_mysql::{Error as ServerError, Position, ServerInfo, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use super::TIMEOUT;
+use super::{TIMEOUT, xa};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::schema::Table;
 
@@ -32,8 +35,30 @@ async fn execute(conn: &mut Conn, statement: &str) -> Result<()> {
     within(TIMEOUT, WHAT, conn.query_drop(statement)).await.on_source()
 }
 
-/// Opens a snapshot on a MariaDB server.
-pub async fn open(conn: &mut Conn) -> Result<Position> {
+/// Opens a snapshot on a MariaDB server, at a moment that no XA transaction spans, as `asker` sees it.
+pub async fn open(conn: &mut Conn, asker: &mut Conn) -> Result<Position> {
+    let mut tries = 1;
+    loop {
+        // One that spans the snapshot was prepared before the first look and is listed by it or was committed since; or it
+        // is listed by the second look, or was committed between the two, and counted.
+        let (commits, before) = (xa::commits(asker).await?, xa::prepared(asker).await?);
+        let position = open_here(conn).await?;
+        let (after, since) = (xa::prepared(asker).await?, xa::commits(asker).await?);
+        let listed = before.max(after).unwrap_or_default();
+        if listed == 0 && commits == since {
+            return Ok(position);
+        }
+        if tries == TRIES {
+            return Err(xa::left_out(listed));
+        }
+        tracing::warn!("XA transactions are under way; trying again to open a snapshot between them");
+        tokio::time::sleep(PAUSE).await;
+        tries += 1;
+    }
+}
+
+/// Opens a snapshot; one that this connection had is given up.
+async fn open_here(conn: &mut Conn) -> Result<Position> {
     for statement in [PATIENT, REPEATABLE, "START TRANSACTION WITH CONSISTENT SNAPSHOT"] {
         execute(conn, statement).await?;
     }
@@ -59,7 +84,7 @@ pub async fn open_locked(
     conn: &mut Conn,
     locker: &mut Conn,
     info: &ServerInfo,
-    tables: &[&Table],
+    tables: &[Table],
 ) -> Result<Position> {
     execute(conn, PATIENT).await?;
     execute(conn, REPEATABLE).await?;
@@ -97,7 +122,7 @@ pub fn altered(error: Error) -> Error {
     }
 }
 
-async fn lock(conn: &mut Conn, tables: &[&Table]) -> Result<()> {
+async fn lock(conn: &mut Conn, tables: &[Table]) -> Result<()> {
     let bounds = format!("SET SESSION lock_wait_timeout = {LOCK_WAIT}, wait_timeout = {LOCKED_FOR}");
     execute(conn, &bounds).await?;
     let names: Vec<String> = tables.iter().map(|t| format!("{} READ", t.qualified())).collect();

@@ -82,9 +82,10 @@ impl Store {
 
     async fn load_tables(&self, conn: &mut Conn) -> Result<Vec<TableState>> {
         let query = format!(
-            "SELECT source_table, target_table, last_key, rows_copied, rows_estimated, done, created FROM {} \
-             WHERE workflow = {} ORDER BY number",
+            "SELECT source_table, target_table, last_key, rows_copied, rows_estimated, done, created, position FROM {} \
+             LEFT JOIN {} USING (workflow, number) WHERE workflow = {} ORDER BY number",
             table("copy_table"),
+            table("copy_seen"),
             self.me()
         );
         let rows: Vec<Row> = within(TIMEOUT, WHAT, conn.query(query)).await.on_target()?;
@@ -92,13 +93,14 @@ impl Store {
     }
 
     fn table_state(&self, row: Row) -> Result<TableState> {
-        type Fields = (String, String, Option<String>, u64, u64, bool, bool);
-        let (source, target, last_key, rows_copied, rows_estimated, done, created) =
+        type Fields = (String, String, Option<String>, u64, u64, bool, bool, Option<String>);
+        let (source, target, last_key, rows_copied, rows_estimated, done, created, seen) =
             Fields::from_row_opt(row).map_err(|FromRowError(row)| self.unreadable(&format!("{row:?}")))?;
         let key = |text: String| {
             key_values(&text).ok_or_else(|| self.unreadable(&format!("bad key {text} of {source}")))
         };
-        let progress = CopyProgress { last_key: last_key.map(key).transpose()?, rows_copied, done };
+        let seen = seen.map(|text| text.parse()).transpose().on_target()?;
+        let progress = CopyProgress { last_key: last_key.map(key).transpose()?, rows_copied, done, seen };
         Ok(TableState { source, target, rows_estimated, created, progress })
     }
 }

@@ -110,6 +110,10 @@ async fn work(
     if workflow.state.is_final() || workflow.state == State::Switched {
         return Control::new(setup, &source, &owner, sender).run().await;
     }
+    if workflow.state == State::Copying {
+        let seen = workflow.tables.iter().filter_map(|t| t.progress.seen.as_ref());
+        source.check_seen(&mut setup.source, seen).await?;
+    }
     let fenced = source.may_be_fenced(&mut setup.source, &owner).await?;
     let source = source.perhaps_fenced(fenced);
     let copy_source = copy_source(options, run, setup).await?;
