@@ -37,8 +37,11 @@ async fn fill(server: &LocalServer) {
 fn vdiff(server: &LocalServer, state: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_converge"));
     let [from, to] = ["vs", "vt"].map(|database| server.address(database).to_url());
-    command.args(["vdiff", "--source", &from, "--target", &to, "--tables", "t,u", "--format", "json"]);
-    command.args(["--engine", "pushdown", "--chunk-rows", "20", "--state"]).arg(state).args(more);
+    command.args(["vdiff", "--source", &from, "--target", &to, "--format", "json", "--engine", "pushdown"]);
+    command.args(["--chunk-rows", "20", "--state"]).arg(state).args(more);
+    if !more.contains(&"--tables") {
+        command.args(["--tables", "t,u"]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -58,7 +61,11 @@ fn chunks(state: &Path) -> Vec<Value> {
 
 /// Kills a comparison once it has so many chunks behind it.
 fn kill_after(server: &LocalServer, state: &Path, wanted: usize) {
-    let mut child = vdiff(server, state, &[]).spawn().unwrap();
+    kill_in(vdiff(server, state, &[]), state, wanted);
+}
+
+fn kill_in(mut comparison: Command, state: &Path, wanted: usize) {
+    let mut child = comparison.spawn().unwrap();
     let begun = Instant::now();
     while chunks(state).len() < wanted {
         if child.try_wait().unwrap().is_some() {
@@ -104,6 +111,40 @@ async fn a_killed_comparison_goes_on_where_it_was() {
         );
         assert_eq!(found["tables"][1]["verdict"], "equal");
         assert!(!state.join("vdiff-state.jsonl").exists(), "the state outlives its comparison");
+    }
+}
+
+/// What was said of a table does not hold for another one that was put in its place, finished or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_replaced_between_two_runs_is_compared_anew() {
+    for binary in support::servers() {
+        let one = server(&binary).await;
+        fill(&one).await;
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path();
+        let tables = ["--tables", "u,t"];
+        kill_in(vdiff(&one, state, &tables), state, 3);
+        let mut target = connect(&one, "vt").await;
+        for (table, damage) in [("u", "id = 1"), ("t", "id = 5")] {
+            run(&mut target, &format!("CREATE TABLE other LIKE {table}")).await;
+            run(&mut target, &format!("INSERT INTO other SELECT * FROM {table}")).await;
+            run(&mut target, &format!("UPDATE other SET v = 'another' WHERE {damage}")).await;
+            run(&mut target, &format!("RENAME TABLE {table} TO old_{table}, other TO {table}")).await;
+        }
+        let found = json(&vdiff(&one, state, &tables).output().unwrap());
+        for (number, differing) in [1, 2].into_iter().enumerate() {
+            let table = &found["tables"][number];
+            assert_eq!(
+                (&table["verdict"], &table["mismatched_rows"]),
+                (&"different".into(), &differing.into())
+            );
+            assert!(table["schema_notes"].to_string().contains("compared anew"), "{table}");
+        }
+        assert_eq!(found["tables"][1]["source_rows"], ROWS);
+        assert_eq!(
+            (&found["source"]["stood_still"], &found["target"]["stood_still"]),
+            (&false.into(), &false.into())
+        );
     }
 }
 

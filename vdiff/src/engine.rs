@@ -67,6 +67,8 @@ struct Pool<'a> {
     last: Option<Evidence>,
     /// Whether each side stood still from each time to the next.
     still: [bool; 2],
+    /// Tables that an earlier run found equal.
+    finished_before: usize,
 }
 
 impl<'a> Pool<'a> {
@@ -89,6 +91,7 @@ impl<'a> Pool<'a> {
             deadline,
             last: None,
             still: [true; 2],
+            finished_before: 0,
         })
     }
 
@@ -105,6 +108,17 @@ impl<'a> Pool<'a> {
             self.still = [0, 1].map(|side| self.still[side] && last.stood_still(&now, side));
         }
         self.last = Some(now);
+    }
+
+    /// What an earlier run said of a table that it found equal, if that is the same table still.
+    async fn finished(&mut self, number: usize, plan: &Plan) -> Result<Option<TableReport>, Error> {
+        let Some(state) = self.state.as_mut().filter(|state| state.finished(number).is_some()) else {
+            return Ok(None);
+        };
+        state.watch(number, Identity::watch(&mut self.control, plan).await?.lasting())?;
+        let report = state.finished(number);
+        self.finished_before += usize::from(report.is_some());
+        Ok(report)
     }
 
     async fn close(self) {
@@ -220,8 +234,15 @@ async fn compare_all(
         let plans: Vec<_> = known.iter().map(|pair| pair.plan.clone()).collect();
         pool.state = Some(State::open(directory, request, &plans)?);
     }
+    let mut positions = [0, 1].map(|side| began.0.position(side));
+    if let Some(state) = &mut pool.state {
+        if let Some(first) = state.begin(&positions)? {
+            pool.still = [0, 1]
+                .map(|side| pool.still[side] && first[side].is_some() && first[side] == positions[side]);
+            positions = first;
+        }
+    }
     let mut tables = Vec::with_capacity(pairs.len());
-    let resumed = pool.state.as_ref().map_or(0, State::finished_tables);
     let mut complete = true;
     for (number, (pair, known)) in pairs.iter().zip(known).enumerate() {
         let compared =
@@ -235,11 +256,11 @@ async fn compare_all(
     }
     tables.extend(lonely.iter().flat_map(|listing| listing.reports()));
     let after = pool.evidence().await?;
-    let (before, still) = (&began.0, pool.still);
+    let still = pool.still;
     let server = |shards: &Shards, side: usize| ServerReport {
         address: shards.told(|session| session.address.clone()),
         version: shards.told(|session| session.info.to_string()),
-        position_before: before.position(side),
+        position_before: positions[side].clone(),
         position_after: after.position(side),
         stood_still: still[side],
     };
@@ -262,7 +283,8 @@ async fn compare_all(
         report.notes.push("all tables are compared that the accounts may see".into());
         report.not_verified.clone_from(&listing.left_out);
     }
-    if resumed > 0 {
+    if pool.finished_before > 0 {
+        let resumed = pool.finished_before;
         report
             .notes
             .push(format!("{resumed} tables were compared by an earlier run, as {} says", state_of(request)));
@@ -297,9 +319,9 @@ async fn one_table(
     progress: &(dyn Fn(Progress) + Sync),
     keep: &mut (dyn FnMut(Found) + Send),
 ) -> Result<(TableReport, bool), Error> {
-    if let Some(known) = pool.state.as_ref().and_then(|state| state.finished(number)) {
-        progress(Progress::Done { table: known.table.clone(), verdict: known.verdict });
-        return Ok((known, true));
+    if let Some(report) = pool.finished(number, &known.plan).await? {
+        progress(Progress::Done { table: report.table.clone(), verdict: report.verdict });
+        return Ok((report, true));
     }
     let clock = Instant::now();
     let start = (pool.evidence().await?, tokio::time::Instant::now());
@@ -312,6 +334,10 @@ async fn one_table(
     let table = pair.source.clone();
     progress(Progress::Table { table: table.clone(), rows_estimated: known.rows_estimated() });
     let watched = Identity::watch(&mut pool.control, &plan).await?;
+    let anew = match &mut pool.state {
+        Some(state) => state.watch(number, watched.lasting())?,
+        None => false,
+    };
     let start = (pool.evidence().await?, tokio::time::Instant::now());
     let mut run = TableRun {
         plan: &plan,
@@ -367,6 +393,9 @@ async fn one_table(
     let mut schema_notes = plan.schema_notes.clone();
     if let Some(rows) = run.resumed_rows.filter(|rows| *rows > 0) {
         schema_notes.push(format!("{rows} rows of the source were compared by an earlier run"));
+    }
+    if anew {
+        schema_notes.push("compared anew: it may be another table than the one of an earlier run".into());
     }
     if is_empty && plan.filters.is_empty() {
         schema_notes.push("the table is empty on both sides".into());

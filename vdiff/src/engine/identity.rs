@@ -9,8 +9,13 @@
 //! * Whether the server had to prepare a statement on it anew. It has to for another table; MySQL also does so when it only
 //!   opened the table anew, and MariaDB does not for one that went and came back.
 //! * How often tables were renamed or altered, whatever tables these were.
+//!
+//! Between two runs of a comparison nothing watches. There the server, the time of the creation and InnoDB's number of the
+//! table have to be the same ones; the number is shown to accounts with PROCESS only, and for the others no table at all may
+//! have been renamed or altered meanwhile.
 
 use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
 
 use super::shards::{Sessions, Shards};
 use crate::error::Error;
@@ -26,13 +31,32 @@ pub struct Identity {
 }
 
 /// What one server showed of its table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     created: String,
     /// How often this connection's statements were prepared anew; `None`: the server takes no more statements.
+    #[serde(skip)]
     prepared_anew: Option<u64>,
     /// How often tables were renamed or altered.
     renamed: String,
+    /// Which server it is.
+    server: String,
+    /// InnoDB's number of the table, where it is shown.
+    number: Option<u64>,
+}
+
+/// What tells the tables of both sides from others in a later run as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lasting([Vec<Seen>; 2]);
+
+impl Lasting {
+    /// Whether both are known to be of the same tables.
+    pub fn is_same(&self, later: &Self) -> bool {
+        let sides = self.0.iter().zip(&later.0);
+        sides.into_iter().all(|(before, after)| {
+            before.len() == after.len() && before.iter().zip(after).all(|(before, after)| before.lasts(after))
+        })
+    }
 }
 
 impl Seen {
@@ -45,12 +69,26 @@ impl Seen {
         let elsewhere = "opened anew, and tables were renamed or altered on the server";
         (!kept && self.renamed != later.renamed).then(|| elsewhere.into())
     }
+
+    /// Whether a look of another run is known to have shown the same table.
+    fn lasts(&self, later: &Self) -> bool {
+        let same_number = match (self.number, later.number) {
+            (Some(before), Some(after)) => before == after,
+            _ => self.renamed == later.renamed,
+        };
+        same_number && self.server == later.server && self.created == later.created
+    }
 }
 
 impl Identity {
     /// Looks at the tables before they are read, and has the servers watch them.
     pub async fn watch(sessions: &mut Sessions, plan: &Plan) -> Result<Self, Error> {
         Self::of(sessions, plan, true).await
+    }
+
+    /// What a later run can hold against its own look.
+    pub fn lasting(&self) -> Lasting {
+        Lasting(self.sides.clone())
     }
 
     /// Why a table may be another one than it was at this look.
@@ -90,6 +128,8 @@ async fn of_one(session: &mut Session, plan: &Plan, side: usize, begin: bool) ->
     seen.renamed = renamed(session).await?;
     seen.created = created(session, &plan.names[side]).await?;
     if begin {
+        (seen.server, seen.number) =
+            (server(session).await?, table_number(session, &plan.names[side]).await?);
         let statement = quote::text(&format!("SELECT 1 FROM {} LIMIT 0", plan.tables[side]));
         seen.prepared_anew = prepared_anew(session, &format!("PREPARE {STATEMENT} FROM {statement}")).await?;
     }
@@ -131,6 +171,31 @@ async fn created(session: &mut Session, name: &str) -> Result<String, Error> {
     Ok(words(&session.query("asking when the table was created", &sql).await?))
 }
 
+/// What tells the server from another one at the same address.
+async fn server(session: &mut Session) -> Result<String, Error> {
+    let sql = match session.info.flavor {
+        Flavor::MySql => "SELECT @@server_uuid",
+        Flavor::MariaDb => "SELECT @@server_id, @@hostname, @@datadir",
+    };
+    Ok(words(&session.query("asking which server it is", sql).await?))
+}
+
+/// InnoDB's number of a table; `None`: the account may not see it, the table has none of its own, or it is listed under a
+/// name in another form.
+async fn table_number(session: &mut Session, name: &str) -> Result<Option<u64>, Error> {
+    let table = match session.info.flavor {
+        Flavor::MySql => "INNODB_TABLES",
+        Flavor::MariaDb => "INNODB_SYS_TABLES",
+    };
+    let listed = quote::text(&format!("{}/{name}", session.database));
+    let sql = format!("SELECT TABLE_ID FROM information_schema.{table} WHERE NAME = {listed}");
+    match session.query("asking for the table's number", &sql).await {
+        Ok(rows) => Ok(rows.first().and_then(|row| number(row.first()?))),
+        Err(Error::Server { inner, .. }) if inner.is_refusal() => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
 fn words(rows: &[Cells]) -> String {
     rows.iter().flatten().map(text).collect::<Vec<_>>().join(" ")
 }
@@ -140,7 +205,7 @@ mod tests {
     use super::*;
 
     fn seen(created: &str, prepared_anew: Option<u64>, renamed: &str) -> Seen {
-        Seen { created: created.into(), prepared_anew, renamed: renamed.into() }
+        Seen { created: created.into(), prepared_anew, renamed: renamed.into(), ..Seen::default() }
     }
 
     #[test]
@@ -152,6 +217,14 @@ mod tests {
         for other in [seen("one", Some(1), "5"), seen("noon", Some(2), "6"), seen("noon", None, "6")] {
             assert!(before.replaced(&other).is_some(), "{other:?}");
         }
+        let numbered = |renamed, number| Seen { number, ..seen("noon", None, renamed) };
+        assert!(numbered("5", Some(7)).lasts(&numbered("6", Some(7))));
+        assert!(numbered("5", None).lasts(&numbered("5", Some(7))));
+        for other in [numbered("5", Some(8)), numbered("6", None), seen("one", None, "5")] {
+            assert!(!numbered("5", Some(7)).lasts(&other), "{other:?}");
+        }
+        let elsewhere = Seen { server: "b".into(), ..numbered("5", Some(7)) };
+        assert!(!numbered("5", Some(7)).lasts(&elsewhere));
         let unwatched = seen("noon", None, "5");
         assert_eq!(unwatched.replaced(&unwatched), None);
         assert!(unwatched.replaced(&seen("noon", None, "6")).is_some());

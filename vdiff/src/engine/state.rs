@@ -1,9 +1,12 @@
 //! What a comparison has done so far, on disk, so that one that was killed goes on where it was: one JSON line per
 //! compared chunk and per finished table, only ever appended.
 //!
+//! What was said of a table that has been replaced by another one since does not count: see [`super::identity`].
+//!
 //! A chunk's line holds all that was found in it. Never a chunk that was not compared to its end; never a state that was
 //! made for other tables, another schema or other options.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::cut::Cut;
+use super::identity::Lasting;
 use super::rows::{Counts, Differing};
 use super::tally::{Room, Suspect, Tally};
 use crate::digest::row_digest;
@@ -45,6 +49,15 @@ enum Line {
         fingerprint: String,
         /// Which rows its sample has.
         seed: Option<u64>,
+    },
+    /// A run begins where the servers' logs stand, where that can be seen.
+    Run {
+        positions: [Option<String>; 2],
+    },
+    /// A table is begun, or gone on with. What was said of it before holds if it is still the same one.
+    Watched {
+        table: usize,
+        identity: Box<Lasting>,
     },
     Chunk(Box<Chunk>),
     Table {
@@ -77,8 +90,35 @@ pub struct State {
     /// No other process writes to it meanwhile.
     file: Flock<File>,
     synced: Instant,
+    known: Known,
+}
+
+/// What earlier runs did.
+#[derive(Debug, Default)]
+struct Known {
+    /// Where the servers' logs stood when the first of them began.
+    began: Option<[Option<String>; 2]>,
+    watched: HashMap<usize, Lasting>,
+    /// Tables that may be other ones than earlier runs compared.
+    replaced: HashSet<usize>,
     chunks: Vec<Chunk>,
     tables: Vec<(usize, TableReport)>,
+}
+
+impl Known {
+    /// Takes note of which table it is that is gone on with. Returns whether it may be another one than before.
+    fn watch(&mut self, table: usize, identity: Lasting) -> bool {
+        let same = self.watched.get(&table).is_some_and(|before| before.is_same(&identity));
+        let known = self.chunks.iter().any(|chunk| chunk.table == table)
+            || self.tables.iter().any(|(number, _)| *number == table);
+        if known && !same {
+            self.replaced.insert(table);
+            self.chunks.retain(|chunk| chunk.table != table);
+            self.tables.retain(|(number, _)| *number != table);
+        }
+        self.watched.insert(table, identity);
+        self.replaced.contains(&table)
+    }
 }
 
 /// What is left of a table that was begun before.
@@ -118,14 +158,16 @@ impl State {
         // A line that was being written when the process died was not reported to anybody.
         file.set_len(end).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let (chunks, tables) = (Vec::new(), Vec::new());
-        let mut state = Self { path: path.clone(), file, synced: Instant::now(), chunks, tables };
+        let mut state = Self { path: path.clone(), file, synced: Instant::now(), known: Known::default() };
+        let known = &mut state.known;
         let begun = !lines.is_empty();
         for (at, line) in lines.into_iter().enumerate() {
             match line {
                 Line::Comparison { fingerprint: theirs, .. } if at == 0 && theirs == fingerprint => {}
-                Line::Chunk(chunk) if at > 0 => state.chunks.push(*chunk),
-                Line::Table { table, report } if at > 0 => state.tables.push((table, *report)),
+                Line::Run { positions } if at > 0 => drop(known.began.get_or_insert(positions)),
+                Line::Watched { table, identity } if at > 0 => drop(known.watch(table, *identity)),
+                Line::Chunk(chunk) if at > 0 => known.chunks.push(*chunk),
+                Line::Table { table, report } if at > 0 => known.tables.push((table, *report)),
                 _ => return Err(Error::OtherState(path.display().to_string())),
             }
         }
@@ -136,23 +178,30 @@ impl State {
         Ok(state)
     }
 
+    /// Takes note of where the servers' logs stand as this run begins. Returns where they stood when the first one did, if
+    /// that was another one.
+    pub fn begin(&mut self, positions: &[Option<String>; 2]) -> Result<Option<[Option<String>; 2]>, Error> {
+        self.append(&Line::Run { positions: positions.clone() })?;
+        Ok(self.known.began.take())
+    }
+
+    /// Takes note of which table is begun or gone on with. Where it is not known to be the one that an earlier run compared,
+    /// what that found is forgotten; returns whether so.
+    pub fn watch(&mut self, table: usize, identity: Lasting) -> Result<bool, Error> {
+        self.append(&Line::Watched { table, identity: Box::new(identity.clone()) })?;
+        Ok(self.known.watch(table, identity))
+    }
+
     /// The report of a table that was found equal. What was found in the chunks of any other is looked at again.
     pub fn finished(&self, table: usize) -> Option<TableReport> {
-        self.equal().find(|(number, _)| *number == table).map(|(_, report)| report.clone())
-    }
-
-    /// How many tables were found equal.
-    pub fn finished_tables(&self) -> usize {
-        self.equal().count()
-    }
-
-    fn equal(&self) -> impl Iterator<Item = &(usize, TableReport)> {
-        self.tables.iter().filter(|(_, report)| report.verdict == Verdict::Equal)
+        let equal =
+            |(number, report): &&(usize, TableReport)| *number == table && report.verdict == Verdict::Equal;
+        self.known.tables.iter().find(equal).map(|(_, report)| report.clone())
     }
 
     /// What is left of a table, if it was begun.
     pub fn resume(&mut self, table: usize, room: &Room) -> Option<Resumed> {
-        let mut chunks: Vec<Chunk> = self.chunks.extract_if(.., |chunk| chunk.table == table).collect();
+        let mut chunks: Vec<Chunk> = self.known.chunks.extract_if(.., |chunk| chunk.table == table).collect();
         chunks.sort_by_key(|chunk| chunk.number);
         // Of a chunk that was compared again the later line counts.
         chunks.dedup_by(|later, earlier| {
