@@ -1,4 +1,4 @@
-//! The predicate that finds one row by all its values, for tables without a key. It must be true of a row exactly if
+//! The predicate that finds one row by all its values: in tables without a key, and to prove that it is there. It must be true of a row exactly if
 //! the row is the same: not of one that a collation, a number's sign or a JSON document's types make only look alike.
 
 use converge_mysql::quote;
@@ -11,14 +11,18 @@ use crate::value::{Row, Value};
 /// Deletes as many rows as are given, all of them equal to the first.
 pub fn delete(table: &Table, rows: &[Row]) -> Statement {
     let mut sql = format!("DELETE FROM {} WHERE ", table.qualified()).into_bytes();
-    let values = rows.first().map(Vec::as_slice).unwrap_or_default();
-    for (i, (column, value)) in table.columns.iter().zip(values).enumerate() {
-        sql.extend_from_slice(if i > 0 { b" AND " } else { b"" });
-        push_same(&mut sql, column, value);
-    }
+    push_same_row(&mut sql, table, rows.first().map(Vec::as_slice).unwrap_or_default());
     sql.extend_from_slice(format!(" LIMIT {}", rows.len()).as_bytes());
     // Sent alone, so that each may take as long as a whole table takes.
     Statement { alone: true, scans: true, ..Statement::new(table, sql, Expect::Rows(rows.len() as u64)) }
+}
+
+/// The predicate.
+pub fn push_same_row(sql: &mut Vec<u8>, table: &Table, row: &[Value]) {
+    for (i, (column, value)) in table.columns.iter().zip(row).enumerate() {
+        sql.extend_from_slice(if i > 0 { b" AND " } else { b"" });
+        push_same(sql, column, value);
+    }
 }
 
 fn push_same(sql: &mut Vec<u8>, column: &Column, value: &Value) {

@@ -93,13 +93,17 @@ pub fn zero_members(table: &Table, rows: &[Row]) -> usize {
 }
 
 /// Gives the rows' text to `send`, piece by piece, for as long as it takes them. Rows are let go as they are sent.
-pub fn encode(table: &Table, rows: Vec<Row>, mut send: impl FnMut(Vec<u8>) -> bool) {
+pub fn encode(
+    table: &Table,
+    rows: impl IntoIterator<Item = impl AsRef<[Value]>>,
+    mut send: impl FnMut(Vec<u8>) -> bool,
+) {
     let mut out = Vec::with_capacity(PIECE + PIECE / 4);
     let mut flush = |out: &mut Vec<u8>, least: usize| {
         out.len() < least || send(std::mem::replace(out, Vec::with_capacity(PIECE + PIECE / 4)))
     };
     for row in rows {
-        for (i, (column, value)) in table.columns.iter().zip(row).enumerate() {
+        for (i, (column, value)) in table.columns.iter().zip(row.as_ref()).enumerate() {
             if i > 0 {
                 out.push(b'\t');
             }
@@ -112,7 +116,7 @@ pub fn encode(table: &Table, rows: Vec<Row>, mut send: impl FnMut(Vec<u8>) -> bo
                         }
                     }
                 }
-                value => push_field(&mut out, column, &value),
+                value => push_field(&mut out, column, value),
             }
         }
         out.push(b'\n');

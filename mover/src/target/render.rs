@@ -19,6 +19,28 @@ pub enum Expect {
     Any,
 }
 
+/// What a statement does to rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// They are there behind it, as they were sent.
+    Stored,
+    /// They are there behind it, but those that have one of their keys taken.
+    Missing,
+    /// They are gone.
+    Removed,
+}
+
+/// Rows of a statement, kept for the case that it draws a warning that does not tell what it is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The table's index in the workflow.
+    pub table: usize,
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// What becomes of them.
+    pub fate: Fate,
+}
+
 /// One statement and its expected answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
@@ -32,6 +54,8 @@ pub struct Statement {
     pub alone: bool,
     /// Whether the server reads the whole table for it.
     pub scans: bool,
+    /// Its rows, where what the server computes of them may draw warnings as well.
+    pub kept: Option<Kept>,
 }
 
 impl Statement {
@@ -39,13 +63,21 @@ impl Statement {
     pub fn new(table: &Table, sql: Vec<u8>, expect: Expect) -> Self {
         let alone =
             table.columns.iter().any(|c| matches!(&c.kind, Kind::Char { charset, .. } if charset == "ucs2"));
-        Self { sql, expect, enum_zero: false, alone, scans: false }
+        Self { sql, expect, enum_zero: false, alone, scans: false, kept: None }
     }
 
     fn with_values_of(mut self, table: &Table, rows: &[Row]) -> Self {
         self.enum_zero = rows.iter().any(|row| has_enum_zero(table, row));
         self.alone |= self.enum_zero;
         self
+    }
+}
+
+/// What the rows of a step come to.
+pub fn fate(operation: Operation) -> Fate {
+    match operation {
+        Operation::Delete { .. } | Operation::DeleteEqual => Fate::Removed,
+        _ => Fate::Stored,
     }
 }
 
@@ -149,6 +181,31 @@ pub fn delete(table: &Table, rows: &[Row], expect: Expect) -> Statement {
     let mut sql = format!("DELETE FROM {} WHERE ", table.qualified()).into_bytes();
     push_keys(&mut sql, table, rows);
     Statement::new(table, sql, expect)
+}
+
+/// How many rows have one of these keys.
+pub fn count(table: &Table, rows: &[Row]) -> Vec<u8> {
+    let mut sql = format!("SELECT COUNT(*) FROM {} WHERE ", table.qualified()).into_bytes();
+    push_keys(&mut sql, table, rows);
+    sql
+}
+
+/// How many of these rows are there, alike in every column.
+pub fn count_same(table: &Table, rows: &[Row]) -> Vec<u8> {
+    let mut sql = b"SELECT ".to_vec();
+    for (i, row) in rows.iter().enumerate() {
+        let exists = format!("EXISTS (SELECT 1 FROM {} WHERE ", table.qualified());
+        sql.extend_from_slice(if i > 0 { b" + " } else { b"" });
+        sql.extend_from_slice(exists.as_bytes());
+        // No index serves the comparison of whole values.
+        if !table.key.is_empty() {
+            push_keys(&mut sql, table, std::slice::from_ref(row));
+            sql.extend_from_slice(b" AND ");
+        }
+        equal::push_same_row(&mut sql, table, row);
+        sql.push(b')');
+    }
+    sql
 }
 
 /// A condition that holds for the rows with these keys.
@@ -272,6 +329,22 @@ mod tests {
     fn rows_that_are_there_are_left_alone() {
         let sql = text(insert_missing(&table(), &[row(1, "x")]));
         assert!(sql.ends_with(" ON DUPLICATE KEY UPDATE `a` = `a`"), "{sql}");
+    }
+
+    #[test]
+    fn rows_are_looked_for_by_key_and_by_every_column() {
+        let text = |sql: Vec<u8>| String::from_utf8(sql).unwrap();
+        let same = "CAST(CONVERT(`b` USING utf8mb4) AS BINARY) = _binary'x' AND `t` = '2020-01-01 00:00:00'";
+        let one = |a| {
+            let key = format!("(`a`,`b`) IN (({a},_utf8mb4'x'))");
+            format!("EXISTS (SELECT 1 FROM `s`.`t` WHERE {key} AND `a` = {a} AND {same})")
+        };
+        let query = text(count_same(&table(), &[row(1, "x"), row(2, "x")]));
+        assert_eq!(query, format!("SELECT {} + {}", one(1), one(2)));
+        let without = Table { key: Vec::new(), ..table() };
+        assert!(text(count_same(&without, &[row(1, "x")])).contains("WHERE `a` = 1 AND"));
+        let sql = text(count(&table(), &[row(1, "x")]));
+        assert_eq!(sql, "SELECT COUNT(*) FROM `s`.`t` WHERE (`a`,`b`) IN ((1,_utf8mb4'x'))");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod chunk;
 mod opening;
+mod warned;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::state::Store;
 
 use opening::Known;
 pub use opening::Opening;
+use warned::Sent;
 
 /// How long a table may take to be counted or emptied.
 const CLEAR_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -27,6 +29,8 @@ const CLEAR_TIMEOUT: Duration = Duration::from_secs(3600);
 const SCAN_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Statements sent in one packet.
 const MOST_STATEMENTS: usize = 100;
+/// Server errors that say that a unique value is taken.
+const DUPLICATE: &[u16] = &[1022, 1062, 1586, 1859];
 /// Bytes of one packet, unless one statement alone is larger.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -57,23 +61,32 @@ impl ServerTarget {
     async fn send(&mut self, mut statements: Vec<Statement>) -> Result<()> {
         let mut rest = statements.as_mut_slice();
         while !rest.is_empty() {
-            let (packet, n) = first_packet(rest, MOST_BYTES.min(self.known.largest_packet / 2));
+            let (mut packet, n) = first_packet(rest, MOST_BYTES.min(self.known.largest_packet / 2));
             let (now, later) = rest.split_at_mut(n);
-            self.send_packet(packet, now).await?;
+            let marked = self.mark(&mut packet, now).await?;
+            if self.send_packet(packet, now, marked).await? == Sent::Unclear {
+                self.send_singly(now).await?;
+            }
             rest = later;
         }
         Ok(())
     }
 
-    async fn send_packet(&mut self, packet: Vec<u8>, statements: &[Statement]) -> Result<()> {
+    /// `before`: how many other statements the packet begins with.
+    async fn send_packet(
+        &mut self,
+        packet: Vec<u8>,
+        statements: &[Statement],
+        before: usize,
+    ) -> Result<Sent> {
         self.check_size(&packet)?;
         self.sent += packet.len() as u64;
         let bound = if statements.iter().any(|s| s.scans) { SCAN_TIMEOUT } else { TIMEOUT };
-        let answers = within(bound, "writing rows", answers(&mut self.conn, packet, statements.len()))
-            .await
-            .on_target()?;
+        let answered = answers(&mut self.conn, packet, before + statements.len());
+        let answers = within(bound, "writing rows", answered).await.on_target()?;
+        let mut sent = Sent::Done;
         for (i, statement) in statements.iter().enumerate() {
-            let found = match answers.get(i) {
+            let found = match answers.get(before + i) {
                 Some(Ok(answer)) => answer,
                 Some(Err(error)) => return Err(self.refused(statement, error.clone())),
                 None => return Err(self.alarm(statement, "the server did not answer it")),
@@ -87,11 +100,13 @@ impl ServerTarget {
                 let rows = rows.map_or("an unknown number of".into(), |n| n.to_string());
                 return Err(self.alarm(statement, &format!("{rows} rows matched, {must} must")));
             }
-            if found.warnings > 0 {
-                self.check_warnings(statement).await?;
+            if found.warnings > 0
+                && self.check_warnings(statement, found, statements.len() == 1).await? == Sent::Unclear
+            {
+                sent = Sent::Unclear;
             }
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// A server breaks the connection over a packet that is too large, which would look like an outage.
@@ -112,7 +127,6 @@ impl ServerTarget {
 
     /// A duplicate or a value that does not fit is an alarm; everything else is the server's trouble.
     fn refused(&self, statement: &Statement, error: ServerError) -> Error {
-        const DUPLICATE: &[u16] = &[1022, 1062, 1586, 1859];
         match error.server_code() {
             Some(code) if DUPLICATE.contains(&code) => self.alarm(statement, &error.to_string()),
             _ => Err::<(), _>(error.clone())
@@ -127,23 +141,6 @@ impl ServerTarget {
         let shown: String = sql.chars().take(400).collect();
         let more = if shown.len() < sql.len() { "…" } else { "" };
         Error::Diverged { position: self.at.clone(), evidence: format!("{what}: {shown}{more}") }
-    }
-
-    /// Only a statement that was sent alone can be asked what its warnings were.
-    async fn check_warnings(&mut self, statement: &Statement) -> Result<()> {
-        const TRUNCATED: u16 = 1265;
-        /// Character sets that are about to go: 1287, 3719 and 3778 say no more than that.
-        const DEPRECATED: [u16; 3] = [1287, 3719, 3778];
-        if !statement.alone {
-            return Err(self.alarm(statement, "a value did not fit its column"));
-        }
-        let warnings: Vec<(String, u16, String)> =
-            within(TIMEOUT, "reading warnings", self.conn.query("SHOW WARNINGS")).await.on_target()?;
-        let harmless = |code: u16| DEPRECATED.contains(&code) || statement.enum_zero && code == TRUNCATED;
-        match warnings.iter().find(|(_, code, _)| !harmless(*code)) {
-            Some((_, code, message)) => Err(self.alarm(statement, &format!("warning {code}: {message}"))),
-            None => Ok(()),
-        }
     }
 }
 
@@ -243,7 +240,11 @@ impl Target for ServerTarget {
             return Ok(());
         }
         self.begin().await?;
-        let render = |step: Step| render::step(&self.known.tables[step.table], &step, self.known.alias);
+        let known = self.known.clone();
+        let render = |step: Step| {
+            let statement = render::step(&known.tables[step.table], &step, known.alias);
+            known.keeping(statement, step.table, render::fate(step.operation), || step.rows)
+        };
         let statements = steps.into_iter().map(render).collect();
         self.send(statements).await
     }
@@ -339,6 +340,7 @@ mod tests {
             enum_zero: false,
             alone: false,
             scans: false,
+            kept: None,
         };
         let mut statements = [statement(10), statement(10), statement(5000)];
         assert_eq!(first_packet(&mut statements, 100), (b"xxxxxxxxxx;xxxxxxxxxx".to_vec(), 2));

@@ -3,6 +3,7 @@
 //! Never takes the server's word that a file was stored: rows and warnings are counted.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use converge_mysql::{Error as ServerError, within};
@@ -16,7 +17,7 @@ use crate::error::{Error, OnSide, Result, Side, VIOLATED_CHECK};
 use crate::planted::{Bug, is_planted};
 use crate::schema::Table;
 use crate::source::chunk::{self, range_query};
-use crate::target::render::{self, Expect, Statement};
+use crate::target::render::{self, Expect, Fate, Statement};
 use crate::target::{ChunkRows, Onto, TIMEOUT, load};
 use crate::value::{Row, key_of, row_weight};
 
@@ -29,13 +30,15 @@ impl ServerTarget {
     /// A chunk by INSERT: where rows may be there that are newer, and where the server takes no file.
     pub(super) async fn insert_chunk(&mut self, table: usize, rows: &[Row], onto: Onto) -> Result<()> {
         let known = self.known.clone();
-        let table = &known.tables[table];
+        let (index, table) = (table, &known.tables[table]);
+        let fate = if onto == Onto::Newer { Fate::Missing } else { Fate::Stored };
         // Statement by statement: the text of a whole chunk would be as large again as its rows.
         for part in parts(rows) {
             let statement = match onto {
                 Onto::Newer => render::insert_missing(table, part),
                 _ => render::insert(table, "INSERT", part, Expect::Rows(part.len() as u64)),
             };
+            let statement = known.keeping(statement, index, fate, || part.to_vec());
             self.send(vec![statement]).await?;
         }
         Ok(())
@@ -44,12 +47,23 @@ impl ServerTarget {
     /// A chunk as a file.
     pub(super) async fn load_chunk(&mut self, table: usize, rows: Vec<Row>) -> Result<()> {
         let known = self.known.clone();
-        let table = &known.tables[table];
+        let (index, table) = (table, &known.tables[table]);
         let n = rows.len() as u64;
         let zeros = load::zero_members(table, &rows);
         let sql = load::statement(table, |column| known.counts_from_zero && load::has_zero(&rows, column));
         let statement = Statement::new(table, sql, Expect::Rows(n));
-        self.conn.set_infile_handler(pieces(table.clone(), rows));
+        let mut kept = None;
+        if known.computes[index] {
+            let rows = Arc::new(rows);
+            kept = Some(rows.clone());
+            self.conn.set_infile_handler(pieces(table.clone(), move |table, send| {
+                load::encode(table, rows.iter(), send);
+            }));
+        } else {
+            self.conn.set_infile_handler(pieces(table.clone(), move |table, send| {
+                load::encode(table, rows, send)
+            }));
+        }
         let sent = within(LOAD_TIMEOUT, "writing rows", async {
             let result = self.conn.query_iter(statement.sql.as_slice()).await?;
             let answer = (result.affected_rows(), result.warnings());
@@ -62,7 +76,10 @@ impl ServerTarget {
         };
         // The count of warnings ends at the largest number that the protocol has.
         if warned != zeros.min(usize::from(u16::MAX)) as u16 {
-            return Err(self.load_alarm(&statement).await?);
+            match kept.filter(|_| taken == n) {
+                Some(rows) => self.prove_loaded(&statement, index, &rows).await?,
+                None => return Err(self.load_alarm(&statement).await?),
+            }
         }
         match taken == n {
             true => Ok(()),
@@ -101,7 +118,10 @@ impl ServerTarget {
         }
         if !known.alike[chunk.table] {
             // The target's own form of a key need not be the source's.
-            let delete = |part| render::delete(table, part, Expect::Any);
+            let delete = |part: &[Row]| {
+                let statement = render::delete(table, part, Expect::Any);
+                known.keeping(statement, chunk.table, Fate::Removed, || part.to_vec())
+            };
             return self.send(parts(&chunk.rows).map(delete).collect()).await;
         }
         let found = found
@@ -112,16 +132,22 @@ impl ServerTarget {
         let ours: HashSet<Vec<u8>> = chunk.rows.iter().map(|row| key_of(row, &table.key)).collect();
         let present: Vec<Row> =
             found.into_iter().filter(|key| ours.contains(&key_of(key, &keys.key))).collect();
-        let delete = |part: &[Row]| render::delete(&keys, part, Expect::Rows(part.len() as u64));
+        let delete = |part: &[Row]| {
+            let statement = render::delete(&keys, part, Expect::Rows(part.len() as u64));
+            known.keeping(statement, chunk.table, Fate::Removed, Vec::new)
+        };
         self.send(parts(&present).map(delete).collect()).await
     }
 }
 
-/// The file that the server asks for, made in a thread of its own while it is sent.
-async fn pieces(table: Table, rows: Vec<Row>) -> mysql_async::Result<InfileData> {
+/// The file that the server asks for, made by `encode` in a thread of its own while it is sent.
+async fn pieces(
+    table: Table,
+    encode: impl FnOnce(&Table, &mut dyn FnMut(Vec<u8>) -> bool) + Send + 'static,
+) -> mysql_async::Result<InfileData> {
     let (sender, receiver) = mpsc::channel::<Vec<u8>>(4);
     tokio::task::spawn_blocking(move || {
-        load::encode(&table, rows, |piece| sender.blocking_send(piece).is_ok());
+        encode(&table, &mut |piece| sender.blocking_send(piece).is_ok());
     });
     let next = async |mut receiver: mpsc::Receiver<Vec<u8>>| {
         receiver.recv().await.map(|piece| (Ok(piece.into()), receiver))
@@ -130,7 +156,7 @@ async fn pieces(table: Table, rows: Vec<Row>) -> mysql_async::Result<InfileData>
 }
 
 /// Rows in runs that make statements of a bounded size.
-fn parts(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
+pub(super) fn parts(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
         let mut bytes = 0;

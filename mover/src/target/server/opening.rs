@@ -26,6 +26,10 @@ pub struct Known {
     pub in_place: Vec<bool>,
     /// For each table, whether its columns are of the same kinds as the source's: then the bytes are the same too.
     pub alike: Vec<bool>,
+    /// For each table, whether the server computes something of its rows that may draw warnings of its own.
+    pub computes: Vec<bool>,
+    /// For each table, whether that was seen to draw any.
+    pub warns: Vec<AtomicBool>,
     /// Whether new rows can be given a name; the function VALUES() draws a warning where they can.
     pub alias: bool,
     /// The server's `max_allowed_packet`.
@@ -49,9 +53,10 @@ impl Known {
             );
         }
         let info = ServerInfo::read(conn).await.on_target()?;
-        let (mut in_place, mut alike) = (Vec::with_capacity(tables.len()), Vec::with_capacity(tables.len()));
+        let (mut in_place, mut alike, mut computes) = (Vec::new(), Vec::new(), Vec::new());
         for table in &mut tables {
             in_place.push(render::has_other_columns(table) && only_key_is_unique(conn, table).await?);
+            computes.push(has_expressions(conn, info.flavor, table).await?);
             let there = Table::read(conn, Side::Target, &table.schema, &table.name).await?;
             alike.push(there.as_ref().is_some_and(|there| has_same_kinds(table, there)));
             // The same columns may be the key there under another name.
@@ -60,9 +65,11 @@ impl Known {
             }
         }
         Ok(Self {
+            warns: tables.iter().map(|_| AtomicBool::new(false)).collect(),
             tables,
             in_place,
             alike,
+            computes,
             alias: info.is_mysql_since(Version(8, 0, 19)),
             largest_packet: usize::try_from(largest).unwrap_or(usize::MAX),
             takes_files,
@@ -82,6 +89,26 @@ async fn only_key_is_unique(conn: &mut Conn, table: &Table) -> Result<bool> {
     let found: Option<u64> =
         within(TIMEOUT, "reading the target's indexes", conn.query_first(query)).await.on_target()?;
     Ok(found == Some(1))
+}
+
+/// Whether the target's table has a generated column, an index over an expression, or a CHECK that is looked at: MariaDB's
+/// are not, in these sessions.
+async fn has_expressions(conn: &mut Conn, flavor: Flavor, table: &Table) -> Result<bool> {
+    let (schema, name) = (quote::text(&table.schema), quote::text(&table.name));
+    let of_table = format!("table_schema = {schema} AND table_name = {name}");
+    let mut query = format!(
+        "SELECT EXISTS (SELECT 1 FROM information_schema.columns WHERE {of_table} AND extra LIKE '% GENERATED%') \
+         OR EXISTS (SELECT 1 FROM information_schema.statistics WHERE {of_table} AND column_name IS NULL)"
+    );
+    if flavor == Flavor::MySql {
+        query += &format!(
+            " OR EXISTS (SELECT 1 FROM information_schema.table_constraints \
+             WHERE {of_table} AND constraint_type = 'CHECK')"
+        );
+    }
+    let found: Option<bool> =
+        within(TIMEOUT, "reading the target's expressions", conn.query_first(query)).await.on_target()?;
+    Ok(found == Some(true))
 }
 
 /// Whether values have the same form in both tables. Of a DECIMAL that goes by its digits.
