@@ -52,6 +52,12 @@ CREATE TABLE note (
     PRIMARY KEY (person, line, no),
     FOREIGN KEY (person, line) REFERENCES `item=1,``2` (person, line)
 );
+CREATE TABLE hidden (
+    id INT PRIMARY KEY AUTO_INCREMENT INVISIBLE,
+    part TINYINT NOT NULL DEFAULT 3 INVISIBLE,
+    z INT,
+    CHECK (part BETWEEN 1 AND 9)
+);
 CREATE TABLE heap (at DATETIME(3) NOT NULL, what VARBINARY(40) NULL);
 ";
 
@@ -118,7 +124,8 @@ async fn loads(binary: &ServerBinary) {
     let script = Script::parse(Path::new("shop.sql"), SHOP, "shop").unwrap();
     script.run(&shop).await.unwrap();
     let writes = loaded(&shop, Subject::Existing).await;
-    for table in ["country", "person", ITEM, "note", "heap", "converge_ledger", "converge_account"] {
+    for table in ["country", "person", ITEM, "note", "hidden", "heap", "converge_ledger", "converge_account"]
+    {
         assert!(writes.get(table).is_some_and(|n| *n > 5), "{table}: {writes:?}");
     }
     let classic = loaded(&server.address("classic"), Subject::Classic).await;

@@ -398,9 +398,13 @@ async fn sample(conn: &mut Conn, table: &Table) -> Result<Vec<Vec<String>>, Erro
     let literals: Vec<String> = columns.iter().map(|c| literal_of(&table.columns[*c])).collect();
     let order: Vec<String> = table.key.iter().map(|c| quote::ident(&table.columns[*c].name)).collect();
     let order = if order.is_empty() { "1".to_owned() } else { order.join(", ") };
+    // By name: a star leaves out those that are INVISIBLE.
+    let named: BTreeSet<usize> = columns.iter().chain(&table.key).copied().collect();
+    let named: Vec<String> = named.into_iter().map(|c| quote::ident(&table.columns[c].name)).collect();
     let sql = format!(
-        "SELECT {} FROM (SELECT * FROM {} ORDER BY RAND(7) LIMIT {SAMPLE}) s ORDER BY {order}",
+        "SELECT {} FROM (SELECT {} FROM {} ORDER BY RAND(7) LIMIT {SAMPLE}) s ORDER BY {order}",
         literals.join(", "),
+        named.join(", "),
         table.quoted()
     );
     let rows: Vec<Row> = ask(conn, &sql).await?;
