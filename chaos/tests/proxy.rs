@@ -207,6 +207,8 @@ async fn a_toxic_that_cannot_be_is_refused() {
         (r#"{"type":"latency","toxicity":1.5,"attributes":{"latency":1}}"#, "from 0 to 1"),
         (r#"{"type":"latency","toxicity":-0.1,"attributes":{"latency":1}}"#, "from 0 to 1"),
         (r#"{"type":"latency","stream":"sideways","attributes":{"latency":1}}"#, "sideways"),
+        (r#"{"type":"latency","attributes":{"latenci":1}}"#, "latenci"),
+        (r#"{"type":"timeout","attributes":{"timeout":1,"rate":1}}"#, "rate"),
     ] {
         let answer = post(&world.server, "/proxies/db/toxics", body).await;
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(word), "{answer}");
@@ -214,6 +216,9 @@ async fn a_toxic_that_cannot_be_is_refused() {
     world.poison(Stream::Upstream, Effect::Timeout { timeout: 0 }).await;
     let answer = post(&world.server, "/proxies/db/toxics/timeout_upstream", r#"{"toxicity":2}"#).await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let misspelt = r#"{"attributes":{"timeot":5}}"#;
+    let answer = post(&world.server, "/proxies/db/toxics/timeout_upstream", misspelt).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("timeot"), "{answer}");
     assert_eq!(world.proxies.get("db").await.unwrap().toxics[0].toxicity, 1.0);
     let itself = r#"{"name":"x","listen":"127.0.0.1:3307","upstream":"127.0.0.1:3307"}"#;
     assert!(post(&world.server, "/proxies", itself).await.starts_with("HTTP/1.1 400"));

@@ -25,7 +25,7 @@ impl Stream {
 
 /// What a toxic does. Times are milliseconds unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", content = "attributes", rename_all = "snake_case")]
+#[serde(tag = "type", content = "attributes", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Effect {
     /// Delays all data by `latency` ± `jitter`.
     Latency {
