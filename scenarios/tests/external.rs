@@ -293,3 +293,28 @@ async fn a_target_without_a_binary_log_is_rehearsed_on() {
         assert_eq!(output.status.code(), Some(0), "{told:?}");
     }
 }
+
+/// An account that may not make accounts: what it made goes, and nothing is said of what it could not make.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_made_is_not_cleaned_up() {
+    for binary in support::servers() {
+        let theirs = Theirs::start(&binary).await;
+        let limited = [
+            &format!("CREATE USER limited@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'"),
+            "GRANT ALL ON commerce.* TO limited@'127.0.0.1'",
+        ];
+        execute(&theirs.source, &limited).await;
+        let limited = Theirs::url(&theirs.source).replace("dba", "limited");
+        let mut command = converge();
+        command.args(["rehearse", "--source-url", &limited, "--target-url", &Theirs::url(&theirs.target)]);
+        let output = command.arg("--report").arg(theirs.report()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("making the mover's account"), "{errors}");
+        assert!(!errors.contains("was not cleaned up"), "{errors}");
+        assert_eq!(
+            (there(&theirs.source).await, there(&theirs.target).await),
+            (vec!["shop".into()], vec!["shop".into()])
+        );
+    }
+}

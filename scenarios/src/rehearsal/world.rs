@@ -4,9 +4,10 @@
 //! server treats it as it would treat anybody.
 
 mod external;
+mod preparation;
 mod tables;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use converge_chaos::fault::Account;
 use converge_chaos::history::Kind;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 use self::external::Footprint;
 pub use self::external::Leftovers;
+use self::preparation::{account, prepare};
 use super::mover::{Mover, Route};
 use super::servers::{External, Servers};
 use super::{Options, RehearsalError};
@@ -187,6 +189,12 @@ impl World {
         };
         let source_is = watch::Sender::new(primary.admin.clone());
         Ok(Self { primary, replica, source_is, target, proxies, server })
+    }
+
+    /// The directories of the servers that are processes of this machine.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let places = [&self.primary, &self.target].into_iter().chain(&self.replica);
+        places.filter_map(|place| Some(place.local().ok()?.directory().to_owned())).collect()
     }
 
     /// The place on one side.
@@ -416,46 +424,6 @@ async fn place(site: Site, name: &str, proxies: &Toxiproxy, guest: bool) -> Resu
     })?;
     let proxied = direct.with_endpoint(&name, port);
     Ok(Place { host, admin, direct, proxied, proxy, _lease: lease, footprint })
-}
-
-/// Puts database and account on a server.
-async fn prepare(place: &Place) -> Result<(), RehearsalError> {
-    let mut conn = Connector::new(place.admin.with_database("")).connect().await?;
-    for (what, statement) in preparation(place) {
-        conn.query_drop(&statement)
-            .await
-            .map_err(|e| ServerError::driver(format!("preparing {}: {what}", place.admin), e))?;
-    }
-    converge_mysql::connect::close(conn).await;
-    Ok(())
-}
-
-/// The mover's account, as in SQL. On somebody's server it may come from anywhere, because the proxy may be anywhere; in a
-/// container, because the engine forwards to it.
-fn account(direct: &Address, host: &Host) -> String {
-    let from = match host {
-        Host::Own(OwnServer::Local(_)) => "127.0.0.1",
-        _ => "%",
-    };
-    format!("{}@{}", quote::text(&direct.user), quote::text(from))
-}
-
-/// Statements, each with what it does in words that hold no password.
-fn preparation(place: &Place) -> Vec<(&'static str, String)> {
-    let (database, state) = (quote::ident(DATABASE), quote::ident(STATE));
-    let account = account(&place.direct, &place.host);
-    let watch = match place.flavor() {
-        Flavor::MySql => "REPLICATION CLIENT",
-        Flavor::MariaDb => "BINLOG MONITOR, SLAVE MONITOR",
-    };
-    let password = quote::text(&place.direct.password);
-    vec![
-        ("making its database", format!("CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4")),
-        ("making the mover's account", format!("CREATE USER {account} IDENTIFIED BY {password}")),
-        ("granting the tables", format!("GRANT ALL ON {database}.* TO {account}")),
-        ("granting the mover's state", format!("GRANT ALL ON {state}.* TO {account}")),
-        ("granting replication", format!("GRANT REPLICATION SLAVE, RELOAD, {watch} ON *.* TO {account}")),
-    ]
 }
 
 fn endpoint(listening: &str) -> Option<(String, u16)> {

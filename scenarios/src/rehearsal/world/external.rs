@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use converge_mysql::{Address, Connector, Error as ServerError, quote, within};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::{DATABASE, MOVER, STATE};
@@ -33,9 +34,20 @@ pub struct Footprint {
     admin: Address,
     databases: Vec<&'static str>,
     account: String,
+    /// Of what is made, what was begun and not refused, in that order.
+    made: Mutex<Vec<Made>>,
     /// Statements that give settings their former values.
     borrowed: Mutex<Vec<String>>,
     left: Leftovers,
+}
+
+/// What a rehearsal makes on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// The database of the tables.
+    Database,
+    /// The mover's account, and with it what that may make: the database of its state.
+    Account,
 }
 
 impl Footprint {
@@ -69,7 +81,17 @@ impl Footprint {
         let made = |name: &&str| !there.iter().any(|there| there == *name);
         let databases = [DATABASE, STATE].into_iter().filter(made).collect();
         let (admin, account, left) = (admin.with_database(""), account.into(), left.clone());
-        Self { admin, databases, account, borrowed: Mutex::default(), left }
+        Self { admin, databases, account, made: Mutex::default(), borrowed: Mutex::default(), left }
+    }
+
+    /// Something is about to be made.
+    pub fn begin(&self, what: Made) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// The server refused to make what was begun last.
+    pub fn refused(&self) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).pop();
     }
 
     /// Remembers the values of these settings of the whole server, which are about to be changed.
@@ -107,31 +129,37 @@ impl Footprint {
 
     /// Settings first: nothing can be dropped on a server that is read-only.
     fn statements(&self) -> Vec<String> {
-        let databases = self.databases.iter();
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_made =
+            |name: &str| made.contains(if name == STATE { &Made::Account } else { &Made::Database });
+        let databases = self.databases.iter().filter(|name| is_made(name));
         let drops = databases.map(|name| format!("DROP DATABASE IF EXISTS {}", quote::ident(name)));
-        let drops = drops.chain([format!("DROP USER IF EXISTS {}", self.account)]);
-        self.borrowed().into_iter().chain(drops).collect()
+        let account = made.contains(&Made::Account).then(|| format!("DROP USER IF EXISTS {}", self.account));
+        self.borrowed().into_iter().chain(drops).chain(account).collect()
     }
 }
 
 impl Drop for Footprint {
     fn drop(&mut self) {
         let (admin, statements) = (self.admin.clone(), self.statements());
+        if statements.is_empty() {
+            return;
+        }
+        let all = statements.clone();
         // A destructor cannot wait on the runtime that it may be dropped on.
         let removed = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|e| e.to_string())?;
-            runtime.block_on(undo(&admin, &statements)).map_err(|e| e.to_string())
+            let runtime = runtime.map_err(|e| (e.to_string(), statements.clone()))?;
+            runtime.block_on(undo(&admin, &statements))
         })
         .join();
-        let why = match removed {
+        let (why, left) = match removed {
             Ok(Ok(())) => return,
-            Ok(Err(why)) => why,
-            Err(_) => "the attempt panicked".into(),
+            Ok(Err(left)) => left,
+            Err(_) => ("the attempt panicked".into(), all),
         };
         self.left.0.store(true, Ordering::Relaxed);
-        let left = self.statements().join("; ");
-        tracing::warn!("{} was not cleaned up ({why}); what to do: {left}", self.admin);
+        tracing::warn!("{} was not cleaned up ({why}); what to do: {}", self.admin, left.join("; "));
     }
 }
 
@@ -148,23 +176,36 @@ async fn accounts(admin: &Address) -> Result<Vec<String>, ServerError> {
 }
 
 /// Carries statements out, once there is a connection: those that a fault took become free only when the server has seen
-/// their ends.
-async fn undo(admin: &Address, statements: &[String]) -> Result<(), ServerError> {
+/// their ends. What the server refuses keeps nothing from being undone that comes after it. Why some are left, and which.
+async fn undo(admin: &Address, statements: &[String]) -> Result<(), (String, Vec<String>)> {
     const AGAIN: Duration = Duration::from_millis(100);
     let give_up = tokio::time::Instant::now() + BOUND;
-    loop {
-        match execute(admin, statements).await {
+    let mut conn = loop {
+        match connect(admin).await {
             Err(e) if e.server_code() == Some(TOO_MANY) && tokio::time::Instant::now() < give_up => {
                 tokio::time::sleep(AGAIN).await;
             }
-            ended => return ended,
+            Err(e) => return Err((e.to_string(), statements.to_vec())),
+            Ok(conn) => break conn,
+        }
+    };
+    let (mut why, mut left) = (Vec::new(), Vec::new());
+    for statement in statements {
+        if let Err(e) = within(BOUND, statement, conn.query_drop(statement)).await {
+            why.push(e.to_string());
+            left.push(statement.clone());
         }
     }
+    converge_mysql::connect::close(conn).await;
+    if left.is_empty() { Ok(()) } else { Err((why.join("; "), left)) }
+}
+
+async fn connect(admin: &Address) -> Result<Conn, ServerError> {
+    Connector::new(admin.clone()).with_setup("SET SESSION lock_wait_timeout = 10").connect().await
 }
 
 async fn execute(admin: &Address, statements: &[String]) -> Result<(), ServerError> {
-    let connector = Connector::new(admin.clone()).with_setup("SET SESSION lock_wait_timeout = 10");
-    let mut conn = connector.connect().await?;
+    let mut conn = connect(admin).await?;
     for statement in statements {
         within(BOUND, statement, conn.query_drop(statement)).await?;
     }
