@@ -7,6 +7,7 @@
 mod faults;
 mod finish;
 mod ground;
+mod kept;
 mod mover;
 mod readings;
 mod scan;
@@ -26,6 +27,7 @@ use thiserror::Error;
 
 use self::faults::Stage;
 use self::ground::Ground;
+use self::kept::Kept;
 use self::mover::Mover;
 use self::readings::Readings;
 use self::scan::Scan;
@@ -304,6 +306,7 @@ impl Run<'_> {
             Servers::External(_) => "preparing two servers and starting a proxy",
         });
         let world = World::start(self.options, self.options.toxiproxy.as_deref()).await?;
+        let _kept = self.options.keep.then(|| Kept::new(&self.progress, world.directories()));
         self.versions = Some((world.source().info().to_string(), world.target.info().to_string()));
         self.step(&format!("seeding {} rows on the source", scenario.load.rows));
         self.seeded = world.seed(self.options).await?;

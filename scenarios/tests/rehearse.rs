@@ -131,6 +131,9 @@ fn what_is_to_be_kept_is_kept_when_the_time_limit_ends_a_run() {
     let kept = std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path());
     let data: Vec<_> = kept.filter(|path| path.join("data").join("ibdata1").exists()).collect();
     assert_eq!(data.len(), 2, "{data:?}");
+    for path in data {
+        assert!(lossy(&run.stderr).contains(&*path.to_string_lossy()), "{path:?}: {}", lossy(&run.stderr));
+    }
 }
 
 /// The statements that were asked for never come, which ends the wait for them.
