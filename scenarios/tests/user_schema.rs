@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use converge_chaos::history::{Event, History, Kind, read};
 use converge_chaos::load::{Load, LoadPlan, Script, Subject, create_database, kinds, prepare, read_model};
 use converge_chaos::server::ServerBinary;
-use converge_mysql::Address;
+use converge_mysql::{Address, Flavor};
 
 const SHOP: &str = r"
 CREATE TABLE country (code CHAR(2) NOT NULL PRIMARY KEY, name VARCHAR(60) NOT NULL UNIQUE);
@@ -117,13 +117,21 @@ fn judged(history: &Path) -> BTreeMap<String, u64> {
     writes
 }
 
+/// Where a server keeps a column to one system of coordinates, which MariaDB does not.
+const PLACES: &str = "CREATE TABLE place (id INT PRIMARY KEY, at POINT NOT NULL SRID 4326)";
+
 async fn loads(binary: &ServerBinary) {
     let server = support::start(binary, "source").await;
     let shop = server.address("shop");
     create_database(&shop).await.unwrap();
     let script = Script::parse(Path::new("shop.sql"), SHOP, "shop").unwrap();
     script.run(&shop).await.unwrap();
+    let has_systems = binary.info.flavor == Flavor::MySql;
+    if has_systems {
+        Script::parse(Path::new("places.sql"), PLACES, "shop").unwrap().run(&shop).await.unwrap();
+    }
     let writes = loaded(&shop, Subject::Existing).await;
+    assert!(!has_systems || writes.get("place").is_some_and(|n| *n > 5), "{writes:?}");
     for table in ["country", "person", ITEM, "note", "hidden", "heap", "converge_ledger", "converge_account"]
     {
         assert!(writes.get(table).is_some_and(|n| *n > 5), "{table}: {writes:?}");

@@ -42,8 +42,8 @@ pub enum Domain {
     Uuid,
     /// `INET4`, `INET6`.
     Inet { six: bool },
-    /// `POINT` or any geometry.
-    Point,
+    /// `POINT` or any geometry, in the system of coordinates with this number.
+    Point(u32),
 }
 
 /// Days from 1970 on that keys of dates are spread over.
@@ -108,7 +108,7 @@ impl Domain {
             "uuid" => Self::Uuid,
             "inet4" => Self::Inet { six: false },
             "inet6" => Self::Inet { six: true },
-            "point" | "geometry" => Self::Point,
+            "point" | "geometry" => Self::Point(0),
             _ => return None,
         })
     }
@@ -127,7 +127,7 @@ impl Domain {
             Self::Date => DAYS,
             Self::Year => 200,
             Self::Time(_) => 800 * 3600,
-            Self::Json | Self::Point => 1,
+            Self::Json | Self::Point(_) => 1,
             Self::Float { .. } => 1 << 24,
             Self::DateTime(_) | Self::Timestamp(_) => DAYS * 86_400,
             Self::Uuid | Self::Inet { .. } => 1 << 32,
@@ -168,7 +168,7 @@ impl Domain {
             Self::Inet { six: false } => {
                 format!("'{}.{}.{}.{}'", n >> 24 & 255, n >> 16 & 255, n >> 8 & 255, n & 255)
             }
-            Self::Point => "ST_GeomFromText('POINT(0 0)')".into(),
+            Self::Point(system) => point(0, 0, *system),
         }
     }
 
@@ -205,13 +205,14 @@ impl Domain {
             Self::Time(digits) => cut(&Value::Time.draw(dice), (*digits).min(3)),
             Self::Year => Value::Year.draw(dice),
             Self::Json => Value::Json.draw(dice),
-            Self::Point => {
-                let (x, y) = (dice.between(-90, 90), dice.between(-90, 90));
-                format!("ST_GeomFromText('POINT({x} {y})')")
-            }
+            Self::Point(system) => point(dice.between(-90, 90), dice.between(-90, 90), *system),
             Self::Uuid | Self::Inet { .. } => self.nth(dice.below(1 << 32)),
         }
     }
+}
+
+fn point(x: i64, y: i64, system: u32) -> String {
+    format!("ST_GeomFromText('POINT({x} {y})', {system})")
 }
 
 /// The members of `'a','it''s'`.

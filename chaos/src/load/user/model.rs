@@ -291,12 +291,8 @@ impl Model {
         let joined = "SELECT t.table_name, c.check_clause FROM information_schema.check_constraints c \
                       JOIN information_schema.table_constraints t USING (constraint_schema, constraint_name) \
                       WHERE c.constraint_schema = DATABASE() AND t.constraint_type = 'CHECK'";
-        let mariadb: Option<String> = conn
-            .query_first("SELECT VERSION()")
-            .await
-            .map_err(|e| ServerError::driver("asking for the server's version", e))?;
-        let mariadb = mariadb.is_some_and(|version| version.contains("MariaDB"));
-        let rows: Vec<(String, String)> = ask(conn, if mariadb { by_table } else { joined }).await?;
+        let query = if is_mariadb(conn).await? { by_table } else { joined };
+        let rows: Vec<(String, String)> = ask(conn, query).await?;
         for (name, clause) in rows {
             let Some(table) = self.position(&name) else { continue };
             let table = &mut self.tables[table];
@@ -316,6 +312,14 @@ impl Model {
         }
         Ok(())
     }
+}
+
+async fn is_mariadb(conn: &mut Conn) -> Result<bool, Error> {
+    let version: Option<String> = conn
+        .query_first("SELECT VERSION()")
+        .await
+        .map_err(|e| ServerError::driver("asking for the server's version", e))?;
+    Ok(version.is_some_and(|version| version.contains("MariaDB")))
 }
 
 /// Whether a clause speaks of a column; both servers write names in backquotes.
@@ -353,20 +357,24 @@ where
 }
 
 async fn columns(conn: &mut Conn) -> Result<Vec<Found>, Error> {
-    let rows: Vec<Row> = ask(
-        conn,
+    // MariaDB keeps no column to one system of coordinates.
+    let system = if is_mariadb(conn).await? { "0" } else { "COALESCE(srs_id, 0)" };
+    let query = format!(
         "SELECT table_name, column_name, column_type, character_set_name, is_nullable, extra, \
-         COALESCE(generation_expression, ''), column_default FROM information_schema.columns \
-         WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position",
-    )
-    .await?;
+         COALESCE(generation_expression, ''), column_default, CAST({system} AS CHAR) FROM information_schema.columns \
+         WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position"
+    );
+    let rows: Vec<Row> = ask(conn, &query).await?;
     let text = |row: &Row, n: usize| row.get::<Option<String>, _>(n).flatten();
     let found = rows.iter().map(|row| {
         let name = text(row, 1).unwrap_or_default();
         let (kind, nullable) = (text(row, 2).unwrap_or_default(), text(row, 4).as_deref() == Some("YES"));
         let generated = text(row, 6).is_some_and(|expression| !expression.is_empty());
         let numbered = text(row, 5).is_some_and(|extra| extra.to_lowercase().contains("auto_increment"));
-        let domain = Domain::of(&kind, text(row, 3).as_deref());
+        let domain = Domain::of(&kind, text(row, 3).as_deref()).map(|domain| match domain {
+            Domain::Point(_) => Domain::Point(text(row, 8).and_then(|n| n.parse().ok()).unwrap_or(0)),
+            other => other,
+        });
         // What can be left to its default does no harm.
         let optional = nullable || text(row, 7).is_some();
         let obstacle = domain.is_none().then(|| format!("no values of {name} {kind} can be made up"));
