@@ -93,6 +93,17 @@ pub enum Error {
         what: String,
     },
 
+    /// What the target lacks, or has too much, does not come right by going on. It is remembered, so that no later run goes
+    /// on either.
+    #[error("the workflow cannot go on: {what}")]
+    #[diagnostic(help("{help}"))]
+    Spoiled {
+        /// What was found.
+        what: String,
+        /// What to do about it.
+        help: String,
+    },
+
     /// A row or statement that a server does not take.
     #[error("{side}: {what} needs a packet of {needed} bytes, max_allowed_packet there is {allowed}")]
     #[diagnostic(help(
@@ -265,6 +276,11 @@ impl Error {
     /// A refusal, with what to do about it.
     pub fn refused(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Refused { what: what.into(), help: help.into() }
+    }
+
+    /// The end of a workflow that cannot go on, with what to do about it.
+    pub fn spoiled(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Spoiled { what: what.into(), help: help.into() }
     }
 
     /// What its operator can do, in words.

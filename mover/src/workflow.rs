@@ -180,23 +180,26 @@ fn delays() -> impl Iterator<Item = Duration> {
 
 /// The end of a run with an error: a switch that it was in is undone, and the reason is left.
 async fn end(options: &Options, memory: &mut Memory, error: Error) -> Error {
-    let statement = match &error {
-        Error::Ddl { position, .. } => Some(position.clone()),
-        _ => None,
+    let stopped = match &error {
+        Error::Ddl { position, .. } => Stopped::Statement(position.clone()),
+        Error::Spoiled { what, help } => Stopped::ForGood(what.clone(), help.clone()),
+        _ => Stopped::Otherwise,
     };
     let error = rescue(options, memory, error).await;
     // Whoever runs the workflow says himself how it goes; and a command that does not fit it changes nothing about it.
     if !matches!(error, Error::AlreadyRunning { .. } | Error::Workflow { .. }) {
-        let stopped = Some(Stopped { statement });
-        record(options, memory, &error.to_string(), &error.advice(), stopped).await;
+        record(options, memory, &error.to_string(), &error.advice(), Some(stopped)).await;
     }
     error
 }
 
-/// That the workflow needs its operator.
-struct Stopped {
-    /// Where the statement on a moved table stands at which it stopped, if that was it.
-    statement: Option<String>,
+/// Why the workflow needs its operator, as far as the next session must know.
+enum Stopped {
+    /// A statement on a moved table, which stands here.
+    Statement(String),
+    /// It cannot go on: what was found, and what to do.
+    ForGood(String, String),
+    Otherwise,
 }
 
 /// Leaves the reason where `status` finds it, if the target can be reached at all and nobody else has run the workflow since.
@@ -217,8 +220,10 @@ async fn record(
             return Ok(());
         }
         let ended = stopped.is_some();
-        if let Some(position) = stopped.and_then(|s| s.statement) {
-            store.stopped_at(&mut conn, &position).await?;
+        match stopped {
+            Some(Stopped::Statement(position)) => store.stopped_at(&mut conn, &position).await?,
+            Some(Stopped::ForGood(what, help)) => store.spoiled(&mut conn, &what, &help).await?,
+            Some(Stopped::Otherwise) | None => {}
         }
         store.record_error(&mut conn, error, help, ended).await
     };

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use converge_mysql::{Connector, Flavor, Position, ServerInfo, within};
+use converge_mysql::{Connector, Flavor, Position, ServerInfo, quote, within};
 use futures_util::StreamExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Row};
@@ -37,6 +37,9 @@ pub struct LogIdentity {
     /// When the file of that place was begun: a backup has the session's first file as well, but not a later one.
     #[serde(default)]
     pub reached_begun: Option<u32>,
+    /// Why the workflow cannot go on, now or later, and what to do about it.
+    #[serde(default)]
+    pub spoiled: Option<(String, String)>,
 }
 
 impl LogIdentity {
@@ -73,9 +76,15 @@ impl Historian<'_> {
             }
         };
         match self.begun(&file).await? {
-            Some(begun) => {
-                Ok(LogIdentity { server, file, begun, server_id, reached: None, reached_begun: None })
-            }
+            Some(begun) => Ok(LogIdentity {
+                server,
+                file,
+                begun,
+                server_id,
+                reached: None,
+                reached_begun: None,
+                spoiled: None,
+            }),
             None => Err(refused::lost(&format!("the source's log {file} is gone already"))),
         }
     }
@@ -104,6 +113,32 @@ impl Historian<'_> {
         match self.check_begun(&before.file, before.begun).await? {
             true => self.check_end(before).await,
             false => self.check_purged(&before.file).await,
+        }
+    }
+
+    /// Refuses a MySQL that wrote transactions without GTIDs in this file or a later one. Who asks for its log by GTID
+    /// afterwards gets it from behind them, and no word of them. Each change of `gtid_mode` begins a new file, so that a
+    /// file's first transaction tells of all.
+    pub async fn check_gtids(&mut self, since: &str) -> Result<()> {
+        for (file, _) in self.files().await? {
+            if sequence(&file) >= sequence(since) && self.begins_without_gtid(&file).await? {
+                return Err(refused::without_gtids(&format!("the first of them stands in its log {file}")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn begins_without_gtid(&mut self, file: &str) -> Result<bool> {
+        // The first two events are the file's own, the third begins a transaction.
+        let query = format!("SHOW BINLOG EVENTS IN {} LIMIT 3", quote::text(file));
+        let is_anonymous =
+            |event: &Row| event.get::<String, _>(2).is_some_and(|kind| kind == "Anonymous_Gtid");
+        let what = "looking at the beginning of a binary log";
+        match within(TIMEOUT, what, self.conn.query::<Row, _>(query)).await {
+            Ok(events) => Ok(events.iter().any(is_anonymous)),
+            // It was purged meanwhile.
+            Err(e) if e.to_string().contains("Could not find target log") => Ok(false),
+            Err(e) => Err(e).on_source(),
         }
     }
 

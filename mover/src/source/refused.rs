@@ -16,6 +16,18 @@ pub fn lost(why: &str) -> Error {
     Error::Server { side: Side::Source, error: ServerError::Lost { what, why: why.into() } }
 }
 
+/// The end of a workflow by GTID on a source that wrote transactions without: `place` says where.
+pub fn without_gtids(place: &str) -> Error {
+    Error::spoiled(
+        format!(
+            "the source wrote transactions without GTIDs ({place}), and this workflow follows it by GTID"
+        ),
+        "gtid_mode was changed on the source, and setting it back does not help: who follows by GTID passes such \
+         transactions over. Cancel the workflow, empty the target tables, and start another one; leave gtid_mode as it is \
+         until that is complete",
+    )
+}
+
 /// What an error of the connection means for a reader at `position`.
 pub fn reason(error: mysql_async::Error, position: &str) -> Error {
     match error {
@@ -51,6 +63,9 @@ fn refusal(message: &str, position: &str) -> Error {
     if says(&["could not find next log"]) {
         return Error::HistoryReplaced { what: format!("at {position}: {message}") };
     }
+    if says(&["cannot replicate anonymous transaction"]) {
+        return without_gtids(&message);
+    }
     if says(&["truncated in the middle"]) {
         return Error::TornLog { position, message };
     }
@@ -67,6 +82,7 @@ mod tests {
             Error::SourceWentBack { .. } => "back",
             Error::TornLog { .. } => "torn",
             Error::HistoryReplaced { .. } => "replaced",
+            Error::Spoiled { .. } => "spoiled",
             Error::Unreadable { .. } => "unreadable",
             other if other.is_transient() => "lost",
             other => panic!("{other}"),
@@ -109,6 +125,10 @@ mod tests {
             (
                 "could not find next log; the first event 'binlog.000003' at 4, the last event read from",
                 "replaced",
+            ),
+            (
+                "Cannot replicate anonymous transaction when AUTO_POSITION = 1, at file ./binlog.000003, position 237.",
+                "spoiled",
             ),
             ("bogus data in log event; the first event 'binlog.000001' at 9", "unreadable"),
         ] {

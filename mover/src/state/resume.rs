@@ -143,6 +143,18 @@ impl Store {
         self.execute(conn, "recording a statement", sql).await.map(drop)
     }
 
+    /// Records that the workflow cannot go on, now or later.
+    pub async fn spoiled(&self, conn: &mut Conn, what: &str, help: &str) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} SET log_identity = JSON_SET(log_identity, '$.spoiled', JSON_ARRAY({}, {})) WHERE workflow = {}",
+            table("source_log"),
+            quote::text(what),
+            quote::text(help),
+            self.me()
+        );
+        self.execute(conn, "recording that the workflow cannot go on", sql).await.map(drop)
+    }
+
     /// Records that all is on the target up to here, in a file that was begun at this moment, if that is known.
     pub async fn reached_in_log(
         &self,

@@ -89,7 +89,7 @@ pub async fn prepare(options: &Options, run: u64, memory: &mut Memory) -> Result
             info: &source_info,
             server_id: historian_id,
         };
-        let log = check_log(&mut historian, &resumed, &workflow.position).await?;
+        let log = check_log(&mut historian, &resumed, &workflow).await?;
         store.record_log(&mut target, &options.source.to_string(), &log).await?;
     }
     marks::create(&mut source).await?;
@@ -136,12 +136,20 @@ pub async fn prepare(options: &Options, run: u64, memory: &mut Memory) -> Result
 async fn check_log(
     historian: &mut Historian<'_>,
     before: &Remembered,
-    position: &Position,
+    workflow: &Workflow,
 ) -> Result<LogIdentity> {
+    let position = &workflow.position;
     let mut now = historian.current().await?;
     if let Some(log) = &before.log {
+        if let Some((what, help)) = &log.spoiled {
+            return Err(Error::spoiled(what, help));
+        }
         historian.check(log, &now, position).await?;
         if now.may_continue(log) {
+            // Of a workflow that is switched nothing is followed any more.
+            if matches!(position, Position::Gtid(_)) && workflow.state != State::Switched {
+                historian.check_gtids(&log.file).await?;
+            }
             (now.reached, now.reached_begun) = (log.reached.clone(), log.reached_begun);
         } else {
             tracing::warn!("the source is another server now; it must have everything up to {position}");

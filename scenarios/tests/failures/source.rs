@@ -418,6 +418,37 @@ async fn a_transaction_that_the_source_died_in_is_never_applied() {
     }
 }
 
+/// Who follows by GTID gets no word of what was written while there were none.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_without_gtids_end_the_workflow() {
+    for binary in support::servers().iter().filter(|b| b.info.flavor == Flavor::MySql) {
+        for running in [true, false] {
+            eprintln!("gtid_mode down and up on {}, running {running}", binary.info);
+            let (world, mut mover) = replicated(binary, &[]).await;
+            let (mut s, mut t) = world.connections().await;
+            if running {
+                mover.start();
+                execute(&mut s, &["INSERT INTO a VALUES (5, 5)"]).await;
+                wait_same(&mut s, &mut t, "a").await;
+            }
+            let mode = |mode| format!("SET GLOBAL gtid_mode = {mode}");
+            execute(&mut s, &[&mode("ON_PERMISSIVE"), &mode("OFF_PERMISSIVE")]).await;
+            execute(&mut s, &["INSERT INTO a VALUES (6, 6)"]).await;
+            if running {
+                assert_eq!(mover.ended(), 2, "{}", mover.log());
+                assert!(mover.log().contains("gtid_mode was changed"), "{}", mover.log());
+            }
+            execute(&mut s, &[&mode("ON_PERMISSIVE"), &mode("ON"), "INSERT INTO a VALUES (7, 7)"]).await;
+            assert_stops(&mover, &["without GTIDs", "gtid_mode was changed", "start another one"]);
+            // Nor when the files that tell of it are gone.
+            execute(&mut s, &["FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await;
+            assert_stops(&mover, &["without GTIDs", "start another one"]);
+            let passed: Option<u64> = t.query_first("SELECT COUNT(*) FROM a WHERE id > 5").await.unwrap();
+            assert_eq!(passed, Some(0));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_position_is_refused_on_another_server() {
     for binary in support::servers().iter().filter(|b| b.info.flavor == Flavor::MySql) {
