@@ -25,6 +25,7 @@ pub mod marks;
 mod place;
 mod reader;
 mod refused;
+mod replicated;
 mod server;
 mod snapshot;
 mod statement;
@@ -39,6 +40,7 @@ pub use bytes::{Bytes, Truncated};
 pub use decode::{BadRow, Plan};
 pub use fence::{Raised, fenced_name, renaming};
 pub use reader::ServerReader;
+pub use replicated::Replicated;
 pub use server::{ServerSource, server_id};
 
 use converge_mysql::Position;

@@ -19,6 +19,8 @@ mod replication;
 mod sql;
 #[path = "support/servers.rs"]
 mod support;
+#[path = "strategies/untrue_replica.rs"]
+mod untrue_replica;
 #[path = "strategies/vendors.rs"]
 mod vendors;
 

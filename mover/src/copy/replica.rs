@@ -10,7 +10,10 @@
 //! to be followed.
 //!
 //! Without GTIDs a position of the replica means nothing on the source: refused. So is a replica that does not log
-//! what it replicates, leaves something out, or has transactions of its own.
+//! what it replicates, leaves something out, replicates over several channels, or has transactions of its own. Both are
+//! looked at again while it is followed: a transaction of its own ends the workflow where the stream meets it, a filter
+//! when the last mark has come, before the next state is recorded. Not noticed are a filter that somebody set and took
+//! away in between, and what was written there with `sql_log_bin = 0`.
 //!
 //! Cost: the replica lags for the time that a chunk takes; one commit on the source for the whole copy. Privileges on
 //! the replica: SELECT, REPLICATION SLAVE, REPLICATION CLIENT (MariaDB: BINLOG MONITOR, SLAVE MONITOR); on the source

@@ -23,6 +23,7 @@ use super::fenced::{Fences, Whose};
 use super::marks;
 use super::place::Place;
 use super::refused::{self, lost};
+use super::replicated::Replicated;
 use super::statement::{self, Logged, Meaning};
 use crate::change::{Advance, Change, Mark, StreamEvent};
 use crate::error::{OnSide, Result};
@@ -61,16 +62,18 @@ pub struct ServerStream {
 }
 
 impl ServerStream {
-    /// Starts reading `stream`, which begins at `position`; `fences`: how they stand there.
+    /// Starts reading `stream`, which begins at `position`; `fences`: how they stand there; `replica`: whose it is, if not the
+    /// source's.
     pub fn start(
         stream: BinlogStream,
         position: &Position,
         tables: Arc<[Table]>,
         workflow: &str,
         fences: Fences,
+        replica: Option<Replicated>,
     ) -> Self {
         let (sender, events) = mpsc::channel(READ_AHEAD);
-        let mut reader = Reader::new(stream, position, tables, workflow, fences);
+        let mut reader = Reader { replica, ..Reader::new(stream, position, tables, workflow, fences) };
         let bytes = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
         let task = tokio::spawn(async move {
             loop {
@@ -161,6 +164,7 @@ struct Reader {
     schema: String,
     workflow: Vec<u8>,
     fences: Fences,
+    replica: Option<Replicated>,
     maps: HashMap<u64, Mapped>,
     place: Place,
     out: Vec<StreamEvent>,
@@ -182,6 +186,7 @@ impl Reader {
         Self {
             stream,
             fences,
+            replica: None,
             schema,
             tables,
             workflow: workflow.as_bytes().to_vec(),
@@ -207,6 +212,9 @@ impl Reader {
             if let Err(unreadable) = self.handle(&event) {
                 return Err(unreadable.at(self.place.to_string()));
             }
+        }
+        if let Some(replica) = &self.replica {
+            replica.check_end(&self.out).await?;
         }
         Ok(std::mem::take(&mut self.out))
     }
@@ -390,7 +398,14 @@ impl Reader {
     fn gtid(&mut self, event: &Event) -> std::result::Result<(), Unreadable> {
         let gtid = event.read_event::<GtidEvent>()?;
         let tag = gtid.tag().map(|t| t.as_str().to_owned()).unwrap_or_default();
-        self.place.begin(Some(Advance::Gtid { uuid: uuid_text(&gtid.sid()), tag, number: gtid.gno() }))
+        self.begin(Advance::Gtid { uuid: uuid_text(&gtid.sid()), tag, number: gtid.gno() })
+    }
+
+    fn begin(&mut self, transaction: Advance) -> std::result::Result<(), Unreadable> {
+        match self.replica.as_ref().and_then(|replica| replica.errant(&transaction)) {
+            Some(error) => Err(Unreadable::Never(error)),
+            None => self.place.begin(Some(transaction)),
+        }
     }
 
     fn mariadb_gtid(&mut self, event: &Event) -> std::result::Result<(), Unreadable> {
@@ -398,7 +413,7 @@ impl Reader {
         const COMPLETED_XA: u8 = 128;
         let mut bytes = Bytes::new(event.data());
         let (number, domain, flags) = (bytes.u64()?, bytes.u32()?, bytes.u8()?);
-        self.place.begin(Some(Advance::MariaDb { domain, server: event.header().server_id(), number }))?;
+        self.begin(Advance::MariaDb { domain, server: event.header().server_id(), number })?;
         if flags & (STANDALONE | COMPLETED_XA) == 0 {
             self.place.open();
         }

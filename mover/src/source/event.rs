@@ -18,6 +18,8 @@ pub enum Unreadable {
         /// How it comes to be logged in full.
         fix: &'static str,
     },
+    /// It cannot be there, whatever is in it.
+    Never(Error),
 }
 
 impl Unreadable {
@@ -36,6 +38,7 @@ impl Unreadable {
         match self {
             Self::Event(why) => Error::Unreadable { position, why },
             Self::TooLittle { why, fix } => Error::LoggedTooLittle { position, why, fix },
+            Self::Never(error) => error,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::binlog::{self, ServerStream, heartbeat};
 use super::fenced::Fences;
 use super::guard::Guard;
 use super::reader::IDLE;
+use super::replicated::Replicated;
 use super::{
     ChangeStream, ServerReader, Source, TIMEOUT, fence, hold, marks, place, refused, snapshot, upstream,
 };
@@ -33,6 +34,8 @@ pub struct ServerSource {
     server_id: u32,
     /// Where marks are written, if not here.
     marks: Option<Connector>,
+    /// What it is, if it stands for the source.
+    replica: Option<Replicated>,
     guarded: bool,
     /// Whether the fence may be up where streams begin.
     fenced: bool,
@@ -48,12 +51,22 @@ impl ServerSource {
         run: u64,
     ) -> Self {
         let (workflow, server_id) = (workflow.into(), server_id(run));
-        Self { connector, workflow, tables, info, server_id, marks: None, guarded: false, fenced: false }
+        Self {
+            connector,
+            workflow,
+            tables,
+            info,
+            server_id,
+            marks: None,
+            replica: None,
+            guarded: false,
+            fenced: false,
+        }
     }
 
-    /// Writes the marks of readers to another server, whose replica this one is.
-    pub fn marking_at(mut self, server: Connector) -> Self {
-        self.marks = Some(server);
+    /// Writes the marks of readers to another server, whose replica this one is and has to be.
+    pub fn standing_for(mut self, server: Connector, replica: Replicated) -> Self {
+        (self.marks, self.replica) = (Some(server), Some(replica));
         self
     }
 
@@ -338,13 +351,17 @@ impl Source for ServerSource {
         };
         let tables: Vec<&Table> = tables.iter().map(|&i| &self.tables[i]).collect();
         snapshot::check_form(&mut other, &tables).await?;
+        if let Some(replica) = &self.replica {
+            replica.check_at(&mut other, &position).await?;
+        }
         Ok((self.reader_over(conn).await?, position))
     }
 
     async fn stream(&self, position: &Position) -> Result<ServerStream> {
         let fences = self.fences_at(position).await?;
         let log = self.log(position, self.request()).await?;
-        Ok(ServerStream::start(log, position, self.tables.clone(), &self.workflow, fences))
+        let (tables, replica) = (self.tables.clone(), self.replica.clone());
+        Ok(ServerStream::start(log, position, tables, &self.workflow, fences, replica))
     }
 }
 

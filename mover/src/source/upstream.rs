@@ -18,14 +18,22 @@ pub async fn upstreams(conn: &mut Conn, info: &ServerInfo) -> Result<Vec<String>
     Ok(rows.iter().filter_map(upstream).collect())
 }
 
+/// Whether a channel is one of Group Replication's.
+pub fn is_of_group(row: &Row) -> bool {
+    field(row, ["Channel_Name", "Connection_name"]).is_some_and(|channel| channel.starts_with(GROUP))
+}
+
+/// A column that has one of these names.
+fn field(row: &Row, names: [&str; 2]) -> Option<String> {
+    names.into_iter().find_map(|name| row.get::<Option<String>, _>(name).flatten())
+}
+
 fn upstream(row: &Row) -> Option<String> {
-    let field =
-        |names: [&str; 2]| names.into_iter().find_map(|name| row.get::<Option<String>, _>(name).flatten());
-    if field(["Channel_Name", "Connection_name"]).is_some_and(|channel| channel.starts_with(GROUP)) {
+    if is_of_group(row) {
         return None;
     }
-    let host = field(["Source_Host", "Master_Host"]).filter(|host| !host.is_empty())?;
-    Some(format!("{host}:{}", field(["Source_Port", "Master_Port"]).unwrap_or_default()))
+    let host = field(row, ["Source_Host", "Master_Host"]).filter(|host| !host.is_empty())?;
+    Some(format!("{host}:{}", field(row, ["Source_Port", "Master_Port"]).unwrap_or_default()))
 }
 
 /// What an operator can do about it.

@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use converge_mysql::position::replica_status_statement;
 use converge_mysql::{Address, Connector, Error as ServerError, Flavor, Position, ServerInfo, quote, within};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
 use tokio::time::Instant;
 
 use super::setup::Setup;
@@ -18,7 +17,7 @@ use crate::change::{ChunkId, Mark};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight;
 use crate::schema::Table;
-use crate::source::{ServerSource, TIMEOUT, marks};
+use crate::source::{Replicated, ServerSource, TIMEOUT, marks};
 
 /// How long a mark may take from the source to the replica.
 const MARK_WAIT: Duration = Duration::from_secs(60);
@@ -29,6 +28,7 @@ pub struct Replica {
     connector: Connector,
     info: ServerInfo,
     conn: Conn,
+    replicated: Replicated,
 }
 
 impl Replica {
@@ -37,7 +37,8 @@ impl Replica {
         let connector = crate::session::connector(address);
         let mut conn = connector.connect().await.on_source()?;
         let info = ServerInfo::read(&mut conn).await.on_source()?;
-        Ok(Self { connector, info, conn })
+        let replicated = Replicated::read(connector.clone(), &mut conn, info).await?;
+        Ok(Self { connector, info, conn, replicated })
     }
 
     /// Refuses a server that does not log what it replicates from `source` by GTID, or has transactions of its own.
@@ -48,7 +49,7 @@ impl Replica {
             return Err(Error::refused(what, help));
         }
         preflight::log_only(&mut self.conn).await?;
-        self.check_status(help).await?;
+        self.replicated.check(&mut self.conn).await?;
         let position = Position::current(&mut self.conn, &self.info).await.on_source()?;
         // Read later than the replica's, it has all of that.
         let ahead = Position::current(source, source_info).await.on_source()?;
@@ -58,7 +59,7 @@ impl Replica {
                 "SET GLOBAL gtid_mode = ON, in steps, on both servers; or copy with --copy-strategy locking",
             ));
         }
-        if ahead.covers(&position) != Some(true) || self.wrote_itself(&position).await? {
+        if ahead.covers(&position) != Some(true) || self.replicated.is_own_last(&position) {
             return Err(Error::refused(
                 format!(
                     "the replica in --copy-from has transactions of its own: it stands at {position}, the source at {ahead}"
@@ -77,6 +78,7 @@ impl Replica {
         while Instant::now() < give_up {
             let position = Position::current(&mut self.conn, &self.info).await.on_source()?;
             if position.covers(&wanted) == Some(true) {
+                self.replicated.check_at(&mut self.conn, &position).await?;
                 return Ok(position);
             }
             tokio::time::sleep(POLL).await;
@@ -85,33 +87,6 @@ impl Replica {
             format!("the replica in --copy-from did not come to {wanted} within {} s", MARK_WAIT.as_secs()),
             "wait until it has caught up and run again; is it a replica of --source, and does it run?",
         ))
-    }
-
-    async fn check_status(&mut self, help: &str) -> Result<()> {
-        let statement = replica_status_statement(&self.info);
-        let row: Option<Row> =
-            within(TIMEOUT, statement, self.conn.query_first(statement)).await.on_source()?;
-        let Some(row) = row else {
-            return Err(Error::refused("the server in --copy-from is no replica", help));
-        };
-        let filters =
-            ["Do_DB", "Ignore_DB", "Do_Table", "Ignore_Table", "Wild_Do_Table", "Wild_Ignore_Table"];
-        for filter in filters.map(|f| format!("Replicate_{f}")) {
-            let value = row.get::<Option<String>, _>(filter.as_str()).and_then(|v| v).unwrap_or_default();
-            if !value.is_empty() {
-                let what = format!("the replica in --copy-from leaves something out: {filter} = {value}");
-                return Err(Error::refused(what, help));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a MariaDB replica's last transaction of a domain is its own. (MySQL's have another name than the source's.)
-    async fn wrote_itself(&mut self, position: &Position) -> Result<bool> {
-        let Position::MariaDbGtid(at) = position else { return Ok(false) };
-        let query = "SELECT @@server_id";
-        let id: Option<u32> = within(TIMEOUT, query, self.conn.query_first(query)).await.on_source()?;
-        Ok(id.is_some_and(|id| at.to_string().split(',').any(|gtid| gtid.contains(&format!("-{id}-")))))
     }
 
     /// What a MariaDB replica replicated before it began to log is not in its log.
@@ -154,7 +129,7 @@ impl Replica {
         }
         let tables: Arc<[Table]> = setup.tables.clone();
         Ok(ServerSource::new(self.connector, self.info, &name, tables, run)
-            .marking_at(setup.source_connector.clone()))
+            .standing_for(setup.source_connector.clone(), self.replicated))
     }
 
     async fn wait_for(&mut self, workflow: &str, mark: &Mark) -> Result<()> {

@@ -63,7 +63,8 @@ async fn the_stream_moves_to_the_source() {
     }
 }
 
-async fn refused(mover: &Mover, word: &str) {
+/// Runs the mover, which must refuse with this word and a way out.
+pub async fn refused(mover: &Mover, word: &str) {
     let output = mover.run();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{error}");
