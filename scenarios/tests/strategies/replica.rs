@@ -95,6 +95,8 @@ async fn what_is_no_replica_that_can_be_followed_is_refused() {
         refused(&mover().with(&options), "transactions of its own").await;
 
         let silent = replica_of(&source, &["--log-slave-updates=OFF"]).await;
+        let mut r = Connector::new(silent.address("")).connect().await.unwrap();
+        until(&mut r, "replication", "SELECT COUNT(*) = 0 FROM shop.a").await;
         let url = silent.address("shop").to_url();
         let options = ["--copy-strategy", "replica", "--copy-from", &url];
         refused(&mover().with(&options), "its log lacks what it replicates").await;

@@ -15,6 +15,7 @@ use futures_util::future::try_join_all;
 use super::cut::{Cut, cut};
 use super::rows::{Differing, fetch, matched};
 use super::shards::{Sessions, Shards};
+use super::state::STRIDE;
 use super::stream::{self, Streamed};
 use super::tally::{Answer, Room, Suspect, Tally};
 use crate::error::Error;
@@ -24,11 +25,11 @@ use crate::request::{Engine, Options};
 use crate::session::Session;
 use buckets::{First, apart};
 
-/// Buckets into which a chunk is digested where differing rows are expected, so that few rows are read for each.
-const GROUPS: u64 = 1024;
-
 /// Where more than this share of a chunk's rows is in buckets that differ, ranges narrow it down better.
 const DENSE: u64 = 4;
+
+/// Chunks before this one may be looked at [closely](Work::closely): one for each worker, as a rule.
+const CLOSELY: u64 = 2 * STRIDE;
 
 /// Keys looked up by one statement.
 const KEYS_AT_ONCE: usize = 200;
@@ -43,6 +44,9 @@ pub struct Work {
     pub room: Room,
     /// Whether a chunk of this table differed: then others may.
     pub damaged: Arc<AtomicBool>,
+    /// Whether the servers digest the first chunks, which are small, as if they differed: where damage is all over the
+    /// table they tell, and no larger chunk is digested twice.
+    pub closely: bool,
 }
 
 /// A chunk that was compared.
@@ -80,8 +84,9 @@ impl Work {
             part.after_stream(whole.clone(), &streamed).await?;
             (streamed.map(|side| side.answer), took)
         } else {
-            let first = if self.damaged.load(Ordering::Relaxed) && self.plan.is_served_by_key() {
-                First::Groups(part.digest_buckets(&whole, GROUPS).await?)
+            let closely = self.closely && number < CLOSELY;
+            let first = if (closely || self.damaged.load(Ordering::Relaxed)) && self.plan.is_served_by_key() {
+                First::Groups(part.digest_groups(&whole, None).await?)
             } else {
                 First::Whole(self.digests(part.sessions, &whole).await?)
             };
@@ -272,20 +277,22 @@ impl Part<'_> {
             }
             self.work.damaged.store(true, Ordering::Relaxed);
             let most = most(&[source, target]);
-            if most <= fetch_rows {
-                self.compare_rows(scope, false).await?;
-                continue;
-            }
-            if by_groups {
-                let groups = match first {
-                    First::Groups(groups) => groups,
-                    First::Whole(_) => self.digest_buckets(&scope, GROUPS).await?,
-                };
+            let few = most <= fetch_rows;
+            let groups = match first {
+                First::Groups(groups) if !(few && client) => Some(groups),
+                First::Whole(_) if by_groups && !few => Some(self.digest_groups(&scope, Some(most)).await?),
+                _ => None,
+            };
+            if let Some(groups) = groups {
                 if apart(&groups) <= most / DENSE {
                     self.compare_buckets(scope, groups).await?;
                     continue;
                 }
                 by_groups = false;
+            }
+            if few {
+                self.compare_rows(scope, false).await?;
+                continue;
             }
             let side = usize::from(target.rows() > source.rows());
             match self.middle(&scope, most, side).await? {

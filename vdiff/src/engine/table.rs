@@ -160,7 +160,7 @@ impl TableRun<'_> {
     /// What workers need to compare by an engine.
     pub fn work(&self, engine: Engine) -> Work {
         let (plan, options, room) = (self.plan.clone(), self.options.clone(), self.room.clone());
-        Work { plan, options, engine, room, damaged: self.damaged.clone() }
+        Work { plan, options, engine, room, damaged: self.damaged.clone(), closely: false }
     }
 
     /// Cuts ranges and has them compared by all workers at once. The first error ends everything.
@@ -175,7 +175,7 @@ impl TableRun<'_> {
         );
         // One chunk waits for each worker.
         let (sender, mut chunks) = mpsc::channel(self.workers.len().max(1));
-        let work = self.work(self.engine);
+        let work = Work { closely: true, ..self.work(self.engine) };
         let mut cutting = rest.is_some();
         let lower = rest.and_then(|(_, lower)| lower);
         let mut cutter = std::pin::pin!(ranges(self.plan, self.sessions, lower, &size, sender));

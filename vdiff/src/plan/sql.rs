@@ -121,6 +121,12 @@ impl Plan {
         (self.is_numbered() && lower < upper).then_some((lower, upper - 1))
     }
 
+    /// How many keys there may be in a scope that has both ends, of a table with [`Plan::is_numbered`].
+    pub fn span(&self, scope: &Scope) -> Option<u64> {
+        let (from, to) = self.numbers(scope)?;
+        u64::try_from(to - from).ok()?.checked_add(1)
+    }
+
     /// What every compared row fulfils.
     fn part(&self, side: usize) -> Vec<String> {
         // The line's end keeps whatever the expression ends in from reaching further.

@@ -12,6 +12,12 @@ use crate::error::Error;
 use crate::plan::sql::{Buckets, Scope};
 use crate::session::{Cells, number};
 
+/// Rows per bucket that a chunk is digested in where differing rows are expected, so that few are read for each.
+const GROUP_ROWS: u64 = 64;
+
+/// How many buckets such a chunk has, at least and at most: they cost a server little more than one, but cross the network.
+const GROUPS: (u64, u64) = (1_024, 8_192);
+
 /// Rows per bucket that hash buckets aim at.
 const BUCKET_ROWS: u64 = 1_000;
 
@@ -31,7 +37,7 @@ const FETCHES: u64 = 4;
 pub(super) enum First {
     /// Its digests.
     Whole([Answer; 2]),
-    /// Those of its [`GROUPS`].
+    /// Those of its buckets.
     Groups([Bucketed; 2]),
 }
 
@@ -81,6 +87,16 @@ impl Part<'_> {
         let of = (rows / BUCKET_ROWS.min(fetch_rows)).clamp(1, MOST_BUCKETS);
         let sides = self.digest_buckets(&scope, of).await?;
         self.compare_buckets(scope, sides).await
+    }
+
+    /// Digests a chunk of so many rows, if that is known, in buckets that are as small as pays.
+    pub(super) async fn digest_groups(
+        &mut self,
+        scope: &Scope,
+        rows: Option<u64>,
+    ) -> Result<[Bucketed; 2], Error> {
+        let rows = rows.or_else(|| self.work.plan.span(scope)).unwrap_or_default();
+        self.digest_buckets(scope, (rows / GROUP_ROWS).clamp(GROUPS.0, GROUPS.1)).await
     }
 
     /// Digests a scope in so many buckets on both sides at once.
