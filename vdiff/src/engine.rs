@@ -235,12 +235,12 @@ async fn compare_all(
         pool.state = Some(State::open(directory, request, &plans)?);
     }
     let mut positions = [0, 1].map(|side| began.0.position(side));
-    if let Some(state) = &mut pool.state {
-        if let Some(first) = state.begin(&positions)? {
-            pool.still = [0, 1]
-                .map(|side| pool.still[side] && first[side].is_some() && first[side] == positions[side]);
-            positions = first;
-        }
+    if let Some(state) = &mut pool.state
+        && let Some(first) = state.begin(&positions)?
+    {
+        pool.still =
+            [0, 1].map(|side| pool.still[side] && first[side].is_some() && first[side] == positions[side]);
+        positions = first;
     }
     let mut tables = Vec::with_capacity(pairs.len());
     let mut complete = true;
