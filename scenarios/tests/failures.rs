@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
 
+#[path = "failures/backup.rs"]
+mod backup;
 #[path = "failures/cascade.rs"]
 mod cascade;
 #[path = "failures/client.rs"]

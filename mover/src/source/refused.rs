@@ -3,7 +3,7 @@
 //! Both products answer with error 1236 for nearly everything; only the text tells. What is not known stops the
 //! workflow: nothing here is taken for harmless because its words are new.
 
-use converge_mysql::Error as ServerError;
+use converge_mysql::{Error as ServerError, Position};
 
 use crate::error::{Error, OnSide, Result, Side};
 
@@ -14,6 +14,18 @@ const REFUSED: u16 = 1236;
 pub fn lost(why: &str) -> Error {
     let what = "reading the source's binary log".to_owned();
     Error::Server { side: Side::Source, error: ServerError::Lost { what, why: why.into() } }
+}
+
+/// The error of a source that gave out the numbers of a position by itself; `known`: the GTIDs that it knows.
+pub fn never_had(position: &Position, known: &str) -> Error {
+    Error::refused(
+        format!(
+            "the source never had the transactions up to {position}: it knows {known}, and was put up from a backup or put back \
+             to a former state"
+        ),
+        "point --source at a server that has them (a replica that took over shows them in gtid_binlog_state); if they are \
+         lost, cancel the workflow, empty its tables on the target, and begin again under another name",
+    )
 }
 
 /// The end of a workflow by GTID on a source that wrote transactions without: `place` says where.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
-use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, within};
+use converge_mysql::{
+    Connector, Error as ServerError, Flavor, MariaDbGtidPosition, Position, ServerInfo, within,
+};
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Sid};
 
@@ -208,6 +210,25 @@ impl ServerSource {
         Ok(logged.joined(&Position::MariaDbGtid(applied)))
     }
 
+    /// What a MariaDB knows of others' transactions, where that is less than `position`. Its own position does not tell: a
+    /// domain's numbers go on whoever writes, so that a server which was put up from a backup comes to the same ones with
+    /// transactions of its own.
+    async fn never_had(&self, conn: &mut Conn, position: &Position) -> Result<Option<String>> {
+        let Position::MariaDbGtid(position) = position else { return Ok(None) };
+        let what = "reading which transactions the source knows";
+        let query = "SELECT CONCAT_WS(',', NULLIF(@@gtid_binlog_state, ''), NULLIF(@@gtid_slave_pos, ''))";
+        let known: Option<String> = within(TIMEOUT, what, conn.query_first(query)).await.on_source()?;
+        let known = known.unwrap_or_default();
+        // There may be several servers of a domain, of which a position has the last one only.
+        let each = known.split(',').filter(|gtid| !gtid.is_empty()).map(str::parse::<MariaDbGtidPosition>);
+        let each = each.collect::<std::result::Result<Vec<_>, _>>().on_source()?;
+        let last = |id| {
+            each.iter().flat_map(MariaDbGtidPosition::numbers).filter(|(i, _)| *i == id).map(|(_, n)| n).max()
+        };
+        let has_all = position.numbers().all(|(id, number)| last(id) >= Some(number));
+        Ok((!has_all).then_some(known))
+    }
+
     /// Refuses a source that does not have all which rows show that were copied ahead of the stream: what it does not have
     /// would stay on the target, and nothing in its log would mend it.
     pub async fn check_seen<'p>(
@@ -217,7 +238,7 @@ impl ServerSource {
     ) -> Result<()> {
         let now = self.known(conn).await?;
         for seen in seen {
-            if now.covers(seen) != Some(true) {
+            if now.covers(seen) != Some(true) || self.never_had(conn, seen).await?.is_some() {
                 return Err(Error::refused(
                     format!(
                         "rows were copied from a source that stood at {seen}, and this one has only {now}: the target may show \
@@ -235,7 +256,11 @@ impl ServerSource {
     async fn check_position(&self, conn: &mut Conn, position: &Position) -> Result<()> {
         let now = self.known(conn).await?;
         match now.covers(position) {
-            Some(true) => {}
+            Some(true) => {
+                if let Some(known) = self.never_had(conn, position).await? {
+                    return Err(refused::never_had(position, &known));
+                }
+            }
             Some(false) => {
                 let (source_position, applied) = (now.to_string(), position.to_string());
                 return Err(Error::SourceWentBack { source_position, applied });

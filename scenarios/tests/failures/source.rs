@@ -14,7 +14,7 @@ const FILL: &[&str] =
     &["CREATE TABLE a (id INT PRIMARY KEY, x INT)", "INSERT INTO a VALUES (1, 1), (2, 2), (3, 3)"];
 
 /// A mover that replicated and was killed, in a world of its own.
-async fn replicated(binary: &ServerBinary, source: &[&str]) -> (World, Mover) {
+pub(super) async fn replicated(binary: &ServerBinary, source: &[&str]) -> (World, Mover) {
     let world = World::with(binary, source, &[]).await;
     let (mut s, mut t) = world.connections().await;
     execute(&mut s, FILL).await;
@@ -28,7 +28,7 @@ async fn replicated(binary: &ServerBinary, source: &[&str]) -> (World, Mover) {
 }
 
 /// Runs the mover to its end, which must be exit code 2 with these words and a way out, in the status too.
-fn assert_stops(mover: &Mover, words: &[&str]) {
+pub(super) fn assert_stops(mover: &Mover, words: &[&str]) {
     let output = mover.run();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -230,7 +230,7 @@ async fn restored(binary: &ServerBinary, elsewhere: bool) {
     assert_stops(&mover, &["not those of this workflow", &file]);
 }
 
-fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
+pub(super) fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
