@@ -16,7 +16,7 @@ use super::guard::Guard;
 use super::reader::IDLE;
 use super::replicated::Replicated;
 use super::{
-    ChangeStream, ServerReader, Source, TIMEOUT, fence, hold, marks, place, refused, snapshot, upstream,
+    ChangeStream, ServerReader, Source, TIMEOUT, fence, hold, marks, place, refused, snapshot, upstream, xa,
 };
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
@@ -368,13 +368,15 @@ impl Source for ServerSource {
 
     async fn snapshot(&self, tables: &[usize]) -> Result<(ServerReader, Position)> {
         let (mut conn, mut other) = (self.connect().await?, self.control().await?);
-        // All tables, not only these: the stream begins here for the others too, and must not come between the two parts of
-        // an XA transaction that changes them.
-        let position = match self.info.flavor {
-            Flavor::MariaDb => snapshot::open(&mut conn, &mut other).await?,
-            Flavor::MySql => snapshot::open_locked(&mut conn, &mut other, &self.info, &self.tables).await?,
-        };
         let tables: Vec<&Table> = tables.iter().map(|&i| &self.tables[i]).collect();
+        // The stream begins here for the other tables too, and must not come between the two parts of an XA transaction that
+        // changes them. Locking these as well would wait for every transaction of theirs.
+        let locks_all = self.info.flavor == Flavor::MySql && tables.len() == self.tables.len();
+        let sees_xa = xa::prepared(&mut other).await?.is_some();
+        let every: Vec<&Table> = self.tables.iter().collect();
+        let locked = if sees_xa { &tables } else { &every };
+        let position =
+            snapshot::open(&mut conn, &mut other, &self.info, locked, sees_xa && !locks_all).await?;
         snapshot::check_form(&mut other, &tables).await?;
         if let Some(replica) = &self.replica {
             replica.check_at(&mut other, &position).await?;

@@ -5,11 +5,12 @@
 //! soon as the snapshot is open, and not waited for longer than others may wait for it.
 //!
 //! Of an XA transaction the changes stand in the log where it is prepared, and can be seen once it is committed: a snapshot
-//! between the two has neither. MySQL's lock waits for one that is prepared; on MariaDB the snapshot is opened while none is.
+//! between the two has neither. MySQL's lock waits for one that is prepared; where not all tables are locked, and on MariaDB,
+//! the snapshot is opened while none is.
 
 use std::time::Duration;
 
-use converge_mysql::{Error as ServerError, Position, ServerInfo, quote, within};
+use converge_mysql::{Error as ServerError, Flavor, Position, ServerInfo, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -35,17 +36,27 @@ async fn execute(conn: &mut Conn, statement: &str) -> Result<()> {
     within(TIMEOUT, WHAT, conn.query_drop(statement)).await.on_source()
 }
 
-/// Opens a snapshot on a MariaDB server, at a moment that no XA transaction spans, as `asker` sees it.
-pub async fn open(conn: &mut Conn, asker: &mut Conn) -> Result<Position> {
+/// Opens a snapshot on `conn`. On MySQL `other` keeps the tables of `lock` from changing meanwhile; `between`: at a moment that
+/// no XA transaction spans, as `other` sees it.
+pub async fn open(
+    conn: &mut Conn,
+    other: &mut Conn,
+    info: &ServerInfo,
+    lock: &[&Table],
+    between: bool,
+) -> Result<Position> {
     let mut tries = 1;
     loop {
         // One that spans the snapshot was prepared before the first look and is listed by it or was committed since; or it
         // is listed by the second look, or was committed between the two, and counted.
-        let (commits, before) = (xa::commits(asker).await?, xa::prepared(asker).await?);
-        let position = open_here(conn).await?;
-        let (after, since) = (xa::prepared(asker).await?, xa::commits(asker).await?);
+        let (commits, before) = (xa::commits(other).await?, xa::prepared(other).await?);
+        let position = match info.flavor {
+            Flavor::MariaDb => open_here(conn).await?,
+            Flavor::MySql => open_locked(conn, other, info, lock).await?,
+        };
+        let (after, since) = (xa::prepared(other).await?, xa::commits(other).await?);
         let listed = before.max(after).unwrap_or_default();
-        if listed == 0 && commits == since {
+        if !between || listed == 0 && commits == since {
             return Ok(position);
         }
         if tries == TRIES {
@@ -57,7 +68,7 @@ pub async fn open(conn: &mut Conn, asker: &mut Conn) -> Result<Position> {
     }
 }
 
-/// Opens a snapshot; one that this connection had is given up.
+/// Opens a snapshot on a MariaDB server; one that this connection had is given up.
 async fn open_here(conn: &mut Conn) -> Result<Position> {
     for statement in [PATIENT, REPEATABLE, "START TRANSACTION WITH CONSISTENT SNAPSHOT"] {
         execute(conn, statement).await?;
@@ -80,11 +91,11 @@ async fn open_here(conn: &mut Conn) -> Result<Position> {
 }
 
 /// Opens a snapshot on a MySQL server, while `locker` keeps `tables` from changing.
-pub async fn open_locked(
+async fn open_locked(
     conn: &mut Conn,
     locker: &mut Conn,
     info: &ServerInfo,
-    tables: &[Table],
+    tables: &[&Table],
 ) -> Result<Position> {
     execute(conn, PATIENT).await?;
     execute(conn, REPEATABLE).await?;
@@ -122,7 +133,7 @@ pub fn altered(error: Error) -> Error {
     }
 }
 
-async fn lock(conn: &mut Conn, tables: &[Table]) -> Result<()> {
+async fn lock(conn: &mut Conn, tables: &[&Table]) -> Result<()> {
     let bounds = format!("SET SESSION lock_wait_timeout = {LOCK_WAIT}, wait_timeout = {LOCKED_FOR}");
     execute(conn, &bounds).await?;
     let names: Vec<String> = tables.iter().map(|t| format!("{} READ", t.qualified())).collect();
