@@ -45,18 +45,18 @@ pub async fn open(
     lock: &[&Table],
     between: bool,
 ) -> Result<Position> {
+    if !between {
+        return open_now(conn, other, info, lock).await;
+    }
     let mut tries = 1;
     loop {
         // One that spans the snapshot was prepared before the first look and is listed by it or was committed since; or it
         // is listed by the second look, or was committed between the two, and counted.
         let (commits, before) = (xa::commits(other).await?, xa::prepared(other).await?);
-        let position = match info.flavor {
-            Flavor::MariaDb => open_here(conn).await?,
-            Flavor::MySql => open_locked(conn, other, info, lock).await?,
-        };
+        let position = open_now(conn, other, info, lock).await?;
         let (after, since) = (xa::prepared(other).await?, xa::commits(other).await?);
         let listed = before.max(after).unwrap_or_default();
-        if !between || listed == 0 && commits == since {
+        if listed == 0 && commits == since {
             return Ok(position);
         }
         if tries == TRIES {
@@ -65,6 +65,13 @@ pub async fn open(
         tracing::warn!("XA transactions are under way; trying again to open a snapshot between them");
         tokio::time::sleep(PAUSE).await;
         tries += 1;
+    }
+}
+
+async fn open_now(conn: &mut Conn, other: &mut Conn, info: &ServerInfo, lock: &[&Table]) -> Result<Position> {
+    match info.flavor {
+        Flavor::MariaDb => open_here(conn).await,
+        Flavor::MySql => open_locked(conn, other, info, lock).await,
     }
 }
 
