@@ -26,7 +26,7 @@ pub mod xa;
 pub use finding::{Finding, Report, Weight};
 pub use servers::{Server, Servers, identity};
 
-use converge_mysql::Address;
+use converge_mysql::{Address, quote};
 use mysql_async::Conn;
 
 use crate::copy::Strategy;
@@ -110,35 +110,55 @@ pub async fn examine(servers: &mut Servers<'_>, request: &Request) -> Result<(Re
     findings.extend(owner::check(&mut servers.target, request).await?);
     let mut pairs = Vec::new();
     for (from, to) in &request.tables {
-        pairs.push(target::pair(servers, request, (from, to), &mut findings).await?);
+        let mut found = Vec::new();
+        pairs.push(target::pair(servers, request, (from, to), &mut found).await?);
+        findings.extend(about(request, from, to, found));
     }
     findings.extend(privileges::check(servers, request, &pairs).await?);
     findings.extend(foreign_keys::check(servers, request, &pairs).await?);
     findings.extend(charsets::check(servers, &pairs).await?);
-    let (source_info, target_info) = (servers.source.info, servers.target.info);
     for pair in &mut pairs {
-        let Some(source) = &pair.source else { continue };
-        findings.extend(creation::losses(source, source_info.flavor, target_info.flavor));
-        findings.extend(settings::old_temporals(source));
-        findings.extend(computed::check(&mut servers.source, source).await?);
-        if pair.target.is_none() {
-            findings.extend(hidden::check(&mut servers.source, source).await?);
-            let from = (request.source.database.as_str(), pair.from.as_str());
-            let to = (request.target.database.as_str(), pair.to.as_str());
-            let (here, there) = (servers.source.conn(), servers.target.conn());
-            match creation::statement((here, &source_info), (there, &target_info), from, to).await? {
-                Ok(statement) => pair.creation = Some(statement),
-                Err(why) => findings.extend(why),
-            }
-        }
-        findings.extend(triggers::check(servers, source, pair.target.as_ref()).await?);
-        if let Some(target) = &pair.target {
-            findings.extend(target::table(&mut servers.target, source, target).await?);
-            findings.extend(values::check(servers, source, target).await?);
-            findings.extend(keys::both_sides(servers, source, target).await?);
-        }
+        let found = of_pair(servers, request, pair).await?;
+        findings.extend(about(request, &pair.from, &pair.to, found));
     }
     Ok((Report::new(servers, request, findings), pairs))
+}
+
+/// The findings of one table: each names it, as it is called on that side.
+fn about(request: &Request, from: &str, to: &str, findings: Vec<Finding>) -> impl Iterator<Item = Finding> {
+    let here = quote::qualified(&request.source.database, from);
+    let there = quote::qualified(&request.target.database, to);
+    findings.into_iter().map(move |finding| match (&finding.table, finding.side) {
+        (Some(_), _) => finding,
+        (None, Some(Side::Target)) => finding.of(&there),
+        (None, _) => finding.of(&here),
+    })
+}
+
+/// What is asked of one table that is there, once all of them were read; sets how it is made on the target.
+async fn of_pair(servers: &mut Servers<'_>, request: &Request, pair: &mut Pair) -> Result<Vec<Finding>> {
+    let Some(source) = &pair.source else { return Ok(Vec::new()) };
+    let (source_info, target_info) = (servers.source.info, servers.target.info);
+    let mut findings = creation::losses(source, source_info.flavor, target_info.flavor);
+    findings.extend(settings::old_temporals(source));
+    findings.extend(computed::check(&mut servers.source, source).await?);
+    if pair.target.is_none() {
+        findings.extend(hidden::check(&mut servers.source, source).await?);
+        let from = (request.source.database.as_str(), pair.from.as_str());
+        let to = (request.target.database.as_str(), pair.to.as_str());
+        let (here, there) = (servers.source.conn(), servers.target.conn());
+        match creation::statement((here, &source_info), (there, &target_info), from, to).await? {
+            Ok(statement) => pair.creation = Some(statement),
+            Err(why) => findings.extend(why),
+        }
+    }
+    findings.extend(triggers::check(servers, source, pair.target.as_ref()).await?);
+    if let Some(target) = &pair.target {
+        findings.extend(target::table(&mut servers.target, source, target).await?);
+        findings.extend(values::check(servers, source, target).await?);
+        findings.extend(keys::both_sides(servers, source, target).await?);
+    }
+    Ok(findings)
 }
 
 /// What may have changed since a workflow was made: asked again at the beginning of every session.

@@ -156,10 +156,13 @@ pub enum RehearsalError {
     /// The tables that the scenario names cannot be moved, or none can.
     #[error("{0}")]
     #[diagnostic(help(
-        "change `tables` in the scenario, or the schema: a rehearsal moves InnoDB tables with a primary key or a unique key \
-         without NULLs"
+        "change `tables` in the scenario, or the schema; `converge move check` says how a table becomes one that can be moved"
     ))]
     NotMovable(String),
+    /// The mover cannot say which tables it moves.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Preflight(#[from] converge_mover::error::Error),
     /// No network that could be broken.
     #[error("a server that is reached by the Unix socket {0} has no network to be broken")]
     #[diagnostic(help("give host and port"))]

@@ -258,8 +258,9 @@ impl World {
         if plan.subject != Subject::Commerce {
             let model = &*model.insert(load::read_model(&address).await?);
             let own = Invariant::ALL.map(|invariant| plan.subject.names().of(invariant));
-            let cascades_are_logged = self.primary.info().is_mysql_since(Version(9, 6, 0));
-            let choice = tables::chosen(&tables, model, &own, cascades_are_logged)?;
+            let (source, target) = (&self.source().direct, &self.target.direct);
+            let refused = tables::refused(source, target, scenario.copy.strategy.parse()?, model).await?;
+            let choice = tables::chosen(&tables, model, &own, &refused)?;
             (tables, idle) = (choice.tables, choice.idle);
             notes.extend(choice.notes);
             if plan.spare_parents {

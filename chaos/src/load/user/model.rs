@@ -38,8 +38,6 @@ pub struct Table {
     pub uniques: Vec<Vec<usize>>,
     /// Foreign keys into the same database, whose parents take load.
     pub foreign: Vec<Foreign>,
-    /// Whether a change of another table changes this one by a foreign key.
-    pub cascades: bool,
     /// Columns that CHECK constraints speak of: they only take values together that a row was seen to have.
     pub checked: Vec<usize>,
     /// Whether its engine has transactions: InnoDB, and no other.
@@ -236,13 +234,10 @@ impl Model {
     }
 
     async fn read_foreign_keys(&mut self, conn: &mut Conn) -> Result<(), Error> {
-        let rows: Vec<(String, String, String, String, String, bool, bool)> = ask(
+        let rows: Vec<(String, String, String, String, String, bool)> = ask(
             conn,
             "SELECT table_name, constraint_name, column_name, referenced_table_name, referenced_column_name, \
-             referenced_table_schema = DATABASE(), (SELECT COUNT(*) FROM information_schema.referential_constraints r \
-             WHERE r.constraint_schema = DATABASE() AND r.constraint_name = k.constraint_name AND r.table_name = k.table_name \
-             AND (r.update_rule IN ('CASCADE', 'SET NULL') OR r.delete_rule IN ('CASCADE', 'SET NULL'))) > 0 \
-             FROM information_schema.key_column_usage k \
+             referenced_table_schema = DATABASE() FROM information_schema.key_column_usage \
              WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL \
              ORDER BY table_name, constraint_name, ordinal_position",
         )
@@ -250,7 +245,6 @@ impl Model {
         for group in rows.chunk_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1)) {
             let (name, constraint, parent) = (&group[0].0, &group[0].1, &group[0].3);
             let Some(table) = self.position(name) else { continue };
-            self.tables[table].cascades |= group[0].6;
             let children: Vec<String> = group.iter().map(|r| r.2.clone()).collect();
             let parents: Vec<String> = group.iter().map(|r| r.4.clone()).collect();
             let found = self.position(parent).filter(|_| group[0].5);

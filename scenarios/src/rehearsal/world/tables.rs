@@ -1,6 +1,11 @@
 //! Which of somebody's tables a rehearsal moves.
 
+use std::collections::BTreeMap;
+
 use converge_chaos::load::{Model, ModelTable};
+use converge_mover::copy::Strategy;
+use converge_mover::preflight::{self, Accepted, Request, Weight};
+use converge_mysql::{Address, quote};
 
 use crate::rehearsal::RehearsalError;
 
@@ -13,19 +18,51 @@ pub struct Choice {
     pub notes: Vec<String>,
 }
 
+/// What the mover says against single tables, by their names.
+pub type Refused = BTreeMap<String, String>;
+
+/// Asks the mover's own preflight about each table of a database that has the same name on both servers.
+pub async fn refused(
+    source: &Address,
+    target: &Address,
+    strategy: Strategy,
+    model: &Model,
+) -> Result<Refused, RehearsalError> {
+    let tables: Vec<_> = model.tables.iter().map(|table| (table.name.clone(), table.name.clone())).collect();
+    if tables.is_empty() {
+        return Ok(Refused::new());
+    }
+    let (source, target) = (source.clone(), target.clone());
+    let defer_secondary_keys = false;
+    let accepted = Accepted::default();
+    let request = Request { source, target, tables, strategy, defer_secondary_keys, accepted };
+    let report = preflight::check(&request).await?;
+    let mut refused = Refused::new();
+    for finding in report.findings.into_iter().filter(|finding| finding.weight == Weight::Refuse) {
+        let of = |(name, _): &&(String, String)| {
+            finding.table.as_ref() == Some(&quote::qualified(&request.source.database, name))
+        };
+        let Some((name, _)) = request.tables.iter().find(of) else { continue };
+        let why = refused.entry(name.clone()).or_insert_with(String::new);
+        *why += if why.is_empty() { "" } else { "; " };
+        *why += &finding.what;
+    }
+    Ok(refused)
+}
+
 /// The tables that the scenario names; or, if it names none, all that can be moved, and `own`, the load's.
 pub fn chosen(
     named: &[String],
     model: &Model,
     own: &[String],
-    cascades_are_logged: bool,
+    refused: &Refused,
 ) -> Result<Choice, RehearsalError> {
-    let check = |name: &String| check(name, model, own, cascades_are_logged);
+    let check = |name: &String| check(name, model, own, refused);
     named.iter().try_for_each(check).map_err(RehearsalError::NotMovable)?;
     let mut choice = Choice::default();
     for table in &model.tables {
         let left_out = (!named.is_empty() && !named.contains(&table.name)).then_some(NOT_NAMED);
-        match left_out.or_else(|| obstacle(table, cascades_are_logged)) {
+        match left_out.or_else(|| obstacle(table, refused)) {
             Some(why) => choice.notes.push(format!("table {} is not moved: {why}", table.name)),
             None => choice.take(table),
         }
@@ -59,9 +96,9 @@ impl Choice {
 }
 
 /// Why a table that is named cannot be moved, if it cannot.
-fn check(name: &String, model: &Model, own: &[String], cascades_are_logged: bool) -> Result<(), String> {
+fn check(name: &String, model: &Model, own: &[String], refused: &Refused) -> Result<(), String> {
     match model.tables.iter().find(|table| table.name == *name) {
-        Some(table) => match obstacle(table, cascades_are_logged) {
+        Some(table) => match obstacle(table, refused) {
             Some(why) => Err(format!("tables: {name} cannot be moved: {why}")),
             None => Ok(()),
         },
@@ -74,18 +111,11 @@ fn check(name: &String, model: &Model, own: &[String], cascades_are_logged: bool
     }
 }
 
-fn obstacle(table: &ModelTable, cascades_are_logged: bool) -> Option<&'static str> {
-    if !table.transactional {
-        return Some("its engine is not InnoDB, and has no transactions");
-    }
-    if table.key.is_empty() {
-        return Some("it has no usable key (a primary key, or a unique key without NULLs)");
-    }
-    if table.cascades && !cascades_are_logged {
-        return Some("its foreign keys cascade, and the source does not log what they change");
-    }
+fn obstacle<'a>(table: &ModelTable, refused: &'a Refused) -> Option<&'a str> {
     // Where no rows are there is nothing to be compared.
-    (table.is_empty && !table.takes_load()).then_some("it has no rows, and load cannot make any")
+    let nothing =
+        (table.is_empty && !table.takes_load()).then_some("it has no rows, and load cannot make any");
+    refused.get(&table.name).map(String::as_str).or(nothing)
 }
 
 #[cfg(test)]
@@ -93,24 +123,21 @@ mod tests {
     use super::*;
 
     fn model() -> Model {
-        let table = |name: &str, transactional, key: &[usize]| ModelTable {
-            name: name.into(),
-            transactional,
-            key: key.to_vec(),
-            ..ModelTable::default()
-        };
+        let table = |name: &str| ModelTable { name: name.into(), ..ModelTable::default() };
         let idle = |name: &str, is_empty| {
             let no_load = Some("no values".to_owned());
-            ModelTable { no_load, is_empty, ..table(name, true, &[0]) }
+            ModelTable { no_load, is_empty, ..table(name) }
         };
-        let mut tables = vec![table("good", true, &[0]), table("heap", true, &[]), table("old", false, &[0])];
+        let mut tables = vec![table("good"), table("heap"), table("old")];
         tables.extend([idle("odd", false), idle("void", true)]);
         Model { tables, notes: Vec::new() }
     }
 
     fn choice(named: &[&str], model: &Model) -> Result<Choice, String> {
         let named: Vec<String> = named.iter().map(|&name| name.to_owned()).collect();
-        chosen(&named, model, &["ledger".to_owned()], true).map_err(|e| e.to_string())
+        let refused = [("heap", "without a usable key"), ("old", "MyISAM"), ("other", "not here")];
+        let refused = refused.map(|(name, why)| (name.to_owned(), why.to_owned())).into();
+        chosen(&named, model, &["ledger".to_owned()], &refused).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -142,7 +169,7 @@ mod tests {
         }
         for (name, word) in [
             ("heap", "usable key"),
-            ("old", "InnoDB"),
+            ("old", "MyISAM"),
             ("void", "no rows"),
             ("nosuch", "there are good, heap, old, odd, void, ledger"),
         ] {
