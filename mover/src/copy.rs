@@ -118,7 +118,8 @@ impl<'a> Walk<'a> {
 
     /// How many rows the next chunk should have.
     fn limit(&self) -> usize {
-        self.pace.limit(self.board.size(), self.row_bytes)
+        let left = self.table.rows_estimated.saturating_sub(self.progress.rows_copied);
+        pace::share(self.pace.limit(self.board.size(), self.row_bytes), left)
     }
 
     /// Reads the next chunk.

@@ -91,8 +91,8 @@ pub struct Board {
 }
 
 impl Board {
-    /// Chunks that may wait or be written at the same time: one is read meanwhile.
-    const PLACES: usize = LANES + 1;
+    /// Chunks that may be read, wait or be written at the same time: one waits while another is read, so that no lane does.
+    const PLACES: usize = LANES + 2;
     /// No chunk is read while so many bytes wait. What waits can be more by one chunk of each reader.
     const BYTES: usize = 40 << 20;
 

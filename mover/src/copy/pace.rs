@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::LANES;
+
 /// How much is read at once, and how fast.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
@@ -47,9 +49,33 @@ pub fn next_size(size: usize, written: usize, elapsed: Duration) -> usize {
     (wanted as usize).clamp(size / 4, size * 4).clamp(BOUNDS.0, BOUNDS.1)
 }
 
+/// Rows of the next chunk of a table of which about `left` rows are left: fewer towards the end, so that the last chunks of
+/// all lanes end at about the same time (guided self-scheduling: Polychronopoulos and Kuck, 1987), but never less than an
+/// eighth, since each chunk has a cost of its own.
+pub(super) fn share(limit: usize, left: u64) -> usize {
+    match usize::try_from(left).unwrap_or(usize::MAX) / (2 * LANES) {
+        // There are more than was thought.
+        0 => limit,
+        share => share.clamp(limit.div_ceil(8), limit),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_get_smaller_towards_the_end_and_have_their_size_beyond_it() {
+        let mut left = 100_000;
+        let mut sizes = Vec::new();
+        while left > 0 {
+            sizes.push(share(10_000, left));
+            left = left.saturating_sub(share(10_000, left) as u64);
+        }
+        assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
+        assert_eq!((sizes[0], sizes[sizes.len() - 1]), (10_000, 1250));
+        assert_eq!((share(10_000, 0), share(1, 1 << 40), share(3, 4)), (10_000, 1, 1));
+    }
 
     #[test]
     fn wide_rows_make_small_chunks() {

@@ -12,6 +12,8 @@ use crate::target::CopyProgress;
 use converge_mysql::within;
 
 const WHAT: &str = "reading the workflow's state";
+/// The server's answers where a database or a table is not there.
+const NOT_THERE: [u16; 2] = [1049, 1146];
 
 /// A column's value; `None`: it is NULL, not there, or of another kind.
 fn field<T: FromValue>(row: &Row, name: &str) -> Option<T> {
@@ -33,6 +35,11 @@ impl Store {
         if exists.is_none() {
             return Ok(None);
         }
+        self.read(conn).await
+    }
+
+    /// The same where the state was seen to be there, with fewer questions: a runner asks many times a second.
+    pub(super) async fn read(&self, conn: &mut Conn) -> Result<Option<Workflow>> {
         let query = format!(
             "SELECT w.state, w.source, w.source_schema, w.target_schema, w.strategy, a.position, w.source_position, \
              w.lag_seconds, w.error, w.what_to_do, w.stopped, TIMESTAMPDIFF(MICROSECOND, w.alive_at, UTC_TIMESTAMP(3)) / 1e6 AS silent, \
@@ -42,7 +49,10 @@ impl Store {
             table("applied"),
             self.me()
         );
-        let row: Option<Row> = within(TIMEOUT, WHAT, conn.query_first(query)).await.on_target()?;
+        let row: Option<Row> = match within(TIMEOUT, WHAT, conn.query_first(query)).await {
+            Err(e) if e.server_code().is_some_and(|code| NOT_THERE.contains(&code)) => None,
+            other => other.on_target()?,
+        };
         let Some(row) = row else { return Ok(None) };
         let tables = self.load_tables(conn).await?;
         self.workflow(&row, tables).map(Some)

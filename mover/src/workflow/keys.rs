@@ -26,8 +26,9 @@ const BUILD_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 const LOOKS: usize = 5;
 /// The server's answer to a key whose name is taken.
 const DUPLICATE_KEY_NAME: u16 = 1061;
-/// Memory in which a server sorts a key's entries; the smaller it is, the more often they go to disk and back.
-const SORT_BUFFER: u32 = 64 << 20;
+/// Memory in which a server sorts a key's entries; the smaller it is, the more often they go to disk and back, and the
+/// larger, the longer it takes to be had.
+const SORT_BUFFER: u32 = 16 << 20;
 
 /// Builds what is to be built.
 pub struct Builder<'a> {

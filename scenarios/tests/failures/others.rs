@@ -60,6 +60,20 @@ async fn an_emptied_target_is_not_switched_to() {
     }
 }
 
+/// What a runner asks many times a second is answered without looking whether the state is there at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_taken_away_ends_the_move() {
+    for binary in support::servers() {
+        let world = World::new(&binary).await;
+        let (mut mover, _, mut t) = replicating(&world).await;
+        execute(&mut t, &["DROP DATABASE _converge"]).await;
+        assert_eq!(mover.ended(), 2, "{}", mover.log());
+        for words in ["removed from the target while it ran", "do not touch the database _converge"] {
+            assert!(mover.log().contains(words), "{words}: {}", mover.log());
+        }
+    }
+}
+
 /// The stream has nothing to do with a table that nobody writes to, and does not see it go.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_table_that_is_gone_is_not_switched_to() {
