@@ -354,19 +354,21 @@ impl Reader {
     }
 
     fn query(&mut self, query: &Query, timestamp: u32) -> std::result::Result<(), Unreadable> {
-        let text = String::from_utf8_lossy(&query.text);
-        self.fences.follow(&text, &query.schema);
-        let names = self.fences.names();
+        let readings = query.spelling.readings(&query.text);
+        // The mover's own can be read in one way.
+        self.fences.follow(readings.first().map_or("", String::as_str), &query.schema);
         let rolled_back = |what: &str| {
+            let why = "follows changes of moved tables, as it does when tables without transactions are changed too";
             Unreadable::too_little(
-                format!(
-                    "{what} follows changes of moved tables, as it does when tables without transactions are changed too"
-                ),
+                format!("{what} {why}"),
                 "change moved tables and tables without transactions (MyISAM, Aria, MEMORY) in different transactions",
             )
         };
-        let logged = Logged { text: &text, default: &query.schema, changed: query.changed.as_deref() };
-        match statement::meaning(&logged, &self.schema, names) {
+        let (text, meaning) = statement::gravest(&readings, |text| {
+            let logged = Logged { text, default: &query.schema, changed: query.changed.as_deref() };
+            statement::meaning(&logged, &self.schema, self.fences.names())
+        });
+        match meaning {
             Meaning::Begin => self.place.open(),
             Meaning::Nothing => {}
             Meaning::Commit => self.commit(timestamp),
@@ -374,13 +376,13 @@ impl Reader {
             Meaning::Rollback if !self.place.has_changes() => self.commit(timestamp),
             Meaning::Rollback => return Err(rolled_back("ROLLBACK")),
             Meaning::RollbackTo => return Err(rolled_back("ROLLBACK TO SAVEPOINT")),
-            Meaning::Rows => return Err(as_statement(&text)),
+            Meaning::Rows => return Err(as_statement(text)),
             Meaning::Concerns => {
                 let position = self.place.to_string();
-                if statement::opens(&statement::words(&text)) {
+                if statement::opens(&statement::words(text)) {
                     self.place.open();
                 }
-                self.out.push(StreamEvent::Statement { text: text.into_owned(), position });
+                self.out.push(StreamEvent::Statement { text: text.to_owned(), position });
                 self.end_of_statement(timestamp);
             }
             Meaning::Other => self.end_of_statement(timestamp),

@@ -5,6 +5,7 @@ use mysql_common::binlog::events::{Event, ExecuteLoadQueryEvent, QueryEvent, Sta
 
 use super::bytes::{Bytes, Truncated};
 use super::decode::BadRow;
+use super::spelling::Spelling;
 use crate::error::Error;
 
 /// An error inside one event, before its position is known.
@@ -126,6 +127,8 @@ pub struct Query {
     pub schema: String,
     /// The statement, in the client's character set, as far as its event is not compressed.
     pub text: Vec<u8>,
+    /// How the session spelled it.
+    pub spelling: Spelling,
     /// The databases whose tables it changed, if the server says so: MySQL does.
     pub changed: Option<Vec<String>>,
 }
@@ -146,10 +149,10 @@ impl Query {
         if event.header().event_type_raw() == kind::EXECUTE_LOAD_QUERY {
             bytes.take(LOAD_HEADER)?;
         }
-        bytes.take(status_length)?;
+        let spelling = Spelling::read(bytes.take(status_length)?);
         let schema = String::from_utf8_lossy(bytes.take(schema_length)?).into_owned();
         bytes.take(1)?;
-        Ok(Self { schema, text: bytes.rest().to_vec(), changed: changed(event) })
+        Ok(Self { schema, text: bytes.rest().to_vec(), spelling, changed: changed(event) })
     }
 }
 
