@@ -177,6 +177,9 @@ fn key_values(text: &str) -> Option<Vec<Value>> {
     text.split(' ').map(Value::from_token).collect()
 }
 
+/// The server's answers where a database or a table is not there.
+const NOT_THERE: [u16; 2] = [1049, 1146];
+
 impl Store {
     /// `run` identifies the runner; a command that runs nothing passes zero.
     pub fn new(workflow: &str, run: u64) -> Self {
@@ -235,11 +238,13 @@ impl Store {
     }
 
     async fn execute_within(&self, bound: Duration, conn: &mut Conn, what: &str, sql: String) -> Result<u64> {
-        within(bound, what, async {
+        let executed = within(bound, what, async {
             Ok::<_, mysql_async::Error>(conn.query_iter(sql).await?.affected_rows())
-        })
-        .await
-        .on_target()
+        });
+        match executed.await {
+            Err(e) if e.server_code().is_some_and(|code| NOT_THERE.contains(&code)) => Err(self.gone()),
+            other => other.on_target(),
+        }
     }
 
     /// Stores a new workflow.
@@ -283,6 +288,15 @@ impl Store {
             self.execute(conn, "storing the workflow", statement).await?;
         }
         Ok(())
+    }
+
+    /// Somebody removed the state.
+    fn gone(&self) -> Error {
+        Error::Workflow {
+            workflow: self.workflow.clone(),
+            what: "its state was removed from the target while it ran".into(),
+            help: "do not touch the database _converge; cancel a workflow with `converge move cancel`".into(),
+        }
     }
 
     fn unreadable(&self, what: &str) -> Error {

@@ -5,15 +5,13 @@ use std::time::Duration;
 use mysql_async::prelude::{FromRow, FromValue, Queryable};
 use mysql_async::{Conn, FromRowError, Row};
 
-use super::{Store, SwitchRequest, TIMEOUT, TableState, Workflow, key_values, table};
+use super::{NOT_THERE, Store, SwitchRequest, TIMEOUT, TableState, Workflow, key_values, table};
 use crate::error::{OnSide, Result};
 use crate::source::marks::SCHEMA;
 use crate::target::CopyProgress;
 use converge_mysql::within;
 
 const WHAT: &str = "reading the workflow's state";
-/// The server's answers where a database or a table is not there.
-const NOT_THERE: [u16; 2] = [1049, 1146];
 
 /// A column's value; `None`: it is NULL, not there, or of another kind.
 fn field<T: FromValue>(row: &Row, name: &str) -> Option<T> {

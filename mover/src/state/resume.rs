@@ -55,11 +55,7 @@ pub(super) fn creation() -> [String; 2] {
 impl Store {
     /// The workflow, which must be there.
     pub async fn reload(&self, conn: &mut Conn) -> Result<Workflow> {
-        self.read(conn).await?.ok_or_else(|| Error::Workflow {
-            workflow: self.workflow.clone(),
-            what: "its state was removed from the target while it ran".into(),
-            help: "do not touch the database _converge; cancel a workflow with `converge move cancel`".into(),
-        })
+        self.read(conn).await?.ok_or_else(|| self.gone())
     }
 
     fn json<T: DeserializeOwned>(&self, text: &str) -> Result<T> {

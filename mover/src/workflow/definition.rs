@@ -19,6 +19,7 @@ use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight::fits::{Fit, fit};
 use crate::preflight::{Weight, values};
 use crate::schema::{Column, Kind, Table};
+use crate::source::statement::{self, Fate};
 use crate::source::{ChangeStream, TIMEOUT};
 use crate::state::TableState;
 
@@ -146,14 +147,15 @@ async fn defaults(conn: &mut Conn, side: Side, table: &Table) -> Result<BTreeMap
 
 /// Reads the log ahead, from the statement at `at` to `until`, which was the log's end after the definitions were read:
 /// rows of moved tables and then another such statement would mean that those rows have a form that is shown nowhere.
+/// Returns the statement.
 pub async fn check_alone(
     mut stream: impl ChangeStream,
     at: &str,
     from: &Position,
     until: &Position,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let mut here = from.clone();
-    let mut rows = false;
+    let (mut rows, mut statement) = (false, None);
     while here.covers(until) == Some(false) {
         match stream.next().await? {
             StreamEvent::Change(_) => rows = true,
@@ -167,10 +169,58 @@ pub async fn check_alone(
                     "cancel the workflow and start again from empty target tables",
                 ));
             }
+            StreamEvent::Statement { text, position } if position == at => statement = Some(text),
             _ => {}
         }
     }
-    Ok(())
+    Ok(statement)
+}
+
+/// Holds the target's rows against what the statement made of the source's, as far as one look can tell: the workflow
+/// stands in front of it, and nobody has written to the target since. `names`: schema and name of each table there.
+pub async fn check_rows(
+    statement: &str,
+    conn: &mut Conn,
+    tables: &[Table],
+    names: &[(String, String)],
+) -> Result<()> {
+    let emptied = match statement::fate(statement) {
+        Fate::Same => return Ok(()),
+        Fate::Emptied(name) => name,
+        Fate::Others => {
+            tracing::warn!(
+                "{statement}: whether the target has the same rows since is not looked at; what to do: compare the tables \
+                 with `converge vdiff --workflow` before traffic is switched"
+            );
+            return Ok(());
+        }
+    };
+    // A name that is not UTF-8 may be any of them that has more than ASCII.
+    let veiled = emptied.contains(char::REPLACEMENT_CHARACTER);
+    let is_it = |table: &Table| {
+        table.name.to_lowercase() == emptied.to_lowercase() || veiled && !table.name.is_ascii()
+    };
+    let mut full = Vec::new();
+    let of = tables.iter().zip(names).filter(|(table, _)| is_it(table));
+    for (_, (schema, name)) in of.clone() {
+        let name = quote::qualified(schema, name);
+        let query = format!("SELECT 1 FROM {name} LIMIT 1");
+        let row: Option<u8> =
+            within(TIMEOUT, "looking for rows on the target", conn.query_first(query)).await.on_target()?;
+        if row.is_none() {
+            return Ok(());
+        }
+        full.push(name);
+    }
+    match full.is_empty() {
+        true => Ok(()),
+        false => Err(Error::refused(
+            format!("the target was not changed as the source was: {} still has rows", full.join(" or ")),
+            format!(
+                "carry out on the target what was done on the source ({statement}), and run again with --skip-ddl"
+            ),
+        )),
+    }
 }
 
 /// What changed from `old` to `new` and is not so in `there`.

@@ -185,7 +185,9 @@ async fn define(
             let stream = stream(&now).stream(&workflow.position).await?;
             let until = Position::current(source, source_info).await.on_source()?;
             let checking = definition::check_alone(stream, &at.position, &workflow.position, &until);
-            keeping_awake(target, checking).await?;
+            if let Some(statement) = keeping_awake(target, checking).await? {
+                definition::check_rows(&statement, target, &tables, &names).await?;
+            }
             store.clear_statement(target, &now).await?;
             Ok((now, Some(at.position)))
         }
