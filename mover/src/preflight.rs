@@ -105,6 +105,7 @@ pub async fn examine(servers: &mut Servers<'_>, request: &Request) -> Result<(Re
     findings.push(settings::replication(&mut servers.source).await?);
     findings.extend(settings::both(servers));
     findings.extend(target::deferral(servers, request));
+    findings.push(target::writable(&mut servers.source));
     findings.extend(target::server(&mut servers.target));
     findings.extend(xa::check(&mut servers.source).await?);
     findings.extend(owner::check(&mut servers.target, request).await?);

@@ -131,6 +131,12 @@ async fn cascades(binary: &ServerBinary, s: &mut Conn, source: &LocalServer, to:
     )
     .await;
     let reader = Address { user: "reader".into(), ..source.address("shop") };
+    execute(s, &["SET GLOBAL read_only = 1"]).await;
+    let (_, report) = check(&reader, to, "child", &[]);
+    found(&report, "refuse", "read_only", "the source has read_only = ON", "SET GLOBAL read_only = OFF");
+    found(&check(&source.address("shop"), to, "good", &[]).1, "pass", "read_only", "the source", "");
+    execute(s, &["SET GLOBAL read_only = 0"]).await;
+
     let (code, report) = check(&reader, to, "child", &[]);
     assert_eq!(code, 2);
     found(

@@ -7,22 +7,28 @@ use super::{Finding, Pair, Request, Server, Servers, keys, refusal};
 use crate::error::{Result, Side};
 use crate::schema::Table;
 
-/// Checks whether the target takes writes at all.
-pub fn server(server: &mut Server<'_>) -> Vec<Finding> {
+/// Checks whether a server takes writes at all: the target those of rows, the source those of marks.
+pub fn writable(server: &mut Server<'_>) -> Finding {
     const NAME: &str = "read_only";
     const EXEMPT: [&str; 4] = ["SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN", "READ ONLY ADMIN"];
+    let side = server.side;
     let exempt = EXEMPT.iter().any(|p| server.grants.holds(p, On::Everything));
-    let refuse = |name: &str, fix: &str| Finding::refuse(NAME, format!("the target has {name} = ON"), fix);
+    let refuse = |name: &str, fix: &str| Finding::refuse(NAME, format!("the {side} has {name} = ON"), fix);
     let finding = if server.is_on("innodb_read_only") {
-        refuse("innodb_read_only", "start the target without --innodb-read-only")
+        refuse("innodb_read_only", &format!("start the {side} without --innodb-read-only"))
     } else if server.is_on("super_read_only") {
         refuse("super_read_only", "SET GLOBAL super_read_only = OFF, read_only = OFF")
     } else if server.variable("read_only").is_some_and(|v| !matches!(v, "OFF" | "0")) && !exempt {
         refuse("read_only", "SET GLOBAL read_only = OFF")
     } else {
-        Finding::pass(NAME, "the target takes writes of this account")
+        Finding::pass(NAME, format!("the {side} takes writes of this account"))
     };
-    let mut findings = vec![finding.on(Side::Target)];
+    finding.on(side)
+}
+
+/// Checks the target as a server.
+pub fn server(server: &mut Server<'_>) -> Vec<Finding> {
+    let mut findings = vec![writable(server)];
     findings.extend(log_format(server).map(|finding| finding.on(Side::Target)));
     findings
 }
