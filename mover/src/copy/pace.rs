@@ -50,13 +50,13 @@ pub fn next_size(size: usize, written: usize, elapsed: Duration) -> usize {
 }
 
 /// Rows of the next chunk of a table of which about `left` rows are left: fewer towards the end, so that the last chunks of
-/// all lanes end at about the same time (guided self-scheduling: Polychronopoulos and Kuck, 1987), but never less than an
-/// eighth, since each chunk has a cost of its own.
+/// all lanes end at about the same time (guided self-scheduling: Polychronopoulos and Kuck, 1987), but never less than a
+/// quarter, since each chunk has a cost of its own.
 pub(super) fn share(limit: usize, left: u64) -> usize {
     match usize::try_from(left).unwrap_or(usize::MAX) / (2 * LANES) {
         // There are more than was thought.
         0 => limit,
-        share => share.clamp(limit.div_ceil(8), limit),
+        share => share.clamp(limit.div_ceil(4), limit),
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
             left = left.saturating_sub(share(10_000, left) as u64);
         }
         assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
-        assert_eq!((sizes[0], sizes[sizes.len() - 1]), (10_000, 1250));
+        assert_eq!((sizes[0], sizes[sizes.len() - 1]), (10_000, 2500));
         assert_eq!((share(10_000, 0), share(1, 1 << 40), share(3, 4)), (10_000, 1, 1));
     }
 
