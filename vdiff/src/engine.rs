@@ -217,17 +217,21 @@ async fn compare_all(
     };
     let mut pool = Pool::open(request).await?;
     let standing = Standing::open(request).await?;
+    let explained = |error| match &standing {
+        Some(standing) => standing.explained(error),
+        None => error,
+    };
     let pairs = standing.as_ref().map_or(&request.tables, |standing| &standing.tables);
     pool.pairs.clone_from(pairs);
     let shared = same::is_shared(&mut pool.control).await?;
     let began = (pool.evidence().await?, tokio::time::Instant::now());
     // All tables are looked up before the first is compared: a typing error must not come out after hours.
-    let mut known = look_up_all(&mut pool, request).await?;
+    let mut known = look_up_all(&mut pool, request).await.map_err(explained)?;
     // What a table lacks may only be late.
     if let Some(standing) = standing.as_ref().filter(|_| known.iter().any(|pair| pair.plan.is_different))
         && standing.catch_up(request).await?.is_none()
     {
-        known = look_up_all(&mut pool, request).await?;
+        known = look_up_all(&mut pool, request).await.map_err(explained)?;
     }
     lookup::check(&known, &request.options)?;
     if let Some(directory) = &request.options.state {
@@ -247,10 +251,7 @@ async fn compare_all(
     for (number, (pair, known)) in pairs.iter().zip(known).enumerate() {
         let compared =
             one_table(&mut pool, (number, pair, known), &began, standing.as_ref(), progress, keep).await;
-        let (table, whole) = compared.map_err(|error| match &standing {
-            Some(standing) => standing.explained(error),
-            None => error,
-        })?;
+        let (table, whole) = compared.map_err(explained)?;
         complete &= whole;
         tables.push(table);
     }

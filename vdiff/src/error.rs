@@ -246,6 +246,10 @@ fn way_out(code: u16) -> Option<&'static str> {
         1969 | 3024 => {
             "the statement took too long: raise --statement-timeout, or compare when there is less to do"
         }
+        1053 => "the server is being shut down: run again when it is up",
+        1..=100 => {
+            "the server's files are in trouble: see its error log, its tmpdir and its disk, and run again"
+        }
         1317 | 1927 | 3169 => "somebody ended the statement or the connection: run again",
         1153 | 1301 => "raise max_allowed_packet on the server",
         1040 | 1203 | 1226 => {

@@ -75,6 +75,31 @@ async fn reading_suffices(pair: &Pair) {
     assert!(table.rows[0].confirmed && !found.source.stood_still, "{}", found.to_text());
 }
 
+/// One that was made anew under the name says nothing of rows that were read before.
+async fn one_made_anew_is_another(pair: &Pair) {
+    let mut slow = Request { tables: vec![TablePair::same("account")], ..pair.request() };
+    (slow.options.first_chunk_rows, slow.options.max_chunk_rows) = (2, 2);
+    let begun = Arc::new(Notify::new());
+    let tell = begun.clone();
+    let running = tokio::spawn(async move {
+        let progress = |progress| {
+            if matches!(progress, Progress::Rows { .. }) {
+                tell.notify_one();
+            }
+        };
+        compare(&slow, &progress).await
+    });
+    begun.notified().await;
+    let mut target = connect(&pair.target, "_converge").await;
+    run(&mut target, "UPDATE workflow SET created_at = created_at + INTERVAL 1 SECOND").await;
+    let told = match running.await.unwrap() {
+        Ok(report) => panic!("not noticed: {}", report.to_text()),
+        Err(error) => error.to_string(),
+    };
+    assert!(told.contains("the workflow w was removed from the target meanwhile, or made anew"), "{told}");
+    assert_eq!(report(&pair.request()).await.verdict, Verdict::Equal);
+}
+
 /// The tables of a workflow need no names, and after the switch have others.
 async fn a_switch_is_followed(pair: &mut Pair) {
     let all = Request { tables: Vec::new(), ..pair.request() };
@@ -128,6 +153,7 @@ async fn workflows_are_asked_for_what_they_know() {
         others_are_refused(&pair).await;
         reading_suffices(&pair).await;
         a_dead_mover_proves_nothing(&mut pair).await;
+        one_made_anew_is_another(&pair).await;
         a_switch_is_followed(&mut pair).await;
     }
 }
@@ -197,4 +223,49 @@ async fn another_servers_replica_is_refused() {
         request.options.proof = ProofSource::Replica;
         refused(&request, &["replicates 127.0.0.1", "not the source"]).await;
     }
+}
+
+/// MariaDB waits for a number in a domain, which the transactions of another channel can have.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_channels_is_told_from_the_other() {
+    let mut servers = support::servers();
+    servers.retain(|binary| binary.info.flavor == Flavor::MariaDb);
+    let binary = servers.pop().expect("no MariaDB server");
+    let (one, two) = (server_with(&binary, &[]).await, server_with(&binary, &[]).await);
+    let replica = server_with(&binary, &[]).await;
+    let mut there = connect(&replica, "").await;
+    for (channel, source) in [("one", &one), ("two", &two)] {
+        let mut conn = connect(source, "").await;
+        let status = conn.query_first("SHOW MASTER STATUS").await.unwrap();
+        let (file, offset, _, _): (String, u64, String, String) = status.unwrap();
+        let to = format!("master_host = '127.0.0.1', master_port = {}, master_user = 'root'", source.port());
+        let from = format!("master_log_file = '{file}', master_log_pos = {offset}, master_use_gtid = no");
+        run(&mut there, &format!("CHANGE MASTER '{channel}' TO {to}, {from}")).await;
+        run(&mut there, &format!("START SLAVE '{channel}'")).await;
+    }
+    let mut source = fresh(&one, "vs").await;
+    run(&mut source, "CREATE TABLE a (id INT PRIMARY KEY, v INT)").await;
+    run(&mut source, "INSERT INTO a VALUES (1, 1), (2, 2)").await;
+    super::until(&mut there, "the rows", "SELECT COUNT(*) = 2 FROM vs.a").await;
+    run(&mut there, "STOP SLAVE 'one'").await;
+    let mut other = connect(&two, "").await;
+    for n in 0..30 {
+        run(&mut other, &format!("CREATE DATABASE other{n}")).await;
+    }
+    let last = "SELECT COUNT(*) = 1 FROM information_schema.schemata WHERE schema_name = 'other29'";
+    super::until(&mut there, "the other channel", last).await;
+    run(&mut source, "UPDATE a SET v = 20 WHERE id = 2").await;
+    let mut request = Request {
+        source: vec![one.address("vs")],
+        target: vec![replica.address("vs")],
+        tables: vec![TablePair::same("a")],
+        options: Default::default(),
+    };
+    request.options.proof = ProofSource::Replica;
+    request.options.confirm_within = Duration::from_secs(2);
+    let found = report(&request).await;
+    assert_eq!(found.verdict, Verdict::NotProven, "{}", found.to_text());
+    run(&mut there, "START SLAVE 'one'").await;
+    let found = report(&request).await;
+    assert_eq!(found.verdict, Verdict::Equal, "{}", found.to_text());
 }

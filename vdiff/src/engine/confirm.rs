@@ -53,7 +53,7 @@ impl TableRun<'_> {
     async fn sort_out_late(&mut self, holder: &mut Holder<'_>) -> Result<bool, Error> {
         for _ in 0..ROUNDS {
             let before = self.found.suspects.len();
-            self.tell_confirming();
+            self.tell_confirming(0);
             if !holder.catch_up(self.options.confirm_within).await? {
                 return Ok(false);
             }
@@ -65,8 +65,9 @@ impl TableRun<'_> {
         Ok(true)
     }
 
-    fn tell_confirming(&self) {
-        let suspects = self.counts().differing() - self.proven().differing();
+    /// `aside`: rows that are not among the suspects while they are looked at.
+    fn tell_confirming(&self, aside: usize) {
+        let suspects = self.counts().differing() - self.proven().differing() + aside as u64;
         (self.progress)(Progress::Confirming { table: self.name.to_owned(), suspects });
     }
 
@@ -94,7 +95,7 @@ impl TableRun<'_> {
                 Held::Seen(seen) => {
                     named += self.settled(&batch.suspects, *seen, &mut missing);
                     settled_at = Instant::now();
-                    self.tell_confirming();
+                    self.tell_confirming(queue.iter().map(|batch| batch.suspects.len()).sum());
                 }
                 Held::Locked => {
                     why = Some("other transactions held their locks each time".to_owned());

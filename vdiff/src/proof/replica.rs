@@ -62,7 +62,8 @@ impl Replica {
             });
         }
         let form = match (source.info.flavor, target.info.flavor) {
-            (Flavor::MariaDb, Flavor::MariaDb) => Form::MariaDbGtid,
+            // The server waits for a domain's number, whoever's transaction has it: another channel's would do.
+            (Flavor::MariaDb, Flavor::MariaDb) if channels.len() == 1 => Form::MariaDbGtid,
             (Flavor::MySql, Flavor::MySql) if has_gtids(source).await? && has_gtids(target).await? => {
                 Form::MySqlGtid
             }

@@ -31,6 +31,8 @@ pub struct Workflow {
     /// The form of its positions.
     pub form: Form,
     state: String,
+    /// When it was made: another one may get its name.
+    made: String,
     tables: Vec<TablePair>,
 }
 
@@ -38,14 +40,14 @@ impl Workflow {
     /// Finds the workflow, and refuses one of other servers or databases, and one whose target is not complete.
     pub async fn open(name: &str, source: &mut Session, target: &mut Session) -> Result<Self, Error> {
         let row = find(name, target).await?;
-        let [state, source_schema, target_schema, position, log] = row.map(|cell| text(&cell));
+        let [state, source_schema, target_schema, position, log, made] = row.map(|cell| text(&cell));
         check_place(name, source, &source_schema)?;
         check_place(name, target, &target_schema)?;
         check_server(name, source, &log).await?;
         check_state(name, &state)?;
         let position: Position = position.parse().map_err(|inner| target.failed(inner))?;
         let tables = moved(name, target).await?;
-        Ok(Self { name: name.into(), form: Form::of(&position), state, tables })
+        Ok(Self { name: name.into(), form: Form::of(&position), state, made, tables })
     }
 
     /// Whether its checkpoint still follows the source.
@@ -89,15 +91,20 @@ impl Workflow {
     pub async fn position(&self, target: &mut Session) -> Result<Position, Error> {
         const WHAT: &str = "reading the workflow's position";
         let sql = format!(
-            "SELECT position FROM {} WHERE workflow = {}",
+            "SELECT a.position FROM {} a JOIN {} w ON w.name = a.workflow WHERE a.workflow = {} AND w.created_at = {}",
             quote::qualified(SCHEMA, "applied"),
-            quote::text(&self.name)
+            quote::qualified(SCHEMA, "workflow"),
+            quote::text(&self.name),
+            quote::text(&self.made)
         );
         let rows = target.query(WHAT, &sql).await?;
         let Some(cell) = rows.first().and_then(|row| row.first()) else {
             return Err(Error::Proof {
-                what: format!("the workflow {} was removed from the target meanwhile", self.name),
-                help: "run again without --workflow, or start the workflow anew".into(),
+                what: format!(
+                    "the workflow {} was removed from the target meanwhile, or made anew",
+                    self.name
+                ),
+                help: "run again once it replicates, or without --workflow".into(),
             });
         };
         text(cell).parse().map_err(|inner| target.failed(inner))
@@ -155,11 +162,11 @@ impl Workflow {
     }
 }
 
-/// State, both databases, position and the source's identity.
-async fn find(name: &str, target: &mut Session) -> Result<[Option<Vec<u8>>; 5], Error> {
+/// State, both databases, position, the source's identity, and when the workflow was made.
+async fn find(name: &str, target: &mut Session) -> Result<[Option<Vec<u8>>; 6], Error> {
     let grant = format!("GRANT SELECT ON {}.*", quote::ident(SCHEMA));
     let sql = format!(
-        "SELECT w.state, w.source_schema, w.target_schema, a.position, l.log_identity FROM {} w \
+        "SELECT w.state, w.source_schema, w.target_schema, a.position, l.log_identity, w.created_at FROM {} w \
          JOIN {} a ON a.workflow = w.name LEFT JOIN {} l ON l.workflow = w.name WHERE w.name = {}",
         quote::qualified(SCHEMA, "workflow"),
         quote::qualified(SCHEMA, "applied"),
@@ -178,7 +185,7 @@ async fn find(name: &str, target: &mut Session) -> Result<[Option<Vec<u8>>; 5], 
         }
         Err(error) => return Err(needs(error, &grant, "read the workflow's state")),
     };
-    match rows.into_iter().next().map(<[Option<Vec<u8>>; 5]>::try_from) {
+    match rows.into_iter().next().map(<[Option<Vec<u8>>; 6]>::try_from) {
         Some(Ok(row)) => Ok(row),
         _ => Err(unknown(name, target).await),
     }
