@@ -133,12 +133,10 @@ pub enum RehearsalError {
     ))]
     NotARun(PathBuf),
     /// Databases that would be written to are there.
-    #[error("there is already a database {} on {server}", .databases.join(" and a database "))]
+    #[error("there is already {there}")]
     InTheWay {
-        /// The server.
-        server: String,
-        /// The databases.
-        databases: Vec<String>,
+        /// Which, and on which servers.
+        there: String,
         /// What to do, with the statements that clean up.
         #[help]
         help: String,
@@ -177,6 +175,16 @@ pub enum RehearsalError {
 }
 
 impl RehearsalError {
+    /// `clearing`: for each server the statements that remove what is there.
+    fn in_the_way(there: &[String], clearing: &[String]) -> Self {
+        let help = format!(
+            "a rehearsal writes to them at random: use servers without, or give --i-know (databases that were there are not \
+             dropped); if a killed rehearsal left them, and no other one and no `converge move` uses these servers: {}",
+            clearing.join(" ")
+        );
+        Self::InTheWay { there: there.join(" and "), help }
+    }
+
     pub(crate) fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let (what, path) = (what.to_owned(), path.to_owned());
         move |why| Self::Io { what, path, why }

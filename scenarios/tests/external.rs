@@ -10,7 +10,7 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::{Address, Connector};
@@ -234,6 +234,58 @@ async fn settings(server: &LocalServer) -> Vec<String> {
     conn.query(columns.join(" UNION ALL ")).await.unwrap()
 }
 
+/// A rehearsal that has come to where a fault is seen to bite, and the lines that it prints from there on.
+fn bitten(mut command: Command, kind: &str) -> (Child, impl Iterator<Item = String>) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut told = Vec::new();
+    let seen = lines.any(|line| {
+        told.push(line);
+        told.last().is_some_and(|line| line.contains(kind) && line.contains("is told"))
+    });
+    assert!(seen, "{kind} did not bite: {told:#?}");
+    (child, lines)
+}
+
+/// What a rehearsal changed that was killed meanwhile, the next one names, with the statements that undo it.
+async fn settings_are_told_of(binary: &ServerBinary) {
+    let theirs = Theirs::start(binary).await;
+    let before = settings(&theirs.target).await;
+    let scenario = SETTING.replace("KIND", "no_connections").replace("LIMIT", "240.0") + "side = 'target'";
+    let (mut child, lines) = bitten(theirs.command(&scenario, &[]), "no_connections");
+    child.kill().unwrap();
+    // Its children hold the other end until they are gone too.
+    drop((child.wait().unwrap(), lines.count()));
+    assert_ne!(settings(&theirs.target).await, before);
+
+    let told = |output: &Output| {
+        String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let refused = theirs.command(&scenario, &[]).output().unwrap();
+    let errors = told(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{errors}");
+    assert!(errors.contains(&format!("SET GLOBAL max_connections = {}; DROP", before[0])), "{errors}");
+
+    // Who goes on in spite of it is told, and loses nothing of it.
+    let output = theirs.command(&scenario.replace("240.0", "15.0"), &["--i-know"]).output().unwrap();
+    let errors = told(&output);
+    assert!(errors.contains("a rehearsal that was killed changed settings of"), "{errors}");
+
+    let errors = told(&theirs.command(&scenario, &[]).output().unwrap());
+    let (_, clearing) = errors.split_once("uses these servers: ").unwrap_or_else(|| panic!("{errors}"));
+    for server in [&theirs.source, &theirs.target] {
+        let place = format!("on {}: ", server.address("").to_string().replace("root@", "dba:***@"));
+        let (_, statements) = clearing.split_once(&place).unwrap_or_else(|| panic!("{place}: {clearing}"));
+        let statements = statements.split(" on mysql:").next().unwrap();
+        let statements: Vec<&str> = statements.split_inclusive(';').collect();
+        execute(server, &statements).await;
+    }
+    assert_eq!(settings(&theirs.target).await, before);
+    for server in [&theirs.source, &theirs.target] {
+        assert_eq!(there(server).await, ["shop"]);
+    }
+}
+
 /// Ended while a fault lasts, by its operator or by its time limit, a rehearsal gives settings their former values.
 async fn settings_come_back(binary: &ServerBinary) {
     let theirs = Theirs::start(binary).await;
@@ -244,15 +296,7 @@ async fn settings_come_back(binary: &ServerBinary) {
     for kind in ["read_only", "no_connections"] {
         let side = if kind == "no_connections" { "side = 'target'" } else { "" };
         let scenario = SETTING.replace("KIND", kind).replace("LIMIT", "240.0") + side;
-        let mut child =
-            theirs.command(&scenario, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let mut told = Vec::new();
-        let seen = lines.any(|line| {
-            told.push(line);
-            told.last().is_some_and(|line| line.contains(kind) && line.contains("is told"))
-        });
-        assert!(seen, "{kind} did not bite: {told:#?}");
+        let (mut child, lines) = bitten(theirs.command(&scenario, &[]), kind);
         if kind == "read_only" {
             assert_ne!(settings(&theirs.target).await, before, "it is read-only for now");
         }
@@ -278,6 +322,7 @@ async fn settings_that_a_fault_changed_get_their_former_values() {
     for binary in support::servers() {
         eprintln!("settings of {}", binary.info);
         settings_come_back(&binary).await;
+        settings_are_told_of(&binary).await;
     }
 }
 

@@ -258,6 +258,8 @@ CREATE TABLE shop (id INT PRIMARY KEY, region INT, FOREIGN KEY (region) REFERENC
 CREATE TABLE sale (id INT PRIMARY KEY, shop INT, FOREIGN KEY (shop) REFERENCES shop (id));
 CREATE TABLE old (id INT PRIMARY KEY, v INT) ENGINE=MyISAM;
 CREATE TABLE item (id INT PRIMARY KEY, v INT, w VARCHAR(20));
+CREATE VIEW items AS SELECT id FROM item;
+CREATE TRIGGER upper_w BEFORE INSERT ON item FOR EACH ROW SET NEW.w = UPPER(NEW.w);
 ";
 
 fn unwritable(server: &ServerBinary, tables: &str) -> rehearsal::Run {
@@ -291,6 +293,8 @@ fn tables_without_load_are_named_and_the_others_are_moved() {
             "table sale is not moved",
             "table old gets no load: its engine has no transactions",
             "table old is not moved",
+            "not moved, for only tables are: view items",
+            "table item: `commerce`.`item` has triggers (upper_w)",
         ] {
             assert!(named.contains(words), "no {words:?}: {named}");
         }

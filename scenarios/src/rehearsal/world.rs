@@ -259,8 +259,8 @@ impl World {
             let model = &*model.insert(load::read_model(&address).await?);
             let own = Invariant::ALL.map(|invariant| plan.subject.names().of(invariant));
             let (source, target) = (&self.source().direct, &self.target.direct);
-            let refused = tables::refused(source, target, scenario.copy.strategy.parse()?, model).await?;
-            let choice = tables::chosen(&tables, model, &own, &refused)?;
+            let said = tables::asked(source, target, scenario.copy.strategy.parse()?, model).await?;
+            let choice = tables::chosen(&tables, model, &own, &said)?;
             (tables, idle) = (choice.tables, choice.idle);
             notes.extend(choice.notes);
             if plan.spare_parents {
@@ -372,12 +372,22 @@ impl Hosts {
         let (source, target) = (&external.source, &external.target);
         let (on_source, on_target) =
             (Footprint::in_the_way(source).await?, Footprint::in_the_way(target).await?);
+        let (mut there, mut clearing) = (Vec::new(), Vec::new());
         for (server, databases) in [(source, &on_source), (target, &on_target)] {
-            if !databases.is_empty() && !external.i_know {
-                let help = Footprint::clearing(server, databases).await;
-                let (server, databases) = (server.to_string(), databases.clone());
-                return Err(RehearsalError::InTheWay { server, databases, help });
+            if databases.is_empty() {
+                continue;
             }
+            let changed = Footprint::changed(server).await.join("; ");
+            if external.i_know && !changed.is_empty() {
+                tracing::warn!(
+                    "a rehearsal that was killed changed settings of {server}; what to do: {changed}"
+                );
+            }
+            there.push(format!("a database {} on {server}", databases.join(" and a database ")));
+            clearing.push(format!("on {server}: {}", Footprint::clearing(server, databases).await));
+        }
+        if !there.is_empty() && !external.i_know {
+            return Err(RehearsalError::in_the_way(&there, &clearing));
         }
         Ok(Self {
             source: Site::external(source, &on_source, &external.left).await?,

@@ -137,6 +137,20 @@ impl Table {
     }
 }
 
+/// What a database has besides tables, and a move of tables leaves where it is.
+async fn others(conn: &mut Conn) -> Result<Option<String>, Error> {
+    let names: Vec<(String, String)> = ask(
+        conn,
+        "SELECT 'view', table_name FROM information_schema.views WHERE table_schema = DATABASE() UNION ALL \
+         SELECT LOWER(routine_type), routine_name FROM information_schema.routines WHERE routine_schema = DATABASE() \
+         UNION ALL SELECT 'event', event_name FROM information_schema.events WHERE event_schema = DATABASE() \
+         ORDER BY 1, 2",
+    )
+    .await?;
+    let names: Vec<String> = names.into_iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+    Ok((!names.is_empty()).then(|| format!("not moved, for only tables are: {}", names.join(", "))))
+}
+
 /// A row of `information_schema.columns`, or why its table is left out.
 struct Found {
     table: String,
@@ -177,6 +191,7 @@ impl Model {
         model.read_foreign_keys(conn).await?;
         model.read_checks(conn).await?;
         model.tell();
+        model.notes.extend(others(conn).await?);
         for table in model.tables.iter_mut().filter(|table| table.takes_load()) {
             table.sample = sample(conn, table).await?;
         }

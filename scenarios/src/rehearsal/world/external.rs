@@ -13,6 +13,9 @@ use crate::rehearsal::RehearsalError;
 
 /// How long cleaning one server up may take.
 const BOUND: Duration = Duration::from_secs(20);
+/// The table, in the rehearsal's database, of statements that give changed settings their former values: who finds the
+/// database after a SIGKILL finds them too.
+const BORROWED: &str = "converge_borrowed";
 /// The error of a server without a free connection.
 const TOO_MANY: u16 = 1040;
 
@@ -63,17 +66,22 @@ impl Footprint {
         Ok(within(BOUND, WHAT, conn.query(query)).await?)
     }
 
-    /// What to do about them. A rehearsal that was killed leaves its accounts as well; their names are its own.
+    /// The statements that remove them, with the accounts of rehearsals that were killed; their names are their own.
     pub async fn clearing(admin: &Address, databases: &[String]) -> String {
         let accounts = accounts(admin).await.unwrap_or_default();
+        // Nothing can be dropped on a server that is read-only.
+        let settings = Self::changed(admin).await.into_iter().map(|set| format!("{set};"));
         let drops = databases.iter().map(|name| format!("DROP DATABASE {};", quote::ident(name)));
         let users = accounts.iter().map(|account| format!("DROP USER {account};"));
-        let statements: Vec<String> = drops.chain(users).collect();
-        format!(
-            "a rehearsal writes to them at random: use a server without, or give --i-know (databases that were there are not \
-             dropped); if a killed rehearsal left them, and no other one and no `converge move` uses that server: {}",
-            statements.join(" ")
-        )
+        settings.chain(drops).chain(users).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Statements that give settings their former values which a rehearsal changed that was killed meanwhile.
+    pub async fn changed(admin: &Address) -> Vec<String> {
+        let query = format!("SELECT statement FROM {} ORDER BY id", borrowed_table());
+        // Mostly there is no such table.
+        let Ok(mut conn) = connect(admin).await else { return Vec::new() };
+        within(BOUND, "reading changed settings", conn.query(query)).await.unwrap_or_default()
     }
 
     /// What is about to be made: an account, and those databases that are not there yet.
@@ -99,18 +107,31 @@ impl Footprint {
         if settings.is_empty() {
             return Ok(());
         }
+        // What a killed rehearsal changed has its former value there alone.
+        let mut former = Self::changed(&self.admin).await;
+        let begins = |setting: &str| format!("SET GLOBAL {setting} = ");
         let mut conn = Connector::new(self.admin.clone()).connect().await?;
-        let mut former = Vec::new();
+        let mut new = Vec::new();
         for setting in settings {
+            if former.iter().any(|set| set.starts_with(&begins(setting))) {
+                continue;
+            }
             let query = format!("SELECT CAST(@@GLOBAL.{setting} AS CHAR)");
             let value: Option<String> = within(BOUND, "reading a setting", conn.query_first(query)).await?;
             let value = value.unwrap_or_default();
             let value = if value.parse::<u64>().is_ok() { value } else { quote::text(&value) };
-            former.push(format!("SET GLOBAL {setting} = {value}"));
+            new.push(begins(setting) + &value);
         }
         converge_mysql::connect::close(conn).await;
+        let table = borrowed_table();
+        let create = "id INT AUTO_INCREMENT PRIMARY KEY, statement TEXT NOT NULL";
+        let mut statements = vec![format!("CREATE TABLE IF NOT EXISTS {table} ({create}) ENGINE=InnoDB")];
+        let insert = |set: &String| format!("INSERT INTO {table} (statement) VALUES ({})", quote::text(set));
+        statements.extend(new.iter().map(insert));
+        former.extend(new);
+        former.push(format!("DROP TABLE IF EXISTS {table}"));
         *self.borrowed.lock().unwrap_or_else(PoisonError::into_inner) = former;
-        Ok(())
+        execute(&self.admin, &statements).await
     }
 
     /// Gives the settings that were changed their former values.
@@ -161,6 +182,10 @@ impl Drop for Footprint {
         self.left.0.store(true, Ordering::Relaxed);
         tracing::warn!("{} was not cleaned up ({why}); what to do: {}", self.admin, left.join("; "));
     }
+}
+
+fn borrowed_table() -> String {
+    quote::qualified(DATABASE, BORROWED)
 }
 
 /// The accounts that rehearsals have made on a server and not dropped.

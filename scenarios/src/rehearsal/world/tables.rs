@@ -18,36 +18,46 @@ pub struct Choice {
     pub notes: Vec<String>,
 }
 
-/// What the mover says against single tables, by their names.
-pub type Refused = BTreeMap<String, String>;
+/// What the mover says of single tables, by their names.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Why a table is not moved.
+    pub against: BTreeMap<String, String>,
+    /// What of a table is not moved, or is not as it was.
+    pub warnings: Vec<(String, String)>,
+}
 
 /// Asks the mover's own preflight about each table of a database that has the same name on both servers.
-pub async fn refused(
+pub async fn asked(
     source: &Address,
     target: &Address,
     strategy: Strategy,
     model: &Model,
-) -> Result<Refused, RehearsalError> {
+) -> Result<Said, RehearsalError> {
     let tables: Vec<_> = model.tables.iter().map(|table| (table.name.clone(), table.name.clone())).collect();
+    let mut said = Said::default();
     if tables.is_empty() {
-        return Ok(Refused::new());
+        return Ok(said);
     }
     let (source, target) = (source.clone(), target.clone());
-    let defer_secondary_keys = false;
-    let accepted = Accepted::default();
+    let (defer_secondary_keys, accepted) = (false, Accepted::default());
     let request = Request { source, target, tables, strategy, defer_secondary_keys, accepted };
-    let report = preflight::check(&request).await?;
-    let mut refused = Refused::new();
-    for finding in report.findings.into_iter().filter(|finding| finding.weight == Weight::Refuse) {
+    for finding in preflight::check(&request).await?.findings {
         let of = |(name, _): &&(String, String)| {
             finding.table.as_ref() == Some(&quote::qualified(&request.source.database, name))
         };
         let Some((name, _)) = request.tables.iter().find(of) else { continue };
-        let why = refused.entry(name.clone()).or_insert_with(String::new);
-        *why += if why.is_empty() { "" } else { "; " };
-        *why += &finding.what;
+        match finding.weight {
+            Weight::Pass => {}
+            Weight::Warn => said.warnings.push((name.clone(), finding.what)),
+            Weight::Refuse => {
+                let why = said.against.entry(name.clone()).or_default();
+                *why += if why.is_empty() { "" } else { "; " };
+                *why += &finding.what;
+            }
+        }
     }
-    Ok(refused)
+    Ok(said)
 }
 
 /// The tables that the scenario names; or, if it names none, all that can be moved, and `own`, the load's.
@@ -55,18 +65,22 @@ pub fn chosen(
     named: &[String],
     model: &Model,
     own: &[String],
-    refused: &Refused,
+    said: &Said,
 ) -> Result<Choice, RehearsalError> {
-    let check = |name: &String| check(name, model, own, refused);
+    let check = |name: &String| check(name, model, own, said);
     named.iter().try_for_each(check).map_err(RehearsalError::NotMovable)?;
     let mut choice = Choice::default();
     for table in &model.tables {
         let left_out = (!named.is_empty() && !named.contains(&table.name)).then_some(NOT_NAMED);
-        match left_out.or_else(|| obstacle(table, refused)) {
+        match left_out.or_else(|| obstacle(table, said)) {
             Some(why) => choice.notes.push(format!("table {} is not moved: {why}", table.name)),
             None => choice.take(table),
         }
     }
+    let moved = |table: &&(String, String)| choice.tables.contains(&table.0);
+    let warnings = said.warnings.iter().filter(moved).map(|(name, what)| format!("table {name}: {what}"));
+    let warnings: Vec<String> = warnings.collect();
+    choice.notes.extend(warnings);
     // The load's own alone would say nothing about the schema.
     if choice.tables.is_empty() && named.is_empty() {
         let why = choice.notes.iter().chain(&model.notes).cloned().collect::<Vec<_>>().join("; ");
@@ -96,9 +110,9 @@ impl Choice {
 }
 
 /// Why a table that is named cannot be moved, if it cannot.
-fn check(name: &String, model: &Model, own: &[String], refused: &Refused) -> Result<(), String> {
+fn check(name: &String, model: &Model, own: &[String], said: &Said) -> Result<(), String> {
     match model.tables.iter().find(|table| table.name == *name) {
-        Some(table) => match obstacle(table, refused) {
+        Some(table) => match obstacle(table, said) {
             Some(why) => Err(format!("tables: {name} cannot be moved: {why}")),
             None => Ok(()),
         },
@@ -111,11 +125,11 @@ fn check(name: &String, model: &Model, own: &[String], refused: &Refused) -> Res
     }
 }
 
-fn obstacle<'a>(table: &ModelTable, refused: &'a Refused) -> Option<&'a str> {
+fn obstacle<'a>(table: &ModelTable, said: &'a Said) -> Option<&'a str> {
     // Where no rows are there is nothing to be compared.
     let nothing =
         (table.is_empty && !table.takes_load()).then_some("it has no rows, and load cannot make any");
-    refused.get(&table.name).map(String::as_str).or(nothing)
+    said.against.get(&table.name).map(String::as_str).or(nothing)
 }
 
 #[cfg(test)]
@@ -135,9 +149,11 @@ mod tests {
 
     fn choice(named: &[&str], model: &Model) -> Result<Choice, String> {
         let named: Vec<String> = named.iter().map(|&name| name.to_owned()).collect();
-        let refused = [("heap", "without a usable key"), ("old", "MyISAM"), ("other", "not here")];
-        let refused = refused.map(|(name, why)| (name.to_owned(), why.to_owned())).into();
-        chosen(&named, model, &["ledger".to_owned()], &refused).map_err(|e| e.to_string())
+        let against = [("heap", "without a usable key"), ("old", "MyISAM"), ("other", "not here")];
+        let against = against.map(|(name, why)| (name.to_owned(), why.to_owned())).into();
+        let warnings = ["good", "heap"].map(|name| (name.to_owned(), "has triggers".to_owned())).into();
+        let said = Said { against, warnings };
+        chosen(&named, model, &["ledger".to_owned()], &said).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -150,7 +166,7 @@ mod tests {
         for (name, said) in all.notes.iter().zip(["heap", "old", "odd", "void"]) {
             assert!(name.starts_with(&format!("table {said}")), "{name}");
         }
-        assert_eq!(all.notes.len(), 4);
+        assert_eq!(all.notes[5..], ["table good: has triggers"]);
         let mut poor = model();
         poor.tables.retain(|table| !["good", "odd"].contains(&table.name.as_str()));
         let error = choice(&[], &poor).unwrap_err();
