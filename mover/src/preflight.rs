@@ -7,6 +7,7 @@
 mod charsets;
 mod computed;
 mod expressions;
+mod fence;
 mod finding;
 pub mod fits;
 mod foreign_keys;
@@ -142,6 +143,7 @@ async fn of_pair(servers: &mut Servers<'_>, request: &Request, pair: &mut Pair) 
     let (source_info, target_info) = (servers.source.info, servers.target.info);
     let mut findings = creation::losses(source, source_info.flavor, target_info.flavor);
     findings.extend(settings::old_temporals(source));
+    findings.push(fence::check(&mut servers.source, source).await?);
     findings.extend(computed::check(&mut servers.source, source).await?);
     if pair.target.is_none() {
         findings.extend(hidden::check(&mut servers.source, source).await?);

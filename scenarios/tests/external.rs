@@ -255,7 +255,8 @@ async fn settings_are_told_of(binary: &ServerBinary) {
     let (mut child, lines) = bitten(theirs.command(&scenario, &[]), "no_connections");
     child.kill().unwrap();
     // Its children hold the other end until they are gone too.
-    drop((child.wait().unwrap(), lines.count()));
+    child.wait().unwrap();
+    lines.for_each(drop);
     assert_ne!(settings(&theirs.target).await, before);
 
     let told = |output: &Output| {

@@ -100,9 +100,25 @@ async fn questions(binary: &ServerBinary) {
             "CREATE TABLE full (id INT PRIMARY KEY, u VARCHAR(9) COLLATE utf8mb4_general_ci UNIQUE, n INT NOT NULL)",
             "INSERT INTO full VALUES (1, 'a', 1)",
             "CREATE TRIGGER tr BEFORE INSERT ON full FOR EACH ROW SET NEW.u = 'x'",
+            "CREATE TABLE parent (id INT PRIMARY KEY)",
+            "CREATE TABLE good (id INT PRIMARY KEY, v VARCHAR(9), FOREIGN KEY (id) REFERENCES parent (id))",
         ],
     )
     .await;
+    execute(&mut s, &["CREATE TABLE _good_fenced (id INT PRIMARY KEY)"]).await;
+    let (code, report) = check(&from, &to, "good", &[]);
+    assert_eq!(code, 0);
+    found(&report, "warn", "foreign_keys_unchecked", "good_ibfk_1", "add them after it");
+    found(
+        &report,
+        "warn",
+        "fenced_name",
+        "`_good_fenced` is on the source",
+        "DROP TABLE `shop`.`_good_fenced`",
+    );
+    execute(&mut s, &["DROP TABLE _good_fenced"]).await;
+    execute(&mut t, &["DROP TABLE good, parent"]).await;
+
     let (code, report) = check(&from, &to, "full,child", &[]);
     assert_eq!(code, 2);
     found(&report, "refuse", "target_table", "has rows", "TRUNCATE");

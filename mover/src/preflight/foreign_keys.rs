@@ -10,6 +10,7 @@ use crate::schema::{self, Table};
 use crate::source::fenced_name;
 
 const CASCADES: &str = "foreign_key_cascades";
+const UNCHECKED: &str = "foreign_keys_unchecked";
 const PARENTS: &str = "foreign_key_parents";
 
 /// One foreign key of a table.
@@ -37,11 +38,15 @@ pub async fn check(servers: &mut Servers<'_>, request: &Request, pairs: &[Pair])
         let keys = read(&mut servers.source, source).await?;
         let moved: Vec<&Table> = pairs.iter().filter_map(|p| p.source.as_ref()).collect();
         findings.push(cascades(&servers.source, request.accepted, source, &keys, &moved));
-        let side = match &pair.target {
-            Some(target) => (target, read(&mut servers.target, target).await?),
-            None => (source, keys),
+        let keys = match &pair.target {
+            Some(target) => {
+                let there = read(&mut servers.target, target).await?;
+                findings.extend(only_there(target, &keys, &there));
+                there
+            }
+            None => keys,
         };
-        findings.extend(parents(servers, request, pairs, pair, &side.1).await?);
+        findings.extend(parents(servers, request, pairs, pair, &keys).await?);
     }
     Ok(findings)
 }
@@ -116,6 +121,23 @@ fn cascades(
         }
     };
     finding.on(Side::Source).of(name)
+}
+
+/// Nothing holds rows against a key that only the target's table has: the mover's sessions check no foreign keys, since
+/// parents and children come in any order.
+fn only_there(target: &Table, here: &[ForeignKey], there: &[ForeignKey]) -> Option<Finding> {
+    let others = there.iter().filter(|key| !here.iter().any(|k| k.parent == key.parent));
+    let others: Vec<&str> = others.map(|key| key.name.as_str()).collect();
+    let name = target.qualified();
+    (!others.is_empty()).then(|| {
+        Finding::warn(
+            UNCHECKED,
+            format!("foreign keys that only the target's {name} has are not checked: {}", others.join(", ")),
+            "drop them before the move and add them after it, which checks every row",
+        )
+        .on(Side::Target)
+        .of(name)
+    })
 }
 
 /// Parents are needed on the target once the application writes there; the mover itself does not check them.

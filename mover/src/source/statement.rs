@@ -138,7 +138,7 @@ pub fn meaning<'a>(logged: &Logged<'_>, schema: &str, tables: impl Iterator<Item
 }
 
 /// Of the ways in which a statement can be read, one that concerns a moved table, if there is one.
-pub fn gravest<'a>(readings: &'a [String], meaning: impl Fn(&str) -> Meaning) -> (&'a str, Meaning) {
+pub fn gravest(readings: &[String], meaning: impl Fn(&str) -> Meaning) -> (&str, Meaning) {
     let mut read = readings.iter().map(|text| (text.as_str(), meaning(text)));
     let first = read.next().unwrap_or(("", Meaning::Other));
     let grave = |(_, meaning): &(&str, Meaning)| matches!(meaning, Meaning::Concerns | Meaning::Rows);

@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 use serde::de::DeserializeOwned;
 
 use super::{HEARTBEAT_TIMEOUT, Store, TIMEOUT, Workflow, table};
-use crate::error::{Error, OnSide, Result};
+use crate::error::{OnSide, Result};
 use crate::schema::Table;
 use crate::source::history::LogIdentity;
 use converge_mysql::{FilePosition, Position, quote, within};

@@ -1,3 +1,5 @@
+//! Statements as servers log them, and what they mean for moved tables.
+
 use proptest::prelude::*;
 
 use super::*;
