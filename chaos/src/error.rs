@@ -178,6 +178,16 @@ pub enum Error {
         help: String,
     },
 
+    /// A file of statements that makes no table, where tables are needed.
+    #[error("{file} makes no table")]
+    NoTables {
+        /// The file.
+        file: String,
+        /// What to do.
+        #[help]
+        help: &'static str,
+    },
+
     /// A database that belongs to the server itself, or to a mover.
     #[error("{database} is not a database for load: it holds the tables that {owner} works with")]
     #[diagnostic(help("the load changes and deletes rows at random: name a database of its own in the URL"))]

@@ -5,9 +5,13 @@ mod builtin;
 mod domain;
 mod fill;
 mod generate;
+mod judge;
 mod model;
+mod program;
+mod reach;
 mod rows;
 mod script;
+mod setting;
 mod tokens;
 
 use converge_mysql::{Address, Error as ServerError};

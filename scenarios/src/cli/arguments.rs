@@ -132,12 +132,12 @@ fn unreadable_schema(file: &Path, why: &std::io::Error, more: &str) -> Failure {
 /// Refuses a scenario whose schema is in a file that cannot be read or must not be carried out, before anything is begun.
 pub fn check_schema(scenario: &Scenario) -> Result<(), Failure> {
     let Some(file) = &scenario.schema else { return Ok(()) };
-    script(file, DATABASE, "").map(drop)
+    Ok(script(file, DATABASE, "")?.require_tables()?)
 }
 
 /// The statements of a schema's file that is meant for this database. `more`: what may be given besides a file.
 pub fn script(file: &Path, database: &str, more: &str) -> Result<Script, Failure> {
-    let sql = std::fs::read_to_string(file).map_err(|e| unreadable_schema(file, &e, more))?;
+    let sql = std::fs::read(file).map_err(|e| unreadable_schema(file, &e, more))?;
     Ok(Script::parse(file, &sql, database)?)
 }
 

@@ -249,8 +249,7 @@ impl World {
         let plan = self.load_plan(options);
         load::check(&address, &plan).await?;
         if let Some(file) = &scenario.schema {
-            let sql =
-                std::fs::read_to_string(file).map_err(RehearsalError::io("reading the schema", file))?;
+            let sql = std::fs::read(file).map_err(RehearsalError::io("reading the schema", file))?;
             Script::parse(file, &sql, DATABASE)?.run(&address).await?;
         }
         let mut notes = load::prepare(&address, &plan).await?;
