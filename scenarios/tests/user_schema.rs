@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use converge_chaos::history::{Event, History, Kind, read};
 use converge_chaos::load::{Load, LoadPlan, Script, Subject, create_database, kinds, prepare, read_model};
-use converge_chaos::server::ServerBinary;
-use converge_mysql::{Address, Flavor};
+use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
+use converge_mysql::{Address, Connector, Flavor};
+use mysql_async::prelude::Queryable;
 
 const SHOP: &str = r"
 CREATE TABLE country (code CHAR(2) NOT NULL PRIMARY KEY, name VARCHAR(60) NOT NULL UNIQUE);
@@ -185,6 +186,59 @@ async fn a_schemas_file_takes_nothing_away_and_its_faults_are_told_with_their_pl
     }
 }
 
+/// What a server would take for statements of their own, or for settings of its own.
+const OUTSIDE: [&str; 6] = [
+    "CREATE TABLE t (event INT PRIMARY KEY, begin INT); DROP DATABASE other;",
+    "DELIMITER //\nCREATE TABLE t (a INT PRIMARY KEY, b INT); DROP DATABASE other//",
+    "SET sql_mode = CONCAT('NO_BACKSLASH','_ESCAPES'); SET @a = LENGTH('\\'); DROP DATABASE other; -- ');",
+    "SET @a = CONCAT(1 /*!99998 , ' */); DROP DATABASE other; -- ' */)",
+    "SET STATEMENT max_statement_time=0 FOR DROP DATABASE other;",
+    "CREATE FUNCTION f() RETURNS INT DETERMINISTIC BEGIN SET GLOBAL max_connections = 120; RETURN 1; END;",
+];
+
+/// What looks like that and is not, written for a client.
+const INSIDE: &str = r"
+SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO';
+CREATE TABLE t (event INT PRIMARY KEY, begin INT, note VARCHAR(30) DEFAULT 'it\'s; --');
+DELIMITER $$
+CREATE FUNCTION f(a INT) RETURNS INT UNSIGNED DETERMINISTIC
+BEGIN
+    CASE WHEN a > 1 THEN SET a = CASE a WHEN 2 THEN 4 ELSE a END; ELSE BEGIN END; END CASE;
+    RETURN a;
+END$$
+CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW IF NEW.event > 1 THEN SET NEW.begin = f(NEW.event); END IF$$
+DELIMITER ;
+/*!50003 INSERT INTO t (event, begin) VALUES (1, 1), (2, 2) */;
+SET SQL_MODE=@OLD_SQL_MODE;
+";
+
+async fn stays_inside(binary: &ServerBinary) {
+    let modes = match binary.info.flavor {
+        Flavor::MySql => "ANSI,NO_BACKSLASH_ESCAPES",
+        Flavor::MariaDb => "ORACLE,ANSI,NO_BACKSLASH_ESCAPES",
+    };
+    let extra = vec![format!("--sql-mode={modes}"), "--log-bin-trust-function-creators=ON".into()];
+    let options = ServerOptions { extra, ..ServerOptions::named("source") };
+    let server = LocalServer::start(binary, options).await.unwrap();
+    let shop = server.address("shop");
+    create_database(&shop).await.unwrap();
+    for sql in OUTSIDE {
+        assert!(Script::parse(Path::new("shop.sql"), sql, "shop").is_err(), "{sql}");
+    }
+    Script::parse(Path::new("shop.sql"), INSIDE, "shop").unwrap().run(&shop).await.unwrap();
+    let mut conn = Connector::new(shop).connect().await.unwrap();
+    let rows: Vec<(i32, i32, String)> = conn.query("SELECT * FROM t ORDER BY event").await.unwrap();
+    assert_eq!(rows, [(1, 1, "it's; --".to_owned()), (2, 4, "it's; --".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schemas_file_stays_in_its_database_whatever_modes_the_server_has() {
+    for binary in support::servers() {
+        eprintln!("on {}", binary.info);
+        stays_inside(&binary).await;
+    }
+}
+
 /// Plans that cannot work end before the load, with the cause.
 #[test]
 fn tables_that_cannot_be_moved_are_named_before_the_load() {
@@ -195,6 +249,7 @@ fn tables_that_cannot_be_moved_are_named_before_the_load() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("shop.sql");
     for (schema, tables, words) in [
+        ("CREATE VIEW v AS SELECT 1", "", "shop.sql makes no table"),
         (poor, "", "none of the schema's tables can be moved"),
         (schema, "'good', 'heap'", "heap cannot be moved: table `commerce`.`heap` has"),
         (schema, "'old'", "old cannot be moved: `commerce`.`old` on the source"),
