@@ -309,7 +309,7 @@ async fn settings_come_back(binary: &ServerBinary) {
         assert!(rest.iter().any(|line| line.contains("is removed")), "{rest:?}");
     }
 
-    let scenario = SETTING.replace("KIND", "read_only").replace("LIMIT", "15.0");
+    let scenario = SETTING.replace("KIND", "read_only").replace("LIMIT", "30.0");
     let output = theirs.command(&scenario, &[]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(3), "{told}");

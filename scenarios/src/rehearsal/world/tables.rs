@@ -166,7 +166,7 @@ mod tests {
         for (name, said) in all.notes.iter().zip(["heap", "old", "odd", "void"]) {
             assert!(name.starts_with(&format!("table {said}")), "{name}");
         }
-        assert_eq!(all.notes[5..], ["table good: has triggers"]);
+        assert_eq!(all.notes[4..], ["table good: has triggers"]);
         let mut poor = model();
         poor.tables.retain(|table| !["good", "odd"].contains(&table.name.as_str()));
         let error = choice(&[], &poor).unwrap_err();
