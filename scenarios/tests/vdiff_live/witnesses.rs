@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use converge_mysql::{Address, Flavor};
-use converge_vdiff::{Error, Progress, ProofSource, Request, TablePair, Verdict, compare};
+use converge_vdiff::{Error, Progress, ProofSource, Report, Request, TablePair, Verdict, compare};
 use miette::Diagnostic;
 use mysql_async::prelude::Queryable as _;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::common::{connect, fresh, report, run, server_with};
 use super::followed::Pair;
@@ -75,8 +76,8 @@ async fn reading_suffices(pair: &Pair) {
     assert!(table.rows[0].confirmed && !found.source.stood_still, "{}", found.to_text());
 }
 
-/// One that was made anew under the name says nothing of rows that were read before.
-async fn one_made_anew_is_another(pair: &Pair) {
+/// A comparison that has read its first rows, and is long from its end.
+async fn slowly(pair: &Pair) -> JoinHandle<Result<Report, Error>> {
     let mut slow = Request { tables: vec![TablePair::same("account")], ..pair.request() };
     (slow.options.first_chunk_rows, slow.options.max_chunk_rows) = (2, 2);
     let begun = Arc::new(Notify::new());
@@ -90,6 +91,12 @@ async fn one_made_anew_is_another(pair: &Pair) {
         compare(&slow, &progress).await
     });
     begun.notified().await;
+    running
+}
+
+/// One that was made anew under the name says nothing of rows that were read before.
+async fn one_made_anew_is_another(pair: &Pair) {
+    let running = slowly(pair).await;
     let mut target = connect(&pair.target, "_converge").await;
     run(&mut target, "UPDATE workflow SET created_at = created_at + INTERVAL 1 SECOND").await;
     let told = match running.await.unwrap() {
@@ -105,19 +112,7 @@ async fn a_switch_is_followed(pair: &mut Pair) {
     let all = Request { tables: Vec::new(), ..pair.request() };
     let before = report(&all).await;
     assert_eq!((before.verdict, before.tables.len()), (Verdict::Equal, 2), "{}", before.to_text());
-    let begun = Arc::new(Notify::new());
-    let mut slow = Request { tables: vec![TablePair::same("account")], ..all.clone() };
-    (slow.options.first_chunk_rows, slow.options.max_chunk_rows) = (2, 2);
-    let tell = begun.clone();
-    let running = tokio::spawn(async move {
-        let progress = |progress| {
-            if matches!(progress, Progress::Rows { .. }) {
-                tell.notify_one();
-            }
-        };
-        compare(&slow, &progress).await
-    });
-    begun.notified().await;
+    let running = slowly(pair).await;
     pair.mover().switch();
     let error = running.await.unwrap().expect_err("an end of the names");
     let help = error.help().map(|help| help.to_string()).unwrap_or_default();
