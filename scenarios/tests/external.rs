@@ -268,7 +268,7 @@ async fn settings_are_told_of(binary: &ServerBinary) {
     assert!(errors.contains(&format!("SET GLOBAL max_connections = {}; DROP", before[0])), "{errors}");
 
     // Who goes on in spite of it is told, and loses nothing of it.
-    let output = theirs.command(&scenario.replace("240.0", "15.0"), &["--i-know"]).output().unwrap();
+    let output = theirs.command(&scenario.replace("240.0", "5.0"), &["--i-know"]).output().unwrap();
     let errors = told(&output);
     assert!(errors.contains("a rehearsal that was killed changed settings of"), "{errors}");
 
@@ -309,7 +309,7 @@ async fn settings_come_back(binary: &ServerBinary) {
         assert!(rest.iter().any(|line| line.contains("is removed")), "{rest:?}");
     }
 
-    let scenario = SETTING.replace("KIND", "read_only").replace("LIMIT", "30.0");
+    let scenario = SETTING.replace("KIND", "read_only").replace("LIMIT", "20.0");
     let output = theirs.command(&scenario, &[]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(3), "{told}");

@@ -215,6 +215,9 @@ pub struct Sample {
     pub source_position: Option<String>,
     /// What the target has applied.
     pub applied_position: Option<String>,
+    /// Why the mover does not go on for the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What the tables with invariants held on the target, all in one snapshot. A table that is not moved is left out.

@@ -17,6 +17,8 @@ const UNDECIDED: &str = "not decided: the time limit ended the run first";
 pub struct Reached {
     /// Rows copied, and rows to copy, when the mover was asked last.
     copied: Option<(u64, u64)>,
+    /// Why the mover did not go on then.
+    complaint: Option<String>,
     /// The fault that was injected and is not undone.
     fault: Option<FaultReport>,
 }
@@ -25,7 +27,10 @@ impl Reached {
     /// Takes the next entry of a history.
     pub fn see(&mut self, entry: &Entry) {
         match &entry.event {
-            Event::Sample(sample) => self.copied = Some((sample.rows_copied, sample.rows_estimated)),
+            Event::Sample(sample) => {
+                self.copied = Some((sample.rows_copied, sample.rows_estimated));
+                self.complaint.clone_from(&sample.error);
+            }
             Event::Fault { fault, phase, detail } => match (phase, &mut self.fault) {
                 (Phase::Inject, _) => {
                     let injected_at = entry.at_us as f64 / 1e6;
@@ -56,9 +61,12 @@ impl Reached {
                 format!("while {} of {} rows were copied", grouped(copied), grouped(rows))
             }
         };
+        let way_out = match &self.complaint {
+            Some(why) => format!("the mover did not go on: {why}"),
+            None => "raise limit_seconds or rerun on an idle machine".into(),
+        };
         let detail = format!(
-            "the time limit of {seconds} s (`limit_seconds` in the scenario) ended the run {when}; raise limit_seconds or \
-             rerun on an idle machine"
+            "the time limit of {seconds} s (`limit_seconds` in the scenario) ended the run {when}; {way_out}"
         );
         Oracle::new(NAME, Finding::Unknown, detail)
     }
@@ -119,7 +127,11 @@ mod tests {
     #[test]
     fn the_limit_is_said_once_with_how_far_the_run_had_come() {
         let sample = Sample { rows_copied: 1234, rows_estimated: 3000, ..Sample::default() };
-        let limit = reached(vec![Event::Sample(sample)]).oracle(Duration::from_secs(60));
+        let error = Some("the source is read-only".to_owned());
+        let stuck = Event::Sample(Sample { error, ..sample.clone() });
+        let told = reached(vec![stuck.clone()]).oracle(Duration::from_secs(60)).detail;
+        assert!(told.ends_with("were copied; the mover did not go on: the source is read-only"), "{told}");
+        let limit = reached(vec![stuck, Event::Sample(sample)]).oracle(Duration::from_secs(60));
         for words in ["limit of 60 s (`limit_seconds`", "while 1,234 of 3,000 rows were copied", "raise"] {
             assert!(limit.detail.contains(words), "{}", limit.detail);
         }

@@ -87,6 +87,7 @@ impl Watcher {
             lag_seconds: status.lag_seconds,
             source_position: status.source_position.clone(),
             applied_position: Some(status.applied_position.clone()),
+            error: status.error.clone(),
         }));
         let (state, lag) = (status.state.clone(), status.lag_seconds);
         (self.progress)(Update::Sample { state, copied, rows: self.rows, lag });
