@@ -14,7 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use converge_mysql::{Position, quote, within};
+use converge_mysql::{Error as ServerError, Position, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde::Serialize;
@@ -177,8 +177,10 @@ fn key_values(text: &str) -> Option<Vec<Value>> {
     text.split(' ').map(Value::from_token).collect()
 }
 
-/// The server's answers where a database or a table is not there.
-const NOT_THERE: [u16; 2] = [1049, 1146];
+/// Whether this is a server's answer where a database or a table is not there.
+fn is_not_there(error: &ServerError) -> bool {
+    matches!(error.server_code(), Some(1049 | 1146))
+}
 
 impl Store {
     /// `run` identifies the runner; a command that runs nothing passes zero.
@@ -242,7 +244,7 @@ impl Store {
             Ok::<_, mysql_async::Error>(conn.query_iter(sql).await?.affected_rows())
         });
         match executed.await {
-            Err(e) if e.server_code().is_some_and(|code| NOT_THERE.contains(&code)) => Err(self.gone()),
+            Err(e) if is_not_there(&e) => Err(self.gone()),
             other => other.on_target(),
         }
     }

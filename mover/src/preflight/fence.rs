@@ -11,16 +11,11 @@ use crate::source::fenced_name;
 pub async fn check(server: &mut Server<'_>, table: &Table) -> Result<Finding> {
     const NAME: &str = "fenced_name";
     let name = fenced_name(&table.name);
-    let query = format!(
-        "SELECT 1 FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
-        quote::text(&table.schema),
-        quote::text(&name)
-    );
-    let found: Option<u8> = server.first("looking for a table", &query).await?;
+    let is_taken = server.has_table(&table.schema, &name).await?;
     let name = quote::qualified(&table.schema, &name);
-    let finding = match found {
-        None => Finding::pass(NAME, "the name that the switch gives to the table is free"),
-        Some(_) => Finding::warn(
+    let finding = match is_taken {
+        false => Finding::pass(NAME, "the name that the switch gives to the table is free"),
+        true => Finding::warn(
             NAME,
             format!(
                 "{name} is on the source already: switch-traffic gives that name to {}, and will refuse",

@@ -155,7 +155,7 @@ async fn parents(
         let own = if pair.target.is_some() { to } else { from };
         let schema = if &key.parent_schema == own { to } else { &key.parent_schema };
         let moved = schema == to && pairs.iter().any(|p| p.to == key.parent);
-        if moved || is_there(&mut servers.target, schema, &key.parent).await? {
+        if moved || servers.target.has_table(schema, &key.parent).await? {
             continue;
         }
         absent.push(format!("{} ({})", quote::qualified(schema, &key.parent), key.name));
@@ -174,15 +174,6 @@ async fn parents(
         )
     };
     Ok(Some(finding.on(Side::Target).of(name)))
-}
-
-async fn is_there(server: &mut Server<'_>, schema: &str, table: &str) -> Result<bool> {
-    let query = format!(
-        "SELECT 1 FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
-        quote::text(schema),
-        quote::text(table)
-    );
-    Ok(server.first::<u8>("looking for a table", &query).await?.is_some())
 }
 
 /// Reads the constraints of `SHOW CREATE TABLE`, one a line, in the form in which both products print them.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use converge_mysql::{Flavor, ServerInfo, within};
+use converge_mysql::{Flavor, ServerInfo, quote, within};
 use mysql_async::Conn;
 use mysql_async::prelude::{FromRow, Queryable};
 
@@ -103,6 +103,16 @@ impl<'a> Server<'a> {
     /// The first row of a query.
     pub async fn first<T: FromRow + Send + 'static>(&mut self, what: &str, sql: &str) -> Result<Option<T>> {
         within(TIMEOUT, what, self.conn.query_first(sql)).await.on(self.side)
+    }
+
+    /// Whether there is a table, as far as the account may see it.
+    pub async fn has_table(&mut self, schema: &str, table: &str) -> Result<bool> {
+        let query = format!(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+            quote::text(schema),
+            quote::text(table)
+        );
+        Ok(self.first::<u8>("looking for a table", &query).await?.is_some())
     }
 
     /// The server's answer to a statement whose refusal says something.

@@ -256,6 +256,13 @@ fn may_reach(logged: &Logged<'_>, words: &[Word], schema: &str) -> bool {
     }
 }
 
+/// Whether a word of a statement may be this name. What is not UTF-8 was sent in another character set: it may be any name
+/// that has more than ASCII.
+pub fn may_be(word: &str, name: &str) -> bool {
+    word.to_lowercase() == name.to_lowercase()
+        || word.contains(char::REPLACEMENT_CHARACTER) && !name.is_ascii()
+}
+
 /// Whether a statement is about a whole database: the word may be a table's name, too.
 fn is_about_database(words: &[Word]) -> bool {
     let is = |at: usize, keyword: &str| words.get(at).is_some_and(|word| word.is(keyword) && !word.qualified);
@@ -272,22 +279,18 @@ fn concerns<'a>(
     schema: &str,
     tables: impl Iterator<Item = &'a str>,
 ) -> bool {
-    // What is not UTF-8 was sent in another character set: it may be any name that has more than ASCII.
-    let same = |a: &str, b: &str| {
-        a.to_lowercase() == b.to_lowercase() || a.contains(char::REPLACEMENT_CHARACTER) && !b.is_ascii()
-    };
     if is_about_database(words) {
-        return words.iter().any(|w| same(&w.text, schema));
+        return words.iter().any(|w| may_be(&w.text, schema));
     }
     let tables: Vec<&str> = tables.collect();
     places.iter().filter_map(|&at| Some((at, words.get(at)?))).any(|(at, word)| {
-        if !tables.iter().any(|t| same(&word.text, t)) {
+        if !tables.iter().any(|t| may_be(&word.text, t)) {
             return false;
         }
         // `other`.`customer` is another table; `customer` alone is ours only in our database.
         match word.qualified.then(|| &words[at - 1].text) {
-            Some(qualifier) => same(qualifier, schema) || tables.iter().any(|t| same(qualifier, t)),
-            None => same(default, schema),
+            Some(qualifier) => may_be(qualifier, schema) || tables.iter().any(|t| may_be(qualifier, t)),
+            None => may_be(default, schema),
         }
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mysql_async::prelude::{FromRow, FromValue, Queryable};
 use mysql_async::{Conn, FromRowError, Row};
 
-use super::{NOT_THERE, Store, SwitchRequest, TIMEOUT, TableState, Workflow, key_values, table};
+use super::{Store, SwitchRequest, TIMEOUT, TableState, Workflow, is_not_there, key_values, table};
 use crate::error::{OnSide, Result};
 use crate::source::marks::SCHEMA;
 use crate::target::CopyProgress;
@@ -48,7 +48,7 @@ impl Store {
             self.me()
         );
         let row: Option<Row> = match within(TIMEOUT, WHAT, conn.query_first(query)).await {
-            Err(e) if e.server_code().is_some_and(|code| NOT_THERE.contains(&code)) => None,
+            Err(e) if is_not_there(&e) => None,
             other => other.on_target()?,
         };
         let Some(row) = row else { return Ok(None) };

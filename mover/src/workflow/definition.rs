@@ -195,14 +195,9 @@ pub async fn check_rows(
             return Ok(());
         }
     };
-    // A name that is not UTF-8 may be any of them that has more than ASCII.
-    let veiled = emptied.contains(char::REPLACEMENT_CHARACTER);
-    let is_it = |table: &Table| {
-        table.name.to_lowercase() == emptied.to_lowercase() || veiled && !table.name.is_ascii()
-    };
     let mut full = Vec::new();
-    let of = tables.iter().zip(names).filter(|(table, _)| is_it(table));
-    for (_, (schema, name)) in of.clone() {
+    let of = tables.iter().zip(names).filter(|(table, _)| statement::may_be(&emptied, &table.name));
+    for (_, (schema, name)) in of {
         let name = quote::qualified(schema, name);
         let query = format!("SELECT 1 FROM {name} LIMIT 1");
         let row: Option<u8> =
