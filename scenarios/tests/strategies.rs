@@ -237,9 +237,10 @@ async fn removed_meanwhile(binary: &ServerBinary, strategy: Strategy) {
     let mut mover =
         Mover::new(&source, &target, "a").with(&["--copy-strategy", strategy.name(), "--chunk-rows", "4"]);
     mover.start();
-    // The second low mark, and what comes behind it, is written while the first chunk waits for the target's lock.
+    // The second low mark, and what comes behind it, is written while the first chunk waits for the target's lock. How many
+    // chunks follow is a matter of the server's estimate of the rows.
     let read = "SELECT COUNT(*) > 0 FROM _converge.watermark \
-                WHERE mark LIKE '%:2' OR mark LIKE '%:3' OR mark LIKE 'copied:%'";
+                WHERE SUBSTRING_INDEX(mark, ':', -1) >= 2 OR mark LIKE 'copied:%'";
     until(&mut s, "the second chunk's mark", read).await;
     let changes = [
         "DELETE FROM a WHERE id = 2",
