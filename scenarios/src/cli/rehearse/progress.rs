@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 fn described(state: &str, copied: u64, rows: u64, lag: Option<f64>) -> String {
     let lag = lag.map_or_else(|| "unknown".into(), |s| format!("{s:.0} s"));
+    // A table may grow while it is copied.
+    let rows = rows.max(copied);
     format!("{state}: {copied} of {rows} rows copied, lag {lag}")
 }
 
