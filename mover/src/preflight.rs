@@ -5,6 +5,7 @@
 //! writes to a server, and nothing here knows how rows are moved.
 
 mod charsets;
+mod checks;
 mod computed;
 mod expressions;
 mod fence;
@@ -156,6 +157,7 @@ async fn of_pair(servers: &mut Servers<'_>, request: &Request, pair: &mut Pair) 
         }
     }
     findings.extend(triggers::check(servers, source, pair.target.as_ref()).await?);
+    findings.extend(checks::only_there(servers, pair).await?);
     if let Some(target) = &pair.target {
         findings.extend(target::table(&mut servers.target, source, target).await?);
         findings.extend(values::check(servers, source, target).await?);

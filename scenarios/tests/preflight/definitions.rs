@@ -157,6 +157,13 @@ async fn definitions(binary: &ServerBinary) {
             ],
         )
         .await;
+        execute(
+            &mut t,
+            &["CREATE TABLE checked (id INT PRIMARY KEY, x INT CHECK (x > 0), CONSTRAINT more CHECK (x < 9))"],
+        )
+        .await;
+        let (_, report) = check(&from, &to, "checked", &[]);
+        found(&report, "warn", "checks_unchecked", "are not checked: x<9", "add them after it");
         let mut mover = Mover::new(&source, &target, "checked");
         mover.start();
         mover.wait_for("replicating");
