@@ -134,7 +134,7 @@ async fn run_patiently(options: &Options) -> Result<Ended> {
     let mut delays = delays();
     let mut progress = None;
     let mut stuck_since = Instant::now();
-    let (mut first, mut memory) = (true, Memory::default());
+    let mut memory = Memory::default();
     loop {
         let (result, reached) = session::run(options, &mut memory).await;
         if reached.is_some() && reached != progress {
@@ -156,9 +156,10 @@ async fn run_patiently(options: &Options) -> Result<Ended> {
             return Err(end(options, &mut memory, error).await);
         }
         let words = format!("{error}{}", memory.locked_out());
-        let known = record(options, &memory, &format!("reconnecting: {words}"), RETRYING, None).await;
+        // One that the workflow is known to has been reached, whatever became of the other.
+        memory.reached |= record(options, &memory, &format!("reconnecting: {words}"), RETRYING, None).await;
         // A server that was never reached is more likely a typing error than an outage.
-        if std::mem::take(&mut first) && !known && progress.is_none() {
+        if !memory.reached {
             return Err(error);
         }
         let delay = delays.next().unwrap_or(LONGEST_DELAY);

@@ -34,6 +34,8 @@ pub type Reached = (Option<Position>, u64, u64);
 /// What a runner remembers from session to session.
 #[derive(Debug, Default)]
 pub struct Memory {
+    /// Both servers were reached once, or the target knows the workflow: what goes wrong then is no typing error.
+    pub reached: bool,
     /// What holds the workflow's lock (see [`setup::prepare`]).
     pub holder: Option<u32>,
     /// The number of the run by which this process was the workflow's runner last.

@@ -61,6 +61,7 @@ pub async fn prepare(options: &Options, run: u64, memory: &mut Memory) -> Result
     lock(&mut target, &options.workflow, &mut memory.holder).await?;
     store.end_former_writers(&mut target).await?;
     let mut source = source_connector.connect().await.on_source()?;
+    memory.reached = true;
     let source_info = ServerInfo::read(&mut source).await.on_source()?;
     let stored = store.load(&mut target).await?;
     let resumes = stored.is_some();

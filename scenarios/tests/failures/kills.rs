@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::mover::Mover;
-use crate::sql::assert_same;
+use crate::sql::{assert_same, connect, execute, until};
 use crate::support;
 use crate::world::{World, Writer, signal};
 
@@ -96,5 +96,32 @@ async fn blows_at_random_moments_are_survived() {
     for binary in support::servers() {
         strikes(&binary, 1, 14).await;
         strikes(&binary, 2, 14).await;
+    }
+}
+
+/// A target that goes down before it has anything of the workflow: both servers were there, so the runner waits for it.
+async fn down_at_once(binary: &ServerBinary) {
+    eprintln!("a target that is down at once on {}", binary.info);
+    let world = World::new(binary).await;
+    world.fill("n", 10).await;
+    let mut locker = connect(&world.target).await;
+    execute(&mut locker, &["FLUSH TABLES WITH READ LOCK"]).await;
+    let mut mover = world.mover("n");
+    mover.start();
+    let waits = "SELECT COUNT(*) > 0 FROM information_schema.processlist \
+                 WHERE info LIKE 'CREATE DATABASE%' AND id <> CONNECTION_ID()";
+    until(&mut locker, "the first write", waits).await;
+    strike_server(&world.target, Blow::Kill, Duration::from_millis(500)).await;
+    mover.wait_for("replicating");
+    assert!(mover.log().contains("trying again in"), "{}", mover.log());
+    mover.switch();
+    let (mut s, mut t) = world.connections().await;
+    assert_same(&mut s, "_n_fenced", &mut t, "n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_goes_down_before_there_is_a_workflow_is_waited_for() {
+    for binary in support::servers() {
+        down_at_once(&binary).await;
     }
 }
