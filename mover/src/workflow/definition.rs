@@ -20,7 +20,7 @@ use crate::preflight::fits::{Fit, fit};
 use crate::preflight::{Weight, values};
 use crate::schema::{Column, Kind, Table};
 use crate::source::statement::{self, Fate};
-use crate::source::{ChangeStream, TIMEOUT};
+use crate::source::{ChangeStream, TIMEOUT, fenced_name};
 use crate::state::TableState;
 
 /// Holds the target's tables against the source's new definitions: refused, with the difference, if the operator
@@ -186,17 +186,21 @@ pub async fn check_rows(
 ) -> Result<()> {
     let emptied = match statement::fate(statement) {
         Fate::Same => return Ok(()),
-        Fate::Emptied(name) => name,
-        Fate::Others => {
-            tracing::warn!(
-                "{statement}: whether the target has the same rows since is not looked at; what to do: compare the tables \
-                 with `converge vdiff --workflow` before traffic is switched"
-            );
-            return Ok(());
-        }
+        Fate::Emptied(name) => Some(name),
+        Fate::Others => None,
     };
+    let is_emptied = |(table, _): &(&Table, _)| {
+        let is = |name: &str| emptied.as_ref().is_some_and(|emptied| statement::may_be(emptied, name));
+        is(&table.name) || is(&fenced_name(&table.name))
+    };
+    let of: Vec<_> = tables.iter().zip(names).filter(is_emptied).collect();
+    if of.is_empty() {
+        tracing::warn!(
+            "{statement}: whether the target has the same rows since is not looked at; what to do: compare the tables with \
+             `converge vdiff --workflow` before traffic is switched"
+        );
+    }
     let mut full = Vec::new();
-    let of = tables.iter().zip(names).filter(|(table, _)| statement::may_be(&emptied, &table.name));
     for (_, (schema, name)) in of {
         let name = quote::qualified(schema, name);
         let query = format!("SELECT 1 FROM {name} LIMIT 1");
