@@ -7,7 +7,7 @@ use converge_mysql::Position;
 use tokio::sync::watch;
 
 use crate::apply::{Followed, Follower};
-use crate::copy::{self, Board, Job, LANES, Pace, Strategy};
+use crate::copy::{self, Board, Job, Pace, Strategy};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::schema::Table;
 use crate::source::{Source, TIMEOUT};
@@ -22,6 +22,8 @@ pub struct Start<'a> {
     pub strategy: Strategy,
     /// How fast to copy.
     pub pace: Pace,
+    /// Chunks that may be written at once, where the strategy allows more than one.
+    pub lanes: usize,
     /// A number that no other session has.
     pub run: u64,
     /// Everything up to here is on the target.
@@ -93,7 +95,7 @@ impl<S: Source, T: Target, O: AsyncFn() -> Result<T>> Movement<'_, S, O> {
         let target = (self.target)().await?;
         let mut lanes = Vec::new();
         if copying && strategy == Strategy::Watermark {
-            for _ in 0..LANES {
+            for _ in 0..self.start.lanes {
                 lanes.push((self.target)().await?);
             }
         }

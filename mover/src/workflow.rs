@@ -7,6 +7,7 @@
 pub(crate) mod creation;
 mod definition;
 mod keys;
+mod log;
 mod replica;
 mod session;
 mod setup;

@@ -5,6 +5,8 @@
 
 #[path = "strategies/ahead.rs"]
 mod ahead;
+#[path = "strategies/lanes.rs"]
+mod lanes;
 #[path = "support/mover.rs"]
 mod mover;
 #[path = "strategies/no_key.rs"]

@@ -16,7 +16,7 @@ use super::world::Shared;
 use super::{client, source};
 use crate::apply::Followed;
 use crate::apply::plan::Mode;
-use crate::copy::{Pace, Strategy};
+use crate::copy::{LANES, Pace, Strategy};
 use crate::error::Error;
 use crate::movement::{Movement, Start};
 use crate::schema::{Column, Kind, Table};
@@ -191,6 +191,7 @@ async fn session(world: &Shared, plan: &Plan, tables: &[Table]) -> Error {
             tables,
             strategy: plan.strategy,
             pace: Pace { chunk_rows: plan.chunk_rows, rows_per_second: None },
+            lanes: LANES,
             run,
             position: position(world.target.applied),
             copied: world.target.copied.clone(),

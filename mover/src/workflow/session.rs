@@ -9,14 +9,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::keys::Builder;
+use super::log::LogWatch;
 use super::replica::Replica;
 use super::setup::{self, Setup};
 use super::switch::{POLL, ServerFence, StoredVerdict, Switch};
 use super::{Ended, Options, random_number};
 use crate::apply::Followed;
 use crate::apply::plan::Mode;
-use crate::copy::Strategy;
-use crate::error::{OnSide, Result};
+use crate::copy::{LANES, Strategy};
+use crate::error::{Error, OnSide, Result, Side};
 use crate::movement::{Movement, Start};
 use crate::planted::{self, Bug, is_planted};
 use crate::source::history::Historian;
@@ -44,6 +45,9 @@ pub struct Memory {
     pub fence: Option<FenceNames>,
     /// Changes that were applied so far.
     changes: u64,
+    /// Chunks were in each other's way. A unique index whose order is not the key's holds neighbours of one chunk's rows
+    /// among the other's, and locks of rows that are deleted and stored anew reach them: it would happen again.
+    conflicted: bool,
 }
 
 /// A fence in words.
@@ -60,6 +64,22 @@ impl Memory {
     pub fn saw(&mut self, workflow: &Workflow) {
         self.fence = (workflow.state == State::Switching)
             .then(|| FenceNames { tables: workflow.fenced_tables(), way_back: workflow.way_back() });
+    }
+
+    /// Notes why a session ended, if chunks of its copy may have been in each other's way.
+    fn learn(&mut self, error: &Error, copying: bool) {
+        let on_target = matches!(error, Error::Server { side: Side::Target, .. });
+        if copying && on_target && error.is_lock_conflict() && !std::mem::replace(&mut self.conflicted, true)
+        {
+            tracing::warn!(
+                "chunks may have waited for each other's locks: they are written one at a time from here on"
+            );
+        }
+    }
+
+    /// Chunks that may be written at once.
+    fn lanes(&self) -> usize {
+        if self.conflicted { 1 } else { LANES }
     }
 
     /// Who is kept out meanwhile, as the end of a sentence.
@@ -82,8 +102,11 @@ pub async fn run(options: &Options, memory: &mut Memory) -> (Result<Ended>, Opti
         Err(error) => return (Err(error), None),
     };
     let (sender, followed) = watch::channel(Followed::default());
-    let result = work(options, run, &mut setup, &sender).await;
+    let result = work(options, (run, memory.lanes()), &mut setup, &sender).await;
     memory.saw(&setup.workflow);
+    if let Err(error) = &result {
+        memory.learn(error, setup.workflow.state == State::Copying);
+    }
     let followed = followed.borrow().clone();
     let rows = followed.copied.iter().map(|c| c.rows_copied).sum();
     let position = followed.position.filter(|_| setup.workflow.state != State::Copying);
@@ -93,7 +116,7 @@ pub async fn run(options: &Options, memory: &mut Memory) -> (Result<Ended>, Opti
 
 async fn work(
     options: &Options,
-    run: u64,
+    (run, lanes): (u64, usize),
     setup: &mut Setup,
     sender: &watch::Sender<Followed>,
 ) -> Result<Ended> {
@@ -123,6 +146,7 @@ async fn work(
         tables: &setup.tables.clone(),
         strategy: workflow.strategy.parse()?,
         pace: options.pace,
+        lanes,
         run,
         position: start_at(workflow.position, &workflow.tables, &source, setup).await?,
         copied: workflow.tables.into_iter().map(|t| t.progress).collect(),
@@ -211,6 +235,7 @@ struct Control<'a> {
     log_end: Option<(FilePosition, Position)>,
     /// The file of the last such end that was reached, and when it was begun.
     log_file: Option<(String, u32)>,
+    log: LogWatch,
 }
 
 impl<'a> Control<'a> {
@@ -221,7 +246,16 @@ impl<'a> Control<'a> {
         sender: &watch::Sender<Followed>,
     ) -> Self {
         let (followed, begun) = (sender.subscribe(), Instant::now());
-        Self { setup, source, owner, followed, begun, log_end: None, log_file: None }
+        Self {
+            setup,
+            source,
+            owner,
+            followed,
+            begun,
+            log_end: None,
+            log_file: None,
+            log: LogWatch::default(),
+        }
     }
 
     /// Watches over a workflow that is switched or has ended.
@@ -320,10 +354,15 @@ impl<'a> Control<'a> {
 
     /// Tells the target's state how far the source is ahead.
     async fn record(&mut self, state: State) -> Result<()> {
-        let Setup { source: conn, source_info, source_connector, historian_id, target, store, .. } =
-            &mut *self.setup;
+        let Setup {
+            source: conn, source_info, source_connector, historian_id, target, store, workflow, ..
+        } = &mut *self.setup;
+        // What was applied came from the log, which has it still when it is asked afterwards. A replica's may be another.
+        let replica = state == State::Copying && workflow.strategy == Strategy::Replica.name();
+        let applied = self.followed.borrow().position.clone().filter(|_| !replica);
         let end = Position::current_file(conn, source_info).await.on_source()?;
         let position = self.source.position(conn).await?;
+        self.log.look(&end, &position, applied.as_ref())?;
         let now: Option<u64> =
             within(TIMEOUT, "reading the source's clock", conn.query_first("SELECT UNIX_TIMESTAMP()"))
                 .await

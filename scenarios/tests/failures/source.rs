@@ -124,6 +124,27 @@ async fn a_reset_log_stops_the_workflow() {
     }
 }
 
+/// A stream does not end where its log is reset, and need not bring anything either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_reset_under_the_stream_stops_the_workflow() {
+    for binary in support::servers() {
+        for extra in settings(&binary) {
+            eprintln!("reset under the stream on {}, {extra:?}", binary.info);
+            let (world, mut mover) = replicated(&binary, extra).await;
+            mover.start();
+            let (mut s, mut t) = world.connections().await;
+            execute(&mut s, &["INSERT INTO a VALUES (5, 5)"]).await;
+            wait_same(&mut s, &mut t, "a").await;
+            mover.wait_until("its own words", |status| status["running"] == true);
+            next_second(&mut s).await;
+            execute(&mut s, &[reset(binary.info.flavor), "INSERT INTO a VALUES (6, 6)"]).await;
+            assert_eq!(mover.ended(), 2, "{}", mover.log());
+            let log = mover.log();
+            assert!(log.contains("not those of this workflow") && log.contains("what to do:"), "{log}");
+        }
+    }
+}
+
 /// A copy of the source's directory is put back after more was applied; then the source writes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_restored_to_the_past_stops_the_running_workflow() {
