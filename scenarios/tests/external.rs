@@ -5,6 +5,8 @@
 
 #[path = "support/rehearsal.rs"]
 mod rehearsal;
+#[path = "support/sql.rs"]
+mod sql;
 #[path = "support/servers.rs"]
 mod support;
 
@@ -326,11 +328,34 @@ async fn settings_come_back(binary: &ServerBinary) {
     assert_eq!(there(&theirs.target).await, ["shop"]);
 }
 
+/// A server that cannot be made read-only yet, because somebody holds a table, does not become so once nobody looks.
+async fn nothing_is_set_later(binary: &ServerBinary) {
+    let theirs = Theirs::start(binary).await;
+    let before = settings(&theirs.target).await;
+    let mut holder = Connector::new(theirs.target.address("shop")).connect().await.unwrap();
+    holder.query_drop("LOCK TABLES t WRITE").await.unwrap();
+    let scenario = SETTING.replace("KIND", "read_only").replace("LIMIT", "240.0");
+    let mut command = theirs.command(&scenario, &[]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("read_only: injecting")), "it ended too soon");
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{rest:?}");
+    holder.query_drop("UNLOCK TABLES").await.unwrap();
+    let over = "SELECT COUNT(*) = 0 FROM information_schema.processlist \
+                WHERE info LIKE 'SET GLOBAL%' AND id <> CONNECTION_ID()";
+    sql::until(&mut holder, "the end of what waited", over).await;
+    assert_eq!(settings(&theirs.target).await, before, "{rest:?}");
+    assert_eq!(there(&theirs.target).await, ["shop"], "{rest:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_a_fault_changed_get_their_former_values() {
     for binary in support::servers() {
         eprintln!("settings of {}", binary.info);
         settings_come_back(&binary).await;
+        nothing_is_set_later(&binary).await;
         settings_are_told_of(&binary).await;
     }
 }

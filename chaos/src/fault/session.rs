@@ -54,8 +54,11 @@ pub struct Hog {
     connections: Option<u64>,
 }
 
+/// What waits for a lock that somebody holds gives up on the server before it is given up here: nothing happens later.
 async fn connect(address: &Address) -> Result<Conn, Error> {
-    Ok(Connector::new(address.clone()).connect().await?)
+    let patience = OBSERVE_TIMEOUT.as_secs() - 2;
+    let setup = format!("SET SESSION lock_wait_timeout = {patience}");
+    Ok(Connector::new(address.clone()).with_setup(&setup).connect().await?)
 }
 
 async fn run(conn: &mut Conn, statement: &str) -> Result<(), Error> {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use converge_mysql::{Address, Connector, Error as ServerError, quote, within};
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 
 use super::{DATABASE, MOVER, STATE};
 use crate::rehearsal::RehearsalError;
@@ -16,6 +16,8 @@ const BOUND: Duration = Duration::from_secs(20);
 /// The table, in the rehearsal's database, of statements that give changed settings their former values: who finds the
 /// database after a SIGKILL finds them too.
 const BORROWED: &str = "converge_borrowed";
+/// How soon to look again for what is waited for.
+const AGAIN: Duration = Duration::from_millis(100);
 /// The error of a server without a free connection.
 const TOO_MANY: u16 = 1040;
 
@@ -203,7 +205,6 @@ async fn accounts(admin: &Address) -> Result<Vec<String>, ServerError> {
 /// Carries statements out, once there is a connection: those that a fault took become free only when the server has seen
 /// their ends. What the server refuses keeps nothing from being undone that comes after it. Why some are left, and which.
 async fn undo(admin: &Address, statements: &[String]) -> Result<(), (String, Vec<String>)> {
-    const AGAIN: Duration = Duration::from_millis(100);
     let give_up = tokio::time::Instant::now() + BOUND;
     let mut conn = loop {
         match connect(admin).await {
@@ -215,6 +216,10 @@ async fn undo(admin: &Address, statements: &[String]) -> Result<(), (String, Vec
         }
     };
     let (mut why, mut left) = (Vec::new(), Vec::new());
+    if let Err(e) = end_pending(&mut conn, statements).await {
+        why.push(e.to_string());
+        left.extend(statements.iter().filter(|statement| setting(statement).is_some()).cloned());
+    }
     for statement in statements {
         if let Err(e) = within(BOUND, statement, conn.query_drop(statement)).await {
             why.push(e.to_string());
@@ -225,12 +230,47 @@ async fn undo(admin: &Address, statements: &[String]) -> Result<(), (String, Vec
     if left.is_empty() { Ok(()) } else { Err((why.join("; "), left)) }
 }
 
+/// The beginning of a statement that sets a setting of the whole server, up to the value.
+fn setting(statement: &str) -> Option<&str> {
+    statement.starts_with("SET GLOBAL ").then(|| statement.split_inclusive("= ").next())?
+}
+
+/// Ends what would change these settings later: given up by who began it, a statement may still wait on the server for a
+/// lock that somebody else holds.
+async fn end_pending(conn: &mut Conn, statements: &[String]) -> Result<(), ServerError> {
+    let settings: Vec<&str> = statements.iter().filter_map(|statement| setting(statement)).collect();
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let own = u64::from(conn.id());
+    let ended = async {
+        loop {
+            let rows: Vec<Row> = conn.query("SHOW FULL PROCESSLIST").await?;
+            let session = |row: &Row| Some((row.get::<u64, _>(0)?, row.get::<Option<String>, _>(7)??));
+            let sets = |(id, info): &(u64, String)| {
+                *id != own && settings.iter().any(|setting| info.starts_with(setting))
+            };
+            let pending: Vec<_> = rows.iter().filter_map(session).filter(sets).collect();
+            if pending.is_empty() {
+                return Ok::<(), mysql_async::Error>(());
+            }
+            for (id, _) in pending {
+                // It may have come to its end just now.
+                let _ = conn.query_drop(format!("KILL {id}")).await;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    within(BOUND, "ending a statement that waits to change a setting", ended).await
+}
+
 async fn connect(admin: &Address) -> Result<Conn, ServerError> {
     Connector::new(admin.clone()).with_setup("SET SESSION lock_wait_timeout = 10").connect().await
 }
 
 async fn execute(admin: &Address, statements: &[String]) -> Result<(), ServerError> {
     let mut conn = connect(admin).await?;
+    end_pending(&mut conn, statements).await?;
     for statement in statements {
         within(BOUND, statement, conn.query_drop(statement)).await?;
     }
