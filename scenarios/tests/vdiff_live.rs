@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "vdiff_live/ahead.rs"]
+mod ahead;
 #[path = "vdiff/common.rs"]
 mod common;
 #[path = "vdiff_live/definitions.rs"]
@@ -16,6 +18,8 @@ mod mover;
 mod replication;
 #[path = "support/sql.rs"]
 mod sql;
+#[path = "vdiff_live/stalled.rs"]
+mod stalled;
 #[path = "support/servers.rs"]
 mod support;
 #[path = "vdiff_live/witnesses.rs"]

@@ -20,24 +20,35 @@
 //! applies beyond `b` touches them either, in whatever order it applies. The target's rows therefore are the source's,
 //! unless something else changed them. The applier need not be stopped for this, and writers of other keys go on.
 //!
+//! A replica may have got changes that are still to reach the source, or follow another server by now. So while the keys
+//! are held it is asked whether it still replicates what it did, and whether it is ahead of the source: [`lead`].
+//!
 //! What follows a locking read is never a wait for a second lock: the locks of several keys are asked for with NOWAIT, so
 //! that no writer can meet this transaction in a deadlock, and only a single key is ever waited for.
 //!
 //! Nothing here writes. Nothing here concludes from time: a wait that ends without the position is no proof.
 
+mod channel;
 mod frontier;
+mod lead;
 mod replica;
 mod workflow;
 
 use std::time::Duration;
 
 use converge_mysql::Position;
+use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::request::{ProofSource, Request, Side, TablePair};
 use crate::session::Session;
 use replica::Replica;
 use workflow::Workflow;
+
+/// The longest that one wait for a position takes; longer ones are made of several.
+const SLICE: Duration = Duration::from_millis(500);
+/// The most characters of GTIDs that are told.
+const TOLD: usize = 300;
 
 /// Who knows how far the target is.
 #[derive(Debug)]
@@ -105,32 +116,49 @@ impl Witness {
         }
     }
 
-    /// Waits like [`Witness::snapshot_at`], but leaves no transaction open.
-    pub async fn reached(
+    /// Why a position that the target has applied proves nothing all the same: it may be ahead of the source, or follow
+    /// another one by now. To be asked after the target's rows were read; waits for a source that is late, for `bound` at
+    /// the most.
+    pub async fn doubt(
         &self,
+        source: &mut Session,
         target: &mut Session,
-        position: &Position,
-        bound: Duration,
-    ) -> Result<bool, Error> {
-        let reached = self.snapshot_at(target, position, bound).await?;
-        if reached {
-            target.query("ending a snapshot", "ROLLBACK").await?;
-        }
-        Ok(reached)
-    }
-
-    /// Waits until the target has what the source has now. Says why if it does not.
-    async fn catch_up(
-        &self,
-        Ends { source, target }: &mut Ends,
         bound: Duration,
     ) -> Result<Option<String>, Error> {
-        let position = self.frontier(source).await?;
-        if self.reached(target, &position, bound).await? {
-            return Ok(None);
+        match self {
+            // It records whose log it reads, and nothing goes back from it.
+            Self::Workflow(_) => Ok(None),
+            Self::Replica(replica) => replica.doubt(source, target, bound).await,
         }
-        let why = self.trouble(target).await?;
-        Ok(Some(format!("the target did not come to where the source is: {why}")))
+    }
+
+    /// Waits, holding nothing, until the target has what the source has now, and the source what the target has. Says why
+    /// if they do not come to that.
+    pub async fn catch_up(
+        &self,
+        source: &mut Session,
+        target: &mut Session,
+        bound: Duration,
+    ) -> Result<Option<String>, Error> {
+        let give_up = Instant::now() + bound;
+        let position = self.frontier(source).await?;
+        while !self.snapshot_at(target, &position, SLICE).await? {
+            if Instant::now() >= give_up || self.is_stopped(target).await? {
+                let why = self.trouble(source, target).await?;
+                return Ok(Some(format!("the target did not come to where the source is: {why}")));
+            }
+        }
+        target.query("ending a snapshot", "ROLLBACK").await?;
+        self.doubt(source, target, give_up.saturating_duration_since(Instant::now())).await
+    }
+
+    /// Whether nothing is applied until somebody makes it go on, so that there is nothing to wait for.
+    pub async fn is_stopped(&self, target: &mut Session) -> Result<bool, Error> {
+        match self {
+            // Its runner may be started again at any time.
+            Self::Workflow(_) => Ok(false),
+            Self::Replica(replica) => replica.is_stopped(target).await,
+        }
     }
 
     /// What the target has applied now, for reports.
@@ -142,10 +170,10 @@ impl Witness {
     }
 
     /// Why the target does not come to where the source is, as far as it says.
-    pub async fn trouble(&self, target: &mut Session) -> Result<String, Error> {
+    pub async fn trouble(&self, source: &mut Session, target: &mut Session) -> Result<String, Error> {
         match self {
             Self::Workflow(workflow) => workflow.trouble(target).await,
-            Self::Replica(replica) => replica.trouble(target).await,
+            Self::Replica(replica) => replica.trouble(source, target).await,
         }
     }
 
@@ -209,7 +237,8 @@ impl Standing {
             return Ok(None);
         }
         let mut ends = Ends::open(request).await?;
-        let caught = self.witness.catch_up(&mut ends, request.options.confirm_within).await;
+        let Ends { source, target } = &mut ends;
+        let caught = self.witness.catch_up(source, target, request.options.confirm_within).await;
         ends.close().await;
         caught
     }
@@ -240,8 +269,13 @@ impl Standing {
     pub async fn note(&self, request: &Request) -> Result<String, Error> {
         let mut ends = Ends::open(request).await?;
         let applied = self.witness.applied(&mut ends.target).await;
+        let left = match &self.witness {
+            Witness::Replica(replica) => replica.left(&mut ends.target).await,
+            Witness::Workflow(_) => Ok(None),
+        };
         ends.close().await;
-        Ok(self.witness.note([&self.applied, &applied?]))
+        let note = self.witness.note([&self.applied, &applied?]);
+        Ok([Some(note), left?].into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -275,6 +309,13 @@ impl Ends {
     pub async fn close(self) {
         tokio::join!(self.source.close(), self.target.close());
     }
+}
+
+/// GTIDs for a message, cut if they are many.
+fn told(gtids: &str) -> String {
+    let more = if gtids.chars().count() > TOLD { "…" } else { "" };
+    let told: String = gtids.chars().filter(|c| *c != '\n').take(TOLD).collect();
+    format!("{told}{more}")
 }
 
 /// A refused privilege, with the statement that gives it.

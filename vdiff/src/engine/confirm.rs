@@ -33,9 +33,8 @@ struct Batch {
 impl TableRun<'_> {
     /// Proves suspects one batch after the other. Says why some are left, if so.
     pub async fn settle_held(&mut self, holder: &mut Holder<'_>) -> Result<Option<String>, Error> {
-        if !self.sort_out_late(holder).await? {
-            let why = holder.trouble().await?;
-            return Ok(Some(format!("the target did not come to where the source is: {why}")));
+        if let Some(why) = self.sort_out_late(holder).await? {
+            return Ok(Some(why));
         }
         if self.found.suspects.is_empty() {
             return Ok(None);
@@ -49,20 +48,20 @@ impl TableRun<'_> {
         self.hold_all(holder).await
     }
 
-    /// Reads suspects again, each time after the target has applied what the source had. Whether it ever did.
-    async fn sort_out_late(&mut self, holder: &mut Holder<'_>) -> Result<bool, Error> {
+    /// Reads suspects again, each time after the target has applied what the source had. Says why if it never did.
+    async fn sort_out_late(&mut self, holder: &mut Holder<'_>) -> Result<Option<String>, Error> {
         for _ in 0..ROUNDS {
             let before = self.found.suspects.len();
             self.tell_confirming(0);
-            if !holder.catch_up(self.options.confirm_within).await? {
-                return Ok(false);
+            if let Some(why) = holder.catch_up(self.options.confirm_within).await? {
+                return Ok(Some(why));
             }
             self.read_again().await?;
             if self.found.suspects.len() <= HELD || self.found.suspects.len() * 2 > before {
                 break;
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// `aside`: rows that are not among the suspects while they are looked at.
@@ -80,11 +79,12 @@ impl TableRun<'_> {
         let mut queue: VecDeque<Batch> =
             suspects.chunks(HELD).map(|s| Batch { suspects: s.to_vec(), tries: 0 }).collect();
         let (mut settled_at, mut named, mut why) = (Instant::now(), 0, None);
-        let mut missing = Vec::new();
+        let (mut missing, mut out_of_time) = (Vec::new(), false);
         while let Some(batch) = queue.pop_front() {
             let keys: Option<Vec<Vec<String>>> =
                 batch.suspects.iter().map(|s| self.plan.address(&s.row.key)).collect();
-            let (Some(keys), true) = (keys, settled_at.elapsed() <= self.options.confirm_within) else {
+            let Some(keys) = keys.filter(|_| settled_at.elapsed() <= self.options.confirm_within) else {
+                out_of_time = true;
                 self.found.suspects.extend(batch.suspects);
                 continue;
             };
@@ -101,10 +101,13 @@ impl TableRun<'_> {
                     why = Some("other transactions held their locks each time".to_owned());
                     self.split(batch, &mut queue).await;
                 }
-                Held::Late => {
+                Held::Late(doubt) => {
                     let left = self.options.confirm_within.saturating_sub(settled_at.elapsed());
                     holder.catch_up(left).await?;
-                    why = Some(holder.trouble().await?);
+                    why = Some(match doubt {
+                        Some(doubt) => doubt,
+                        None => holder.trouble().await?,
+                    });
                     pause(batch.tries).await;
                     queue.push_front(Batch { tries: batch.tries + 1, ..batch });
                 }
@@ -117,7 +120,13 @@ impl TableRun<'_> {
         // Batches were tried in any order; rows are named in that of the table.
         self.found.suspects.sort_by_key(|suspect| suspect.chunk);
         let left = self.counts().differing() - self.proven().differing();
-        let reason = why.filter(|_| left > 0).unwrap_or_else(|| "they cannot be looked up".into());
+        let reason = why.unwrap_or_else(|| match out_of_time {
+            true => format!(
+                "the time for that, {} s (--confirm-within), was over",
+                self.options.confirm_within.as_secs_f64()
+            ),
+            false => "they cannot be looked up".into(),
+        });
         Ok((left > 0).then(|| {
             format!("{left} rows could not be held still until the target had applied all that was done to them: {reason}")
         }))

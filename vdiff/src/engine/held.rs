@@ -24,8 +24,6 @@ const HOLD: Duration = Duration::from_secs(1);
 const FORSAKEN: Duration = Duration::from_secs(3);
 /// How long a server waits for other sessions otherwise.
 const PATIENT: Duration = Duration::from_secs(86_400);
-/// The longest that one wait for a position takes; longer ones are made of several.
-const SLICE: Duration = Duration::from_millis(500);
 
 /// What statements here are for.
 const WHAT: &str = "holding differing rows still";
@@ -67,8 +65,8 @@ pub enum Held {
     Seen(Box<Seen>),
     /// Another transaction holds one of them.
     Locked,
-    /// The target did not come to the source's position in time.
-    Late,
+    /// The target did not come to the source's position in time, or the position proves nothing, for this reason.
+    Late(Option<String>),
 }
 
 /// The connections that hold and look.
@@ -96,23 +94,19 @@ impl<'a> Holder<'a> {
         Ok(holder)
     }
 
-    /// Waits, holding nothing, until the target has applied what the source has now; whether it came to that.
-    pub async fn catch_up(&mut self, bound: Duration) -> Result<bool, Error> {
-        let give_up = Instant::now() + bound;
-        let position = self.witness.frontier(&mut self.source).await?;
-        loop {
-            if self.witness.reached(&mut self.target, &position, SLICE).await? {
-                return Ok(true);
-            }
-            if Instant::now() >= give_up {
-                return Ok(false);
-            }
-        }
+    /// See [`Witness::catch_up`].
+    pub async fn catch_up(&mut self, bound: Duration) -> Result<Option<String>, Error> {
+        self.witness.catch_up(&mut self.source, &mut self.target, bound).await
     }
 
     /// Why the target does not catch up, as far as it says.
     pub async fn trouble(&mut self) -> Result<String, Error> {
-        self.witness.trouble(&mut self.target).await
+        self.witness.trouble(&mut self.source, &mut self.target).await
+    }
+
+    /// See [`Witness::is_stopped`].
+    pub async fn is_stopped(&mut self) -> Result<bool, Error> {
+        self.witness.is_stopped(&mut self.target).await
     }
 
     /// Holds keys still and reads both sides, with all columns of at most `most` rows that differ. All is released when
@@ -128,23 +122,26 @@ impl<'a> Holder<'a> {
         let released = self.release().await;
         match seen {
             // Locks that could not be given back may have been lost before: what was seen under them is worth nothing.
-            Ok(seen) => released.map(|()| seen.map_or(Held::Late, |seen| Held::Seen(Box::new(seen)))),
+            Ok(seen) => released.map(|()| match seen {
+                Ok(seen) => Held::Seen(Box::new(seen)),
+                Err(why) => Held::Late(why),
+            }),
             Err(error) => match code(&error) {
                 Some(code) if LOCKED.contains(&code) => released.map(|()| Held::Locked),
-                Some(code) if LATE.contains(&code) => released.map(|()| Held::Late),
+                Some(code) if LATE.contains(&code) => released.map(|()| Held::Late(None)),
                 _ => Err(error),
             },
         }
     }
 
-    /// `None`: the target did not come in time.
+    /// No rows: the target did not come in time, or its position proves nothing, for this reason.
     async fn see(
         &mut self,
         plan: &Plan,
         keys: &[Vec<String>],
         wait: Wait,
         most: usize,
-    ) -> Result<Option<Seen>, Error> {
+    ) -> Result<Result<Seen, Option<String>>, Error> {
         let (scope, pick) = (Scope::default(), Pick::Keys(keys));
         let locked = plan.locked_rows(&scope, pick, 0, wait == Wait::Second);
         self.source.query(WHAT, &idle_bound(FORSAKEN)).await?;
@@ -154,7 +151,7 @@ impl<'a> Holder<'a> {
         let position = self.witness.frontier(&mut self.source).await?;
         let left = HOLD.saturating_sub(begun.elapsed());
         if !self.witness.snapshot_at(&mut self.target, &position, left).await? {
-            return Ok(None);
+            return Ok(Err(None));
         }
         let target = self.target.query(WHAT, &plan.rows(&scope, pick, 1)).await?;
         let strange = |session: &Session| session.unexpected(WHAT, "a row is not in the form asked for");
@@ -174,6 +171,10 @@ impl<'a> Holder<'a> {
                 fields_by_key(plan, &cells[1]).ok_or_else(|| strange(&self.target))?,
             ];
         }
+        let left = HOLD.saturating_sub(begun.elapsed());
+        if let Some(why) = self.witness.doubt(&mut self.source, &mut self.target, left).await? {
+            return Ok(Err(Some(why)));
+        }
         // The last word: the locks are there, and the rows are what they were.
         let mut again = self.source.query(WHAT, &locked).await?;
         source.sort_unstable();
@@ -181,7 +182,7 @@ impl<'a> Holder<'a> {
         if source != again {
             return Err(self.source.unexpected(WHAT, "rows that were locked have changed"));
         }
-        Ok(Some(Seen { rows, fields, position }))
+        Ok(Ok(Seen { rows, fields, position }))
     }
 
     async fn release(&mut self) -> Result<(), Error> {

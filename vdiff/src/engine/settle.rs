@@ -244,6 +244,11 @@ impl TableRun<'_> {
         let (mut since, mut since_when) = self.stillness(&start, started).await?;
         // Of the first reading it is not known what the target had then.
         let mut complete = holder.is_none();
+        // Where nothing is applied any more, time brings no row.
+        let hopeless = match &mut holder {
+            Some(holder) => holder.is_stopped().await? && holder.catch_up(Duration::ZERO).await?.is_some(),
+            None => false,
+        };
         loop {
             tokio::time::sleep_until(since_when + self.options.quiet_window).await;
             let suspects = self.counts().differing();
@@ -261,8 +266,8 @@ impl TableRun<'_> {
                 proof.differences = true;
                 return Ok(proof);
             }
-            if Instant::now() >= deadline {
-                let late = "the target had not applied all that the source had";
+            if Instant::now() >= deadline || hopeless {
+                let late = "one server had not applied all that the other had";
                 let why = unrest.unwrap_or(if complete { WRITTEN } else { late });
                 proof.reasons.push(self.unsettled(why));
                 if unrest.is_some() {
@@ -272,7 +277,7 @@ impl TableRun<'_> {
             }
             (since, since_when) = (now, Instant::now());
             if let Some(holder) = &mut holder {
-                complete = holder.catch_up(Duration::ZERO).await?;
+                complete = holder.catch_up(Duration::ZERO).await?.is_none();
             }
         }
     }

@@ -43,7 +43,7 @@ const WHAT: &str = "reading the position";
 /// Reads it.
 pub async fn read(source: &mut Session, form: Form) -> Result<Position, Error> {
     match form {
-        Form::MySqlGtid => gtids(source).await,
+        Form::MySqlGtid => Ok(Position::Gtid(gtids(source).await?)),
         Form::MariaDbGtid => {
             let (info, bound) = (source.info, source.timeout());
             let position = within(bound, WHAT, Position::current(source.conn(), &info)).await;
@@ -62,24 +62,29 @@ pub async fn has_gtids(session: &mut Session) -> Result<bool, Error> {
     Ok(row.first().map(text).is_some_and(|mode| mode == "ON"))
 }
 
-async fn gtids(source: &mut Session) -> Result<Position, Error> {
-    if !has_gtids(source).await? {
+/// GTIDs of all that a server has committed or is committing.
+pub async fn gtids(session: &mut Session) -> Result<MySqlGtidSet, Error> {
+    if !has_gtids(session).await? {
+        let (side, address) = (session.side, &session.address);
         return Err(Error::Proof {
-            what: format!("the source, {}, does not give every transaction a GTID any more", source.address),
+            what: format!("the {side}, {address}, does not give every transaction a GTID any more"),
             help: "do not change gtid_mode while rows are compared".into(),
         });
     }
     // Two statements, in this order: see above.
-    let owned = source.one(WHAT, "SELECT @@GLOBAL.gtid_owned").await?;
-    let executed = source.one(WHAT, "SELECT @@GLOBAL.gtid_executed").await?;
+    let owned = owned(session).await?;
+    let executed = session.one(WHAT, "SELECT @@GLOBAL.gtid_executed").await?;
     let mut set: MySqlGtidSet =
-        executed.first().map(text).unwrap_or_default().parse().map_err(|inner| source.failed(inner))?;
-    let owned = owned.first().map(text).unwrap_or_default();
-    let Some(owned) = parse_owned(&owned) else {
-        return Err(source.unexpected(WHAT, &format!("{owned:?} is no list of GTIDs")));
-    };
+        executed.first().map(text).unwrap_or_default().parse().map_err(|inner| session.failed(inner))?;
     set.join(&owned);
-    Ok(Position::Gtid(set))
+    Ok(set)
+}
+
+/// GTIDs of transactions that have not ended.
+pub async fn owned(session: &mut Session) -> Result<MySqlGtidSet, Error> {
+    let owned = session.one(WHAT, "SELECT @@GLOBAL.gtid_owned").await?;
+    let owned = owned.first().map(text).unwrap_or_default();
+    parse_owned(&owned).ok_or_else(|| session.unexpected(WHAT, &format!("{owned:?} is no list of GTIDs")))
 }
 
 async fn file(source: &mut Session) -> Result<Position, Error> {

@@ -2,68 +2,59 @@
 //! binary log that its applier has reached.
 //!
 //! GTIDs and places of a server that the target does not replicate could be covered by chance, so the source must be the
-//! one that it replicates, but for MySQL's GTIDs, which no two servers share.
+//! one that it replicates, but for MySQL's GTIDs, which no two servers share. Nor may the target be ahead of the source:
+//! see [`super::lead`].
 
 use std::time::Duration;
 
-use converge_mysql::{FilePosition, Flavor, Position, Version, quote, within};
-use mysql_async::Row;
-use mysql_async::prelude::Queryable;
+use converge_mysql::{FilePosition, Flavor, MariaDbGtidPosition, Position, quote};
 use tokio::time::Instant;
 
-use super::frontier::{Form, has_gtids};
-use super::needs;
+use super::channel::{Channel, channels};
+use super::frontier::{self, Form, has_gtids};
+use super::lead::{self, Known};
+use super::told;
 use crate::error::Error;
 use crate::session::{Session, text};
 
 /// Between two looks at the applier's place.
 const POLL: Duration = Duration::from_millis(20);
-/// How long the server may take to show how replication stands.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// What channels are looked at for.
+const WHY: &str = "see which server it replicates";
 
 /// The target replicates the source.
 #[derive(Debug)]
 pub struct Replica {
     /// What its positions look like.
     pub form: Form,
-    /// The name of the channel (MariaDB: of the connection); empty for the default one.
-    channel: String,
+    /// The channel as it was when the comparison began.
+    channel: Channel,
+    /// Whether that leads to the source itself.
+    direct: bool,
+    /// Whether the target has no other channel.
+    only: bool,
     /// MySQL's GTIDs that the source had in the beginning; empty where positions have another form.
     begun_with: String,
-}
-
-/// The most characters of GTIDs that are told.
-const TOLD: usize = 300;
-
-/// How one channel of the target stands.
-#[derive(Debug, Default)]
-struct Status {
-    channel: String,
-    source: String,
-    server_id: String,
-    uuid: String,
-    receives: String,
-    applies: String,
-    behind: String,
-    /// Numbers only: their texts may hold values of rows.
-    errors: [String; 2],
-    applied: Option<FilePosition>,
 }
 
 impl Replica {
     /// Finds the channel by which the target replicates the source.
     pub async fn open(source: &mut Session, target: &mut Session) -> Result<Self, Error> {
-        let channels = statuses(target).await?;
-        if channels.is_empty() {
+        let found = channels(target, WHY).await?;
+        let Some(first) = found.first().cloned() else {
             return Err(Error::Proof {
                 what: format!("the target, {}, is no replica", target.address),
                 help: "leave --replica out: without a proof of position, differences are proven only at rest"
                     .into(),
             });
-        }
+        };
+        let only = found.len() == 1;
         let form = match (source.info.flavor, target.info.flavor) {
-            // The server waits for a domain's number, whoever's transaction has it: another channel's would do.
-            (Flavor::MariaDb, Flavor::MariaDb) if channels.len() == 1 => Form::MariaDbGtid,
+            // The server waits for a domain's number, whoever's transaction has it: another channel's would do. Places in
+            // files tell channels apart, where they can be trusted.
+            (Flavor::MariaDb, Flavor::MariaDb) if only || lead::shows_the_farthest(target).await? => {
+                Form::MariaDbGtid
+            }
             (Flavor::MySql, Flavor::MySql) if has_gtids(source).await? && has_gtids(target).await? => {
                 Form::MySqlGtid
             }
@@ -74,27 +65,13 @@ impl Replica {
             _ => String::new(),
         };
         let (id, uuid) = identity(source).await?;
-        let direct = channels.iter().find(|c| c.server_id == id && (uuid.is_empty() || c.uuid == uuid));
+        let direct = found.iter().find(|c| c.server_id == id && (uuid.is_empty() || c.uuid == uuid)).cloned();
         match direct {
-            Some(channel) => Ok(Self { form, channel: channel.channel.clone(), begun_with }),
+            Some(channel) => Ok(Self { form, channel, direct: true, only, begun_with }),
             None if form == Form::MySqlGtid => {
-                let channel = channels.into_iter().next().unwrap_or_default().channel;
-                Ok(Self { form, channel, begun_with })
+                Ok(Self { form, channel: first, direct: false, only, begun_with })
             }
-            None => {
-                let from: Vec<String> =
-                    channels.iter().map(|c| format!("{} (server id {})", c.source, c.server_id)).collect();
-                Err(Error::Proof {
-                    what: format!(
-                        "the target, {}, replicates {}, and not the source, {}, whose server id is {id}",
-                        target.address,
-                        from.join(" and "),
-                        source.address
-                    ),
-                    help: "compare each replica with the server that it replicates, or leave --replica out"
-                        .into(),
-                })
-            }
+            None => Err(not_the_source(source, target, &found, &id)),
         }
     }
 
@@ -107,7 +84,12 @@ impl Replica {
     ) -> Result<bool, Error> {
         let reached = match position {
             Position::File(place) => self.place_reached(target, place, bound).await?,
-            _ => gtids_applied(target, position, bound).await?,
+            Position::Gtid(set) => {
+                let (set, seconds) = (quote::text(&set.to_string()), bound.as_secs_f64().max(0.01));
+                let sql = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({set}, {seconds})");
+                target.one(WAITING, &sql).await?.first().map(text).as_deref() == Some("0")
+            }
+            Position::MariaDbGtid(position) => self.domains_reached(target, position, bound).await?,
         };
         if reached {
             target.query("opening a snapshot", "START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
@@ -134,8 +116,79 @@ impl Replica {
         }
     }
 
-    async fn status(&self, target: &mut Session) -> Result<Option<Status>, Error> {
-        Ok(statuses(target).await?.into_iter().find(|status| status.channel == self.channel))
+    /// The server's own wait may remember a number from before the position was set back, so it only saves looking.
+    async fn domains_reached(
+        &self,
+        target: &mut Session,
+        wanted: &MariaDbGtidPosition,
+        bound: Duration,
+    ) -> Result<bool, Error> {
+        let give_up = Instant::now() + bound;
+        loop {
+            let applied = executed(target, "SELECT @@GLOBAL.gtid_slave_pos").await?;
+            let applied: MariaDbGtidPosition = applied.parse().map_err(|inner| target.failed(inner))?;
+            if has_come_to(&applied, wanted, self.only) {
+                return Ok(true);
+            }
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left <= POLL {
+                return Ok(false);
+            }
+            let (position, seconds) = (quote::text(&wanted.to_string()), left.as_secs_f64());
+            target.one(WAITING, &format!("SELECT MASTER_GTID_WAIT({position}, {seconds})")).await?;
+            tokio::time::sleep(POLL.min(give_up.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+
+    async fn status(&self, target: &mut Session) -> Result<Option<Channel>, Error> {
+        Ok(channels(target, WHY).await?.into_iter().find(|channel| channel.name == self.channel.name))
+    }
+
+    /// Whether nothing will be applied until somebody starts the applier.
+    pub async fn is_stopped(&self, target: &mut Session) -> Result<bool, Error> {
+        Ok(self.status(target).await?.is_none_or(|channel| channel.applies == "No"))
+    }
+
+    /// Why the target does not replicate what it did any more, if so.
+    pub async fn left(&self, target: &mut Session) -> Result<Option<String>, Error> {
+        Ok(self.left_by(self.status(target).await?.as_ref()))
+    }
+
+    fn left_by(&self, now: Option<&Channel>) -> Option<String> {
+        let was = &self.channel.source;
+        let what = match now {
+            None => format!("the target does not replicate {was} any more"),
+            Some(now) if !now.is_still(&self.channel) => {
+                format!("the target replicates {} now, and not {was} any more", now.source)
+            }
+            Some(_) => return None,
+        };
+        Some(format!("{what}: run again once replication has been put in order, or without --replica"))
+    }
+
+    /// See [`super::Witness::doubt`].
+    pub async fn doubt(
+        &self,
+        source: &mut Session,
+        target: &mut Session,
+        bound: Duration,
+    ) -> Result<Option<String>, Error> {
+        let found = channels(target, WHY).await?;
+        let now = found.iter().find(|channel| channel.name == self.channel.name);
+        if let Some(why) = self.left_by(now) {
+            return Ok(Some(why));
+        }
+        if self.form == Form::File && lead::shows_the_farthest(target).await? {
+            return Ok(Some(
+                "several threads of the target apply domains side by side, so that the place in the source's log that it \
+                 shows may have earlier transactions before it that are not applied yet: run again, SET GLOBAL \
+                 slave_parallel_threads = 0 on the target, or stop the writes"
+                    .into(),
+            ));
+        }
+        let place = now.and_then(|channel| channel.applied.clone()).map(Position::File);
+        let known = Known { form: self.form, direct: self.direct, channels: &found, place };
+        lead::caught_up(&known, source, target, bound).await
     }
 
     /// What the target has applied now.
@@ -153,54 +206,99 @@ impl Replica {
     }
 
     /// What the target says about its replication.
-    pub async fn trouble(&self, target: &mut Session) -> Result<String, Error> {
+    pub async fn trouble(&self, source: &mut Session, target: &mut Session) -> Result<String, Error> {
         let Some(status) = self.status(target).await? else {
             return Ok("the target is no replica any more".into());
         };
-        let mut words = vec![format!("the target replicates {}", status.source)];
-        for (thread, runs) in [("receiver", &status.receives), ("applier", &status.applies)] {
-            if runs != "Yes" {
-                words.push(format!("its {thread} does not run ({runs})"));
-            }
-        }
-        for number in status.errors.iter().filter(|number| !["", "0"].contains(&number.as_str())) {
-            words.push(format!("it met error {number}, which the server's replication status explains"));
-        }
-        if !status.behind.is_empty() {
-            words.push(format!("it is {} s behind", status.behind));
-        }
-        // Among them those that it never gets: from before it was made a replica, say, and not in its gtid_purged.
-        let lacks = match self.form {
-            Form::MySqlGtid => {
-                let source = quote::text(&self.begun_with);
-                executed(target, &format!("SELECT GTID_SUBTRACT({source}, @@GLOBAL.gtid_executed)")).await?
-            }
-            _ => String::new(),
-        };
-        if !lacks.is_empty() {
-            let more = if lacks.chars().count() > TOLD { "…" } else { "" };
-            let told: String = lacks.chars().filter(|c| *c != '\n').take(TOLD).collect();
-            words.push(format!("of what the source had in the beginning it lacks {told}{more}"));
+        let mut words = told_by(&status);
+        if self.form == Form::MySqlGtid {
+            words.extend(self.lacking(source, target).await?);
         }
         Ok(words.join(", "))
     }
+
+    /// GTIDs that it may never get.
+    async fn lacking(&self, source: &mut Session, target: &mut Session) -> Result<Vec<String>, Error> {
+        let without =
+            |set: &str| format!("SELECT GTID_SUBTRACT({}, @@GLOBAL.gtid_executed)", quote::text(set));
+        let mut words = Vec::new();
+        // From before it was made a replica, say, and not in its gtid_purged.
+        let lacks = executed(target, &without(&self.begun_with)).await?;
+        if !lacks.is_empty() {
+            words.push(format!("of what the source had in the beginning it lacks {}", told(&lacks)));
+        }
+        let owned = frontier::owned(source).await?.to_string();
+        let owned = executed(target, &without(&owned)).await?;
+        if !owned.is_empty() {
+            words.push(format!(
+                "sessions of the source own {} (gtid_owned), which it cannot have before they are committed: COMMIT, or \
+                 ROLLBACK and SET gtid_next = 'AUTOMATIC', where they do not end by themselves",
+                told(&owned)
+            ));
+        }
+        Ok(words)
+    }
 }
 
-/// Has the server wait until it has applied all of these.
-async fn gtids_applied(target: &mut Session, position: &Position, bound: Duration) -> Result<bool, Error> {
-    const WHAT: &str = "waiting for the replica";
-    let seconds = bound.as_secs_f64().max(0.01);
-    let (sql, done) = match position {
-        Position::Gtid(set) => {
-            (format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {seconds})", quote::text(&set.to_string())), "0")
+/// What is asked for.
+const WAITING: &str = "waiting for the replica";
+
+/// Whether one position covers another. Numbers tell where all come by one channel; else a domain's last transaction has to
+/// be of the server that the other position names, for other channels' have numbers of their own.
+fn has_come_to(applied: &MariaDbGtidPosition, wanted: &MariaDbGtidPosition, only_channel: bool) -> bool {
+    let same = |id, number| applied.numbers().any(|(i, applied)| i == id && applied >= number);
+    applied.covers(wanted) && (only_channel || wanted.numbers().all(|(id, number)| same(id, number)))
+}
+
+/// What a channel's status says to whoever waits for it.
+fn told_by(status: &Channel) -> Vec<String> {
+    let mut words = vec![format!("the target replicates {}", status.source)];
+    for (thread, runs) in [("receiver", &status.receives), ("applier", &status.applies)] {
+        if runs != "Yes" {
+            words.push(format!("its {thread} does not run ({runs})"));
         }
-        Position::MariaDbGtid(position) => {
-            // The wait of 0 looks once; the positive answer is the number of transactions waited for.
-            (format!("SELECT MASTER_GTID_WAIT({}, {seconds}) >= 0", quote::text(&position.to_string())), "1")
-        }
-        Position::File(_) => return Ok(false),
-    };
-    Ok(target.one(WHAT, &sql).await?.first().map(text).unwrap_or_default() == done)
+    }
+    for number in status.errors.iter().filter(|number| !["", "0"].contains(&number.as_str())) {
+        words.push(format!("it met error {number}, which the server's replication status explains"));
+    }
+    if !["", "0"].contains(&status.delay.as_str()) {
+        words.push(format!("it is configured to stay {} s behind", status.delay));
+    }
+    if !status.behind.is_empty() {
+        words.push(format!("it is {} s behind", status.behind));
+    }
+    words
+}
+
+/// Why no channel can be the source's.
+fn not_the_source(source: &Session, target: &Session, channels: &[Channel], id: &str) -> Error {
+    if let Some(channel) = channels.iter().find(|channel| !channel.has_connected()) {
+        let start = match target.info.flavor {
+            Flavor::MySql => "START REPLICA",
+            Flavor::MariaDb => "START SLAVE",
+        };
+        return Error::Proof {
+            what: format!(
+                "the target, {}, is to replicate {}, and has not connected to it since it was set up or restarted, so that \
+                 it does not know which server that is",
+                target.address, channel.source
+            ),
+            help: format!(
+                "{start} on the target; if its receiver does not connect, its replication status says why"
+            ),
+        };
+    }
+    let from: Vec<String> =
+        channels.iter().map(|c| format!("{} (server id {})", c.source, c.server_id)).collect();
+    Error::Proof {
+        what: format!(
+            "the target, {}, replicates {}, and not the source, {}, whose server id is {id}",
+            target.address,
+            from.join(" and "),
+            source.address
+        ),
+        help: "compare each replica with the server that it replicates, or leave --replica out".into(),
+    }
 }
 
 /// A set of GTIDs.
@@ -218,42 +316,23 @@ async fn identity(source: &mut Session) -> Result<(String, String), Error> {
     Ok((row.first().map(text).unwrap_or_default(), row.get(1).map(text).unwrap_or_default()))
 }
 
-async fn statuses(target: &mut Session) -> Result<Vec<Status>, Error> {
-    let (sql, grant) = match target.info.flavor {
-        Flavor::MySql if target.info.is_mysql_since(Version(8, 0, 22)) => {
-            ("SHOW REPLICA STATUS", "GRANT REPLICATION CLIENT ON *.*")
-        }
-        Flavor::MySql => ("SHOW SLAVE STATUS", "GRANT REPLICATION CLIENT ON *.*"),
-        Flavor::MariaDb => ("SHOW ALL SLAVES STATUS", "GRANT SLAVE MONITOR ON *.*"),
-    };
-    let what = "reading how replication stands";
-    let rows: Result<Vec<Row>, _> = within(TIMEOUT, what, target.conn().query(sql)).await;
-    match rows {
-        Ok(rows) => Ok(rows.iter().map(status).collect()),
-        Err(inner) => Err(needs(target.failed(inner), grant, "see which server it replicates")),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Columns by their present or their former name.
-fn status(row: &Row) -> Status {
-    let cell = |names: &[&str]| {
-        let index =
-            names.iter().find_map(|name| row.columns_ref().iter().position(|c| c.name_str() == *name));
-        index.and_then(|i| row.get::<Option<String>, _>(i)).flatten().unwrap_or_default()
-    };
-    let host = cell(&["Source_Host", "Master_Host"]);
-    let port = cell(&["Source_Port", "Master_Port"]);
-    let file = cell(&["Relay_Source_Log_File", "Relay_Master_Log_File"]);
-    let offset = cell(&["Exec_Source_Log_Pos", "Exec_Master_Log_Pos"]).parse();
-    Status {
-        channel: cell(&["Channel_Name", "Connection_name"]),
-        source: format!("{host}:{port}"),
-        server_id: cell(&["Source_Server_Id", "Master_Server_Id"]),
-        uuid: cell(&["Source_UUID", "Master_UUID"]),
-        receives: cell(&["Replica_IO_Running", "Slave_IO_Running"]),
-        applies: cell(&["Replica_SQL_Running", "Slave_SQL_Running"]),
-        behind: cell(&["Seconds_Behind_Source", "Seconds_Behind_Master"]),
-        errors: [cell(&["Last_IO_Errno"]), cell(&["Last_SQL_Errno"])],
-        applied: offset.ok().filter(|_| !file.is_empty()).map(|offset| FilePosition { file, offset }),
+    #[test]
+    fn another_channels_number_covers_nothing() {
+        let of = |text: &str| text.parse::<MariaDbGtidPosition>().unwrap();
+        assert!(has_come_to(&of("0-2-9"), &of("0-1-8"), true));
+        assert!(!has_come_to(&of("0-2-9"), &of("0-1-8"), false));
+        assert!(has_come_to(&of("0-1-9,1-2-3"), &of("0-1-8"), false));
+        assert!(!has_come_to(&of("0-1-7"), &of("0-1-8"), true));
+    }
+
+    #[test]
+    fn a_configured_delay_is_told() {
+        let told = |delay: &str| told_by(&Channel { delay: delay.into(), ..Channel::default() }).join(", ");
+        assert!(told("30").contains("configured to stay 30 s behind"));
+        assert!(!told("0").contains("configured") && !told("").contains("configured"));
     }
 }
