@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use converge_mysql::quote::hex_digits;
 use futures_util::future::try_join_all;
 
 use super::cut::{Cut, cut};
@@ -18,6 +19,7 @@ use super::shards::{Sessions, Shards};
 use super::state::STRIDE;
 use super::stream::{self, Streamed};
 use super::tally::{Answer, Room, Suspect, Tally};
+use crate::digest::row_digest;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::sql::{Pick, Scope};
@@ -201,13 +203,14 @@ impl Part<'_> {
         }
         let plan = &self.work.plan;
         let few = self.work.options.fetch_rows.max(1) as usize;
-        if plan.is_addressable()
-            && let Some((keys, same)) = source.differing(target)
+        if let Some((keys, same)) = source.differing(target)
             && keys.len() <= few
         {
             let images: Option<Vec<Vec<u8>>> = keys.iter().map(|key| stream::key_image(plan, key)).collect();
             if let Some(images) = images
-                && self.compare_keys(&whole, &images, same).await?
+                && self
+                    .compare_keys(&whole, images, same, streamed.each_ref().map(|side| side.answer.rows()))
+                    .await?
             {
                 return Ok(());
             }
@@ -215,41 +218,78 @@ impl Part<'_> {
         self.narrow(whole, None).await
     }
 
-    /// Matches the rows with the given keys, beside `same` that are equal. Returns whether each key was found on one
-    /// side at least; otherwise nothing was counted.
-    async fn compare_keys(&mut self, scope: &Scope, images: &[Vec<u8>], same: u64) -> Result<bool, Error> {
-        let plan = &self.work.plan;
+    /// Matches the rows with the given keys, beside `same` that are equal, of so many `rows` on each side. Returns whether all
+    /// were found; otherwise nothing was counted.
+    async fn compare_keys(
+        &mut self,
+        scope: &Scope,
+        images: Vec<Vec<u8>>,
+        same: u64,
+        rows: [u64; 2],
+    ) -> Result<bool, Error> {
         let (mut tally, mut differing) = (Tally { chunks: 1, ..Tally::default() }, Vec::new());
         tally.add_equal(same);
-        for batch in images.chunks(KEYS_AT_ONCE) {
-            // Some have no literal: they are looked for by hash.
-            let literals = batch.iter().map(|image| plan.literals(image).flatten());
-            let Some(literals) = literals.collect::<Option<Vec<_>>>() else {
-                return Ok(false);
-            };
-            let (anywhere, pick) = (Scope::default(), Pick::Keys(&literals));
-            let (source, target) = tokio::join!(
-                fetch(&mut self.sessions.source, plan, &anywhere, pick),
-                fetch(&mut self.sessions.target, plan, &anywhere, pick)
-            );
-            let (source, target) = (source?, target?);
-            let wanted: HashSet<&[u8]> = batch.iter().map(Vec::as_slice).collect();
-            let found: HashSet<&[u8]> =
-                source.rows.iter().chain(&target.rows).map(|row| row.key.as_slice()).collect();
-            // A collation may call other keys equal to those asked for; and a key that the servers write in another
-            // way than it was read here would be looked for in vain.
-            if found != wanted || source.undigested + target.undigested > 0 {
-                return Ok(false);
-            }
-            tally.source_rows += source.count();
-            tally.target_rows += target.count();
-            let (matching, rows) = matched(source.rows, target.rows);
-            tally.matching += matching;
+        for batch in self.keys_at_once(images) {
+            let Some(rows) = self.read_keys_again(scope, &batch, &mut tally).await? else { return Ok(false) };
             differing.extend(rows);
+        }
+        // A literal that one side reads in another way would make a row of both sides one of the other side only.
+        if !self.work.plan.is_surely_found() && [tally.source_rows, tally.target_rows] != rows {
+            return Ok(false);
         }
         self.tally.merge(tally);
         self.hold(scope.clone(), differing);
         Ok(true)
+    }
+
+    /// Keys by what one statement looks up: whole keys as literals, or those without by hash, which reads all of the scope.
+    fn keys_at_once(&self, images: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
+        let (literal, hashed): (Vec<_>, Vec<_>) =
+            images.into_iter().partition(|image| self.work.plan.address(image).is_some());
+        let batches = [(literal, KEYS_AT_ONCE), (hashed, self.sessions.hashes_at_once())];
+        batches.iter().flat_map(|(images, most)| images.chunks(*most).map(<[_]>::to_vec)).collect()
+    }
+
+    /// Counts the rows of keys. Returns those that differ; `None`: not each key was found.
+    async fn read_keys_again(
+        &mut self,
+        scope: &Scope,
+        images: &[Vec<u8>],
+        tally: &mut Tally,
+    ) -> Result<Option<Vec<Differing>>, Error> {
+        let plan = &self.work.plan;
+        let literals: Option<Vec<_>> = images.iter().map(|image| plan.address(image)).collect();
+        let (anywhere, hashes);
+        let (scope, pick) = match &literals {
+            Some(literals) => {
+                anywhere = Scope::default();
+                (&anywhere, Pick::Keys(literals))
+            }
+            None => {
+                hashes = images.iter().map(|image| hex_digits(&row_digest(image))).collect::<Vec<_>>();
+                (scope, Pick::Hashes(&hashes))
+            }
+        };
+        let (source, target) = tokio::join!(
+            fetch(&mut self.sessions.source, plan, scope, pick),
+            fetch(&mut self.sessions.target, plan, scope, pick)
+        );
+        let mut sides = [source?, target?];
+        let wanted: HashSet<&[u8]> = images.iter().map(Vec::as_slice).collect();
+        // A collation may call other keys equal to those asked for: they are among the rows that are the same.
+        sides.iter_mut().for_each(|side| side.rows.retain(|row| wanted.contains(row.key.as_slice())));
+        let found: HashSet<&[u8]> =
+            sides.iter().flat_map(|side| &side.rows).map(|row| row.key.as_slice()).collect();
+        // A key that the servers write in another way than it was read here would be looked for in vain.
+        if found.len() < wanted.len() || sides.iter().any(|side| side.undigested > 0) {
+            return Ok(None);
+        }
+        let [source, target] = sides;
+        tally.source_rows += source.count();
+        tally.target_rows += target.count();
+        let (matching, rows) = matched(source.rows, target.rows);
+        tally.matching += matching;
+        Ok(Some(rows))
     }
 
     fn hold(&mut self, scope: Scope, differing: Vec<Differing>) {

@@ -9,6 +9,12 @@ use crate::error::Error;
 use crate::request::{Request, Side};
 use crate::session::{Cells, Session};
 
+/// Rows looked up by one statement that reads all of their scope in any case.
+const SCANNED: u64 = 20_000;
+
+/// Bytes of a statement for each of them, with room for as much besides.
+const HASH_BYTES: u64 = 140;
+
 /// One side's connections, one for each of its shards.
 pub struct Shards {
     sessions: Vec<Session>,
@@ -106,6 +112,12 @@ impl Sessions {
     /// A side by its index (0: source).
     pub fn side(&mut self, side: usize) -> &mut Shards {
         if side == 0 { &mut self.source } else { &mut self.target }
+    }
+
+    /// Rows that one statement looks up by hash: each reads all of a scope, so that few are many scans.
+    pub fn hashes_at_once(&self) -> usize {
+        let longest = self.source.each().chain(self.target.each()).map(|session| session.longest).min();
+        SCANNED.min(longest.unwrap_or(0) / HASH_BYTES).max(1) as usize
     }
 
     /// Opens what streaming needs besides, where it is not open yet.

@@ -12,12 +12,6 @@ use crate::plan::sql::{Pick, Scope};
 /// Rows looked up by one statement.
 const BATCH: usize = 200;
 
-/// Rows looked up by one statement that reads all of their scope in any case.
-const SCANNED: u64 = 20_000;
-
-/// Bytes of a statement for each of them, with room for as much besides.
-const HASH_BYTES: u64 = 140;
-
 /// How a batch of suspects is looked up.
 pub struct Lookup {
     /// Where to look.
@@ -129,7 +123,7 @@ impl TableRun<'_> {
         let (mut left, suspects): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.found.suspects).into_iter().partition(|s| s.proof.is_some());
         let mut missing = Vec::new();
-        let scanned = self.scanned();
+        let scanned = self.sessions.hashes_at_once();
         for batch in batches(self.plan, &suspects, [BATCH, scanned]) {
             let lookup = Lookup::of(self.plan, batch.iter());
             let again = self.look(batch, &lookup).await?;
@@ -148,13 +142,6 @@ impl TableRun<'_> {
         left.sort_by_key(|suspect| suspect.chunk);
         self.found.suspects = left;
         Ok(())
-    }
-
-    /// Rows that one statement looks up by hash: each reads all of a scope, so that few are many scans.
-    fn scanned(&self) -> usize {
-        let sides = [&self.sessions.source, &self.sessions.target];
-        let longest = sides.into_iter().flat_map(|side| side.each()).map(|session| session.longest).min();
-        SCANNED.min(longest.unwrap_or(0) / HASH_BYTES).max(1) as usize
     }
 
     /// Reads a batch again and counts what matches.
