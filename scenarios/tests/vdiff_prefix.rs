@@ -14,7 +14,6 @@ use common::{fresh, report, request, run, server};
 use converge_chaos::server::LocalServer;
 use converge_vdiff::{Engine, Options, TablePair, Verdict};
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 
 /// Eight tenants of so many rows each, whose codes the two sides order in different ways; `kind`: of a column of the key
 /// between these two.

@@ -1,6 +1,7 @@
 //! Both engines: chunks are digested on both sides at once, by the servers (push-down) or by the client out of the rows
 //! (stream); where they differ, keys and digests of the rows are fetched.
 
+mod check;
 mod choice;
 mod chunk;
 mod confirm;
@@ -25,18 +26,19 @@ mod tiles;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use converge_mysql::Address;
 use futures_util::future::try_join_all;
 
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::proof::Standing;
 use crate::report::{DIGEST, Report, ServerReport, TableReport, Verdict, rfc3339};
-use crate::request::{Options, Progress, ProofSource, Request, TablePair};
+use crate::request::{Options, Progress, Request, TablePair};
 use crate::session::running::tidily;
+use check::check;
 use choice::Preference;
 use identity::Identity;
 use lookup::{Pair, look_up};
+use rows::Counts;
 use settle::Evidence;
 use shards::{Sessions, Shards};
 use state::State;
@@ -363,7 +365,7 @@ async fn one_table(
         witness: standing.map(|standing| (&standing.witness, pool.request)),
     };
     let proof = run.run(&start).await?;
-    let rows = run.describe(proof.differences).await?;
+    let mut rows = run.describe(proof.differences).await?;
     let counts = run.counts();
     let mut reasons = plan.unproven.clone();
     reasons.extend(proof.reasons);
@@ -375,10 +377,18 @@ async fn one_table(
         None => None,
     };
     let later = look_up(run.sessions, pair, &pool.pairs, pool.request).await?;
-    let doubt = late.or(known.altered(&later)).or(replaced);
+    let altered = known.altered(&later).or(replaced);
+    // They were compared in the form of what the table was, or are another table's.
+    let are_its_rows = altered.is_none();
+    rows.iter_mut().for_each(|row| row.confirmed &= are_its_rows);
+    let doubt = late.or(altered);
     let lacks_columns = plan.is_different && doubt.is_none();
     reasons.extend(doubt);
-    let found = if proof.differences { counts } else { run.proven() };
+    let found = match (are_its_rows, proof.differences) {
+        (false, _) => Counts::default(),
+        (true, true) => counts,
+        (true, false) => run.proven(),
+    };
     let unconfirmed = counts.differing() - found.differing();
     let complete = run.cut_short.is_none();
     let is_empty = complete && run.found.source_rows + run.found.target_rows == 0;
@@ -442,42 +452,6 @@ async fn one_table(
 
 fn state_of(request: &Request) -> String {
     request.options.state.as_ref().map(|directory| directory.display().to_string()).unwrap_or_default()
-}
-
-/// What tells one shard from another.
-fn place(address: &Address) -> (&str, u16, &str) {
-    (&address.host, address.port, &address.database)
-}
-
-/// What no server has to be asked about.
-fn check(request: &Request) -> Result<(), Error> {
-    let found_otherwise =
-        matches!(request.options.proof, ProofSource::Workflow(_)) || request.options.all_tables.is_some();
-    if request.tables.is_empty() && !found_otherwise {
-        return Err(Error::BadRequest(
-            "no table is named: --tables, --all-tables or --workflow says which to compare".into(),
-        ));
-    }
-    let Options { columns, ignore_columns, .. } = &request.options;
-    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-    if let Some(both) = columns.iter().find(|one| ignore_columns.iter().any(|other| same(one, other))) {
-        let why = "it is left out by --ignore-columns as well: one of the two has to go".into();
-        return Err(Error::BadPart { option: format!("--columns {both}"), why });
-    }
-    for (i, pair) in request.tables.iter().enumerate() {
-        if request.tables[..i].contains(pair) {
-            return Err(Error::BadRequest(format!("the table {} is named twice", pair.source)));
-        }
-    }
-    for (side, shards) in [("source", &request.source), ("target", &request.target)] {
-        for (i, shard) in shards.iter().enumerate() {
-            // Its rows would count twice.
-            if shards[..i].iter().any(|other| place(other) == place(shard)) {
-                return Err(Error::BadRequest(format!("the {side} names {shard} twice")));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn note(report: &mut Report, request: &Request, shared: bool) {
