@@ -151,6 +151,9 @@ fn shortened(text: &str, from: usize) -> String {
 }
 
 fn summary(out: &mut String, report: &Report) {
+    if report.repair.as_ref().is_some_and(|repair| repair.applied && repair.failed.is_none()) {
+        let _ = writeln!(out, "verdicts after the repair, rows as they were counted before it:");
+    }
     let head =
         ["table", "verdict", "rows", "matching", "mismatched", "extra source", "extra target", "seconds"];
     let mut lines: Vec<Vec<String>> = vec![head.map(String::from).to_vec()];
@@ -187,6 +190,24 @@ fn summary(out: &mut String, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repair::RepairReport;
+    use crate::report::tests::report;
+
+    #[test]
+    fn what_was_counted_before_a_repair_is_not_taken_for_what_is_left() {
+        let mut one = report(1);
+        let mut label = |applied| {
+            one.repair = Some(RepairReport {
+                verdict_before: one.verdict,
+                applied,
+                script: None,
+                tables: Vec::new(),
+                failed: None,
+            });
+            render(&one).contains("after the repair, rows as they were counted before it:\ntable ")
+        };
+        assert!(label(true) && !label(false));
+    }
 
     #[test]
     fn long_values_are_shown_where_they_differ() {
