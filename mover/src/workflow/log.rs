@@ -6,7 +6,7 @@ use std::time::Duration;
 use converge_mysql::{Error as ServerError, FilePosition, Position};
 use tokio::time::Instant;
 
-use crate::error::{OnSide, Result};
+use crate::error::{Error, Result, Side};
 
 /// How long what was applied may be missing: a server sends a transaction before it shows it as executed, and may wait for
 /// replicas in between.
@@ -46,10 +46,12 @@ impl LogWatch {
     }
 }
 
-fn gone_back(why: String) -> crate::error::Error {
+fn gone_back(why: String) -> Error {
     let what = "following the source's log".into();
-    let lost = ServerError::Lost { what, why: format!("the log goes back: {why}") };
-    Err::<(), _>(lost).on_source().unwrap_err()
+    Error::Server {
+        side: Side::Source,
+        error: ServerError::Lost { what, why: format!("the log goes back: {why}") },
+    }
 }
 
 #[cfg(test)]
