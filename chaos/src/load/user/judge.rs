@@ -72,6 +72,11 @@ const WRITES_FILE: Refusal = Refusal {
     help: "take INTO OUTFILE or INTO DUMPFILE out",
 };
 
+const READS_FILE: Refusal = Refusal {
+    why: "it reads a file on the server's machine",
+    help: "take LOAD_FILE out, and give the value as it is: bytes as X'…' (a name of your own like it goes into another)",
+};
+
 /// What a statement does.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -172,6 +177,8 @@ impl<'a> Judge<'a> {
             Err(REACHES_OUT)
         } else if pair(&["INTO"], &["OUTFILE", "DUMPFILE"]) {
             Err(WRITES_FILE)
+        } else if tokens.windows(2).any(|pair| reads_file(&pair[0], &pair[1])) {
+            Err(READS_FILE)
         } else if defines && pair(&["DATA", "INDEX"], &["DIRECTORY"]) {
             Err(DIRECTORY)
         } else if defines && (0..tokens.len()).any(|n| is_engine_elsewhere(&tokens[n..])) {
@@ -180,6 +187,11 @@ impl<'a> Judge<'a> {
             Ok(())
         }
     }
+}
+
+/// Whether these are the beginning of the function's call; servers know it under quotes too, and with a space behind it.
+fn reads_file(name: &Token, next: &Token) -> bool {
+    *next == Token::Sign('(') && name.name().is_some_and(|name| name.eq_ignore_ascii_case("LOAD_FILE"))
 }
 
 /// Whether these begin with the choice of an engine that keeps rows elsewhere.

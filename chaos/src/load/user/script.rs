@@ -349,6 +349,8 @@ mod tests {
             ("KILL 1", inner),
             ("SELECT 1 INTO OUTFILE '/tmp/x'", "writes a file"),
             ("SELECT 1 INTO DUMPFILE '/tmp/x'", "writes a file"),
+            ("INSERT INTO t SELECT LOAD_FILE('/etc/passwd')", "reads a file"),
+            ("SET @a = load_file ('/etc/passwd')", "reads a file"),
             ("CALL other.p()", "beyond"),
             ("SET @a = other.f(1)", "beyond"),
         ] {
