@@ -212,6 +212,26 @@ fn the_text_holds_what_the_verdict_rests_on_and_no_terminal_codes() {
 }
 
 #[test]
+fn the_text_tells_what_the_targets_definitions_lack() {
+    use converge_vdiff::report::{SchemaFinding, Severity};
+    assert!(!text(&report()).contains("definitions differ"));
+    let mut report = report();
+    let finding = |severity| SchemaFinding {
+        severity,
+        object: "index by_email".into(),
+        property: "presence".into(),
+        source: None,
+        target: None,
+        message: format!("{} takes duplicates", severity.as_str()),
+    };
+    let table = &mut report.vdiff.as_mut().unwrap().tables[0];
+    table.schema = vec![finding(Severity::Warning), finding(Severity::Note)];
+    let said = text(&report);
+    assert!(said.contains("  - warning: customer: warning takes duplicates\n"), "{said}");
+    assert!(!said.contains("note takes"), "{said}");
+}
+
+#[test]
 fn a_pass_without_faults_says_so() {
     let faults = "faults that really happened";
     let (_, page) = written(&RunReport { verdict: Verdict::Converged, ..report() });

@@ -5,11 +5,14 @@ use std::fmt::Write as _;
 use super::html::{left_out, not_verified};
 use crate::verdict::{Finding, Oracle, RunReport, Verdict};
 use converge_vdiff::report::show::{grouped, line};
+use converge_vdiff::report::{Severity, TableReport};
 
 /// Characters of a line.
 const WIDTH: usize = 110;
 /// Lines of evidence per oracle; `verdict.json` and the page have them all.
 const MOST_EVIDENCE: usize = 6;
+/// Lines on definitions; the same goes for them.
+const MOST_SCHEMA: usize = 12;
 
 /// The report as text. The last line is the verdict.
 pub fn text(report: &RunReport) -> String {
@@ -26,6 +29,7 @@ pub fn text(report: &RunReport) -> String {
     out.push('\n');
     oracles(&mut out, &report.oracles);
     tables(&mut out, report);
+    schema(&mut out, report);
     statements(&mut out, report);
     faults(&mut out, report);
     explanation(&mut out, report);
@@ -104,6 +108,25 @@ fn tables(out: &mut String, report: &RunReport) {
             if i == 0 || i == head.len() - 1 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         let _ = writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+/// What the target's definitions lack, which rows that are equal do not show.
+fn schema(out: &mut String, report: &RunReport) {
+    let of = |table: &TableReport| {
+        let graver = table.schema.iter().filter(|finding| finding.severity > Severity::Note);
+        graver
+            .map(|f| format!("{}: {}: {}", f.severity.as_str(), table.target_table, f.message))
+            .collect::<Vec<_>>()
+    };
+    let lines: Vec<String> = report.vdiff.iter().flat_map(|vdiff| &vdiff.tables).flat_map(of).collect();
+    if lines.is_empty() {
+        return;
+    }
+    out.push_str("\nThe target's definitions differ\n");
+    lines.iter().take(MOST_SCHEMA).for_each(|text| wrapped(out, "  - ", text));
+    if lines.len() > MOST_SCHEMA {
+        let _ = writeln!(out, "  - … and {} more in the report", lines.len() - MOST_SCHEMA);
     }
 }
 
