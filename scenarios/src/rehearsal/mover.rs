@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use converge_mover::control::{Control, Status};
+use converge_mysql::address::PasswordFrom;
 use converge_mysql::{Address, names};
 use tokio::process::{Child, ChildStdin, Command};
 
@@ -19,6 +20,20 @@ pub const WORKFLOW: &str = "rehearsal";
 pub const UNTIL: &str = "--until-stdin-closes";
 /// How long one look at the status may take; a killed target does not answer.
 const STATUS_BOUND: Duration = Duration::from_secs(2);
+
+/// Where the mover finds its passwords: its arguments are for everybody on the machine to see.
+const SOURCE_PASSWORD: &str = "CONVERGE_REHEARSAL_SOURCE_PASSWORD";
+const TARGET_PASSWORD: &str = "CONVERGE_REHEARSAL_TARGET_PASSWORD";
+const STATUS_PASSWORD: &str = "CONVERGE_REHEARSAL_STATUS_PASSWORD";
+
+/// The address as it is given to a process that has this variable, and the variable if there is a password.
+fn in_environment(address: Address, variable: &str) -> (Address, Option<(String, OsString)>) {
+    if address.password.is_empty() || address.password_from.is_some() {
+        return (address, None);
+    }
+    let set = (variable.to_owned(), address.password.clone().into());
+    (Address { password_from: Some(PasswordFrom::Environment(variable.into())), ..address }, Some(set))
+}
 
 /// The addresses that belong to a mover.
 #[derive(Debug, Clone)]
@@ -47,6 +62,8 @@ pub struct Mover {
     arguments: Vec<String>,
     environment: Vec<(String, OsString)>,
     status: Address,
+    /// The password of an administrator, which the mover itself is not given.
+    of_status: Option<(String, OsString)>,
     log: PathBuf,
     child: Option<Child>,
     /// How the process ended by itself, once that was seen.
@@ -58,7 +75,10 @@ pub struct Mover {
 impl Mover {
     /// Describes the process.
     pub fn new(program: &Path, route: Route, tables: &[String], copy: &Copy, log: PathBuf) -> Self {
-        let target_url = route.target.to_url();
+        let (source, of_source) = in_environment(route.source, SOURCE_PASSWORD);
+        let (target, of_target) = in_environment(route.target, TARGET_PASSWORD);
+        let (status, of_status) = in_environment(route.status, STATUS_PASSWORD);
+        let target_url = target.to_url();
         let tables = tables.iter().map(|name| names::spelled(name)).collect::<Vec<_>>().join(",");
         let mut arguments: Vec<String> =
             ["move", "run", WORKFLOW, "--target", &target_url, "--tables", &tables].map(str::to_owned).into();
@@ -70,14 +90,15 @@ impl Mover {
         arguments.extend(["--retry-for".into(), "60s".into()]);
         // Should the rehearsal be killed, its end of the pipe closes, and the mover ends as well.
         arguments.push(UNTIL.into());
-        let environment = Vec::new();
+        let environment = [of_source, of_target].into_iter().flatten().collect();
         let program = program.into();
         Self {
             program,
-            source: route.source,
+            source,
             arguments,
             environment,
-            status: route.status,
+            status,
+            of_status,
             log,
             child: None,
             end: None,
@@ -101,7 +122,10 @@ impl Mover {
 
     /// Where it reads, from its next start on.
     pub fn set_source(&mut self, source: &Address) {
-        self.source = source.clone();
+        let (source, password) = in_environment(source.clone(), SOURCE_PASSWORD);
+        self.source = source;
+        self.environment.retain(|(name, _)| name != SOURCE_PASSWORD);
+        self.environment.extend(password);
     }
 
     /// Starts the process, or starts it again.
@@ -196,6 +220,7 @@ impl Mover {
         let mut child = Command::new(&self.program)
             .args(["move", verb, WORKFLOW, "--target", &url])
             .args(options)
+            .envs(self.of_status.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -216,5 +241,28 @@ impl Mover {
         let text =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         Ok((output.status.code().unwrap_or(-1), text.trim().to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_argument_holds_a_password() {
+        let address = |password: &str| -> Address {
+            format!("mysql://mover:{password}@127.0.0.1:1/shop").parse().unwrap()
+        };
+        let route = Route { source: address("one"), target: address("two"), status: address("dba") };
+        let mut mover = Mover::new(Path::new("x"), route, &[], &Copy::default(), "log".into());
+        let (given, set) = (mover.arguments.join(" "), |mover: &Mover| mover.environment.clone());
+        assert!(!given.contains("two") && given.contains(TARGET_PASSWORD), "{given}");
+        assert!(!mover.status.to_url().contains("dba") && !mover.source.to_url().contains("one"));
+        let both = [(SOURCE_PASSWORD.into(), "one".into()), (TARGET_PASSWORD.into(), "two".into())];
+        assert_eq!(set(&mover), both);
+        assert_eq!(mover.of_status, Some((STATUS_PASSWORD.into(), "dba".into())));
+        mover.set_source(&address("three"));
+        assert!(mover.source.to_url().ends_with(&format!("password-env={SOURCE_PASSWORD}")));
+        assert!(set(&mover).contains(&(SOURCE_PASSWORD.into(), "three".into())) && set(&mover).len() == 2);
     }
 }
