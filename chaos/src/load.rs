@@ -28,7 +28,7 @@ pub use counters::{Counters, KindCounts, Totals, Written};
 pub use generate::{Statement, Unit, unit};
 pub use invariants::{ACCOUNTS, BALANCE, COUNTERS, Invariant, Names};
 pub use plan::{LoadPlan, Subject, Weights, draw_seed};
-pub use rest::{Brake, Rest};
+pub use rest::{Brake, LOG_TEXTS, Rest};
 pub use schema::{create_database, create_schema, is_seeded, prepare, seed_rows};
 pub use user::{Model, Script, Table as ModelTable, read as read_model};
 
@@ -53,13 +53,12 @@ impl Load {
     /// filled. An error means that not even a first connection could be made, or that this machine or
     /// the server has no room for so many sessions.
     pub async fn start(address: Address, plan: LoadPlan, history: History) -> Result<LoadHandle, Error> {
-        let connector = rest::connector(address);
-        check(connector.address(), &plan).await?;
+        check(&address, &plan).await?;
         let model = match plan.subject {
             Subject::Commerce => None,
-            _ => Some(Arc::new(user::read(connector.address()).await?)),
+            _ => Some(Arc::new(user::read(&address).await?)),
         };
-        let gate = Gate::new(connector);
+        let gate = Gate::new(address, plan.log_texts);
         let (stop, _) = watch::channel(Stop::No);
         let counters = Arc::new(Counters::default());
         let plan = Arc::new(plan);

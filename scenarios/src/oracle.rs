@@ -8,6 +8,7 @@ pub mod limit;
 pub mod logs;
 mod progress;
 pub mod silence;
+pub mod source;
 mod statements;
 mod story;
 pub mod whole;

@@ -36,6 +36,7 @@ use crate::lock::Lock;
 use crate::mutant::Mutant;
 use crate::oracle::commits::Commits;
 use crate::oracle::logs::Mark;
+use crate::oracle::source::Sources;
 use crate::oracle::{self, Suspect, Tally, limit, whole};
 use crate::saved;
 use crate::scenario::{Least, Scenario};
@@ -192,6 +193,7 @@ struct Running {
     load: LoadHandle,
     readings: Readings,
     began: Option<Mark>,
+    sources: Sources,
 }
 
 impl Run<'_> {
@@ -215,6 +217,8 @@ impl Run<'_> {
         if self.options.is(Mutant::LoadWritesNothing) {
             plan.sessions = 0;
         }
+        let sources = world.watch_sources(&tables, &self.options.directory.join(saved::HISTORY)).await;
+        plan.log_texts = sources.texts();
         let load = Load::start(world.source_address(), plan, self.history.clone()).await?;
         // What others write to their servers is not judged; there need not even be a log.
         let began = match self.options.servers.are_private() {
@@ -228,7 +232,7 @@ impl Run<'_> {
         let (source, target) = (world.where_the_source_is(), world.target_address());
         let read = if self.options.is(Mutant::ReadingsMissing) { &[] } else { &tables[..] };
         let readings = Readings::start(source, target, self.names(), read, self.history.clone());
-        let running = Running { load, readings, began };
+        let running = Running { load, readings, began, sources };
         self.break_and_finish(&world, &watcher, &mut mover, running).await?;
         world.stop().await;
         Ok(())
@@ -252,7 +256,14 @@ impl Run<'_> {
     ) -> Result<(), RehearsalError> {
         let history = self.history.clone();
         let tables = &self.seeded.tables.clone();
-        let stage = Stage { world, watcher, load: &running.load, history: &history, tables };
+        let stage = Stage {
+            world,
+            watcher,
+            load: &running.load,
+            history: &history,
+            tables,
+            sources: &running.sources,
+        };
         for fault in &self.options.scenario.faults {
             if self.options.is(Mutant::FaultNotInjected) || !watcher.until_due(mover, fault).await {
                 break;

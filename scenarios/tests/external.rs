@@ -164,6 +164,15 @@ async fn refusals(theirs: &Theirs) {
     }
     assert_eq!(there(&theirs.source).await, ["shop"]);
 
+    for server in [&theirs.source, &theirs.target] {
+        let mut other = Connector::new(server.address("")).connect().await.unwrap();
+        other.query_drop("SELECT GET_LOCK('converge rehearsals', 0)").await.unwrap();
+        let words = ["another rehearsal is at work on", &server.port().to_string()];
+        theirs.refused(theirs.command(SCENARIO, &["--i-know"]).output().unwrap(), &words).await;
+        converge_mysql::connect::close(other).await;
+    }
+    assert_eq!(there(&theirs.source).await, ["shop"]);
+
     execute(&theirs.target, &["CREATE DATABASE commerce", "CREATE TABLE commerce.precious (id INT)"]).await;
     let forgotten = "mover_0123abcd@'%'";
     execute(&theirs.target, &[&format!("CREATE USER {forgotten} IDENTIFIED BY 'Aa1-x'")]).await;
@@ -210,6 +219,12 @@ async fn on_their_servers(binary: &ServerBinary) {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         assert!(lines.any(|line| line.contains("kill_mover: injecting")), "it ended too soon");
         assert_eq!(there(&theirs.target).await.len(), 4, "database, state and account are there");
+        for server in [&theirs.source, &theirs.target] {
+            let mut other = Connector::new(server.address("")).connect().await.unwrap();
+            let holder = other.query_first("SELECT IS_USED_LOCK('converge rehearsals')").await.unwrap();
+            let holder: Option<Option<u64>> = holder;
+            assert!(holder.flatten().is_some(), "another rehearsal would not be kept off");
+        }
         kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
         let rest: Vec<String> = lines.collect();
         assert_eq!(child.wait().unwrap().code(), Some(3), "{signal}: {rest:?}");

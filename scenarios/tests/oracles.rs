@@ -60,7 +60,9 @@ fn until_copied(directory: &Path) -> u16 {
         for entry in history.into_iter().flatten().flatten() {
             match entry.event {
                 Event::Sample(sample) => replicating = sample.state == "replicating",
-                Event::Reading(reading) if replicating && whole(&reading) => return port(directory),
+                Event::Reading(reading) if replicating && whole(&reading) => {
+                    return port_in(directory, "target.log");
+                }
                 _ => {}
             }
         }
@@ -68,9 +70,9 @@ fn until_copied(directory: &Path) -> u16 {
     }
 }
 
-/// The port that the target's log names.
-fn port(directory: &Path) -> u16 {
-    let log = std::fs::read(directory.join("target.log")).unwrap();
+/// The port that a server's log names.
+fn port_in(directory: &Path, log: &str) -> u16 {
+    let log = std::fs::read(directory.join(log)).unwrap();
     let log = String::from_utf8_lossy(&log);
     // What comes before the first mention is no port.
     let mut ports = log.split("port: ").skip(1).filter_map(|rest| {
@@ -87,6 +89,55 @@ fn oracle<'a>(verdict: &'a Value, name: &str) -> &'a Value {
 async fn execute(conn: &mut Conn, statements: &[&str]) {
     for statement in statements {
         conn.query_drop(*statement).await.unwrap_or_else(|e| panic!("{e}: {statement}"));
+    }
+}
+
+/// A session of somebody else on the source, once the copy is complete.
+async fn at_source(directory: &Path) -> Conn {
+    let here = directory.to_owned();
+    let looked = move || {
+        until_copied(&here);
+        port_in(&here, "source.log")
+    };
+    let port = tokio::task::spawn_blocking(looked).await.unwrap();
+    let source: Address = format!("mysql://root@127.0.0.1:{port}/commerce").parse().unwrap();
+    Connector::new(source).connect().await.unwrap()
+}
+
+/// What somebody does to the source reaches the target too: both are equal.
+async fn damaged_source(binary: &ServerBinary) {
+    let directory = tempfile::tempdir().unwrap();
+    let damaging = async {
+        let mut conn = at_source(directory.path()).await;
+        let grants: Vec<String> = conn.query("SHOW GRANTS FOR mover@'127.0.0.1'").await.unwrap();
+        let on_rows = |grant: &&String| grant.contains("commerce");
+        let grants: Vec<&String> = grants.iter().filter(on_rows).collect();
+        assert_eq!(grants.len(), 1, "{grants:?}");
+        assert!(!["ALL", "UPDATE", "DELETE"].iter().any(|right| grants[0].contains(right)), "{grants:?}");
+        execute(&mut conn, &["DELETE FROM customer WHERE id BETWEEN 900 AND 950"]).await;
+    };
+    let (binary, here) = (binary.clone(), directory.path().to_owned());
+    let running = tokio::task::spawn_blocking(move || rehearsal::rehearse_in(&binary, SCENARIO, 6, &here));
+    let (output, ()) = tokio::join!(running, damaging);
+    let (code, verdict, errors) = output.unwrap();
+    assert_eq!((code, verdict["verdict"].as_str()), (1, Some("diverged")), "{verdict}\n{errors}");
+    let found = oracle(&verdict, "source");
+    assert_eq!(
+        (&found["finding"], found["evidence"].as_array().unwrap().len()),
+        (&"fail".into(), 1),
+        "{found}"
+    );
+    for word in ["commerce.customer", "DELETE FROM customer WHERE id BETWEEN 900 AND 950"] {
+        assert!(found["evidence"].to_string().contains(word), "{found}");
+    }
+    assert_eq!(oracle(&verdict, "vdiff")["finding"], "pass", "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_was_damaged_is_found_though_the_target_is_equal_to_it() {
+    for binary in support::servers() {
+        eprintln!("damaged on {}", binary.info);
+        damaged_source(&binary).await;
     }
 }
 
@@ -133,7 +184,7 @@ async fn plants(binary: &ServerBinary) {
     }
     let page = std::fs::read_to_string(directory.path().join("report.html")).unwrap();
     assert!(page.contains("What happened"));
-    for name in ["position", "mover", "liveness", "load"] {
+    for name in ["position", "mover", "liveness", "load", "source"] {
         assert_eq!(oracle(&verdict, name)["finding"], "pass", "{}", oracle(&verdict, name));
     }
 }

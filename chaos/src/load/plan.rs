@@ -140,6 +140,10 @@ pub struct LoadPlan {
     /// Whether tables that foreign keys refer to get no `REPLACE`. It is no choice of the plan's, but of its servers.
     #[serde(skip)]
     pub spare_parents: bool,
+    /// Whether sessions have their statements logged as they were sent ([`super::LOG_TEXTS`]). It is no choice of the plan's
+    /// either.
+    #[serde(skip)]
+    pub log_texts: bool,
 }
 
 impl LoadPlan {
@@ -222,6 +226,7 @@ impl Default for LoadPlan {
             large_bytes: 256 << 10,
             statements_per_second: None,
             spare_parents: false,
+            log_texts: false,
         }
     }
 }

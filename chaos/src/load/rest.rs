@@ -14,10 +14,22 @@ pub fn connector(address: Address) -> Connector {
     )
 }
 
+/// Has the text of each statement of a session logged beside the rows that it changes. The comments are code to the one
+/// product and nothing to the other.
+pub const LOG_TEXTS: &str = "SET SESSION sql_mode = @@SESSION.sql_mode \
+    /*!50720 , binlog_rows_query_log_events = 1 */ /*M!100600 , binlog_annotate_row_events = 1 */";
+
+/// The same for a session of a load. `texts`: whether its statements are logged as they were sent.
+fn of_load(address: Address, texts: bool) -> Connector {
+    let connector = connector(address);
+    if texts { connector.with_setup(LOG_TEXTS) } else { connector }
+}
+
 /// Shared by all sessions of a load. Each holds it open while it has a unit under way.
 #[derive(Debug, Clone)]
 pub struct Gate {
     at: Arc<RwLock<Arc<Connector>>>,
+    texts: bool,
     brake: Brake,
 }
 
@@ -25,9 +37,10 @@ pub struct Gate {
 pub type Admitted = OwnedRwLockReadGuard<Arc<Connector>>;
 
 impl Gate {
-    /// A gate that is open.
-    pub fn new(connector: Connector) -> Self {
-        Self { at: Arc::new(RwLock::new(Arc::new(connector))), brake: Brake::default() }
+    /// A gate that is open. `texts`: whether the statements of its sessions are logged as they were sent.
+    pub fn new(address: Address, texts: bool) -> Self {
+        let connector = of_load(address, texts);
+        Self { at: Arc::new(RwLock::new(Arc::new(connector))), texts, brake: Brake::default() }
     }
 
     /// Its brake.
@@ -43,7 +56,7 @@ impl Gate {
 
     /// Waits until nobody holds it open, and closes it.
     pub async fn close(&self) -> Rest {
-        Rest(Arc::clone(&self.at).write_owned().await)
+        Rest { at: Arc::clone(&self.at).write_owned().await, texts: self.texts }
     }
 }
 
@@ -65,12 +78,15 @@ impl Brake {
 
 /// A load that rests. Dropped, it goes on where it was.
 #[derive(Debug)]
-pub struct Rest(OwnedRwLockWriteGuard<Arc<Connector>>);
+pub struct Rest {
+    at: OwnedRwLockWriteGuard<Arc<Connector>>,
+    texts: bool,
+}
 
 impl Rest {
     /// Lets the load go on, at another address.
     pub fn go_on_at(mut self, address: Address) {
-        *self.0 = Arc::new(connector(address));
+        *self.at = Arc::new(of_load(address, self.texts));
     }
 }
 
@@ -80,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_passes_while_the_brake_is_on() {
-        let gate = Gate::new(connector("mysql://root@127.0.0.1:1/d".parse().unwrap()));
+        let gate = Gate::new("mysql://root@127.0.0.1:1/d".parse().unwrap(), true);
         gate.brake().set(true);
         let mut pass = std::pin::pin!(gate.pass());
         assert!(futures_util::poll!(&mut pass).is_pending());

@@ -1,5 +1,5 @@
-//! The target's binary logs, for the oracles that read them, and whether they still hold all that was written since a
-//! moment. Nothing here shares code with the mover that is judged, nor with VDiff, and nothing writes to the target.
+//! The servers' binary logs, for the oracles that read them, and whether they still hold all that was written since a
+//! moment. Nothing here shares code with the mover that is judged, nor with VDiff, and nothing writes to a server.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Row};
 use mysql_common::binlog::consts::EventType;
 use mysql_common::binlog::events::{Event, EventData};
 
-/// As whom the log is asked for; nothing else reads that of a rehearsal's target.
+/// As whom the log is asked for; nothing else reads a rehearsal's servers as that.
 const SERVER_ID: u32 = 0xC0_4E_12_6E;
 /// How long the server may take for an answer or an event.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use crate::verdict::{Finding, Oracle};
 /// The oracle's name.
 pub const NAME: &str = "silence";
 /// The error of `SHOW BINLOG EVENTS` where a log cannot be read on, after the events before.
-const TORN: u16 = 1220;
+pub(super) const TORN: u16 = 1220;
 /// Where a mover keeps its state.
 pub(super) const STATE: &str = "_converge";
 /// Databases that belong to the server.
@@ -137,7 +137,7 @@ impl Traces {
 }
 
 /// `table_id: 97 (shop.customer)`: the table's name.
-fn mapped(info: &str) -> Option<String> {
+pub(super) fn mapped(info: &str) -> Option<String> {
     let (_, rest) = info.split_once('(')?;
     Some(rest.strip_suffix(')')?.to_owned())
 }

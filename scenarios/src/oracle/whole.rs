@@ -51,7 +51,7 @@ pub fn needed(names: Names, moved: &[String], fenced: bool) -> Vec<&'static str>
     let mut needed =
         vec!["position", "vdiff", "faults", "history", "checkpoint", "liveness", "load", "copy_under_load"];
     if fenced {
-        needed.extend(["mover", "silence"]);
+        needed.extend(["mover", "silence", "source"]);
     }
     let by_table = [
         (Invariant::Ledger, "ledger"),

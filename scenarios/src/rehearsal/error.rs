@@ -72,6 +72,12 @@ pub enum RehearsalError {
     #[error("source and target are one server: {0}")]
     #[diagnostic(help("give two servers: tables keep their names and database"))]
     OneServer(String),
+    /// Another rehearsal uses a server.
+    #[error("another rehearsal is at work on {0}")]
+    #[diagnostic(help(
+        "wait for its end: rehearsals on your servers share the databases commerce and _converge there, and take turns"
+    ))]
+    Taken(String),
     /// Another process works in the directory.
     #[error("another run is at work in {}", .0.display())]
     #[diagnostic(help(

@@ -20,6 +20,7 @@ use super::RehearsalError;
 use super::mover::Mover;
 use super::watch::{TICK, Watcher};
 use super::world::World;
+use crate::oracle::source::Sources;
 use crate::scenario::{Fault, FaultKind, SPACE, Side};
 use crate::verdict::FaultReport;
 
@@ -44,6 +45,8 @@ pub struct Stage<'a> {
     pub history: &'a History,
     /// The tables that are moved.
     pub tables: &'a [String],
+    /// Sees what the source's log is about to lose.
+    pub sources: &'a Sources,
 }
 
 impl Stage<'_> {

@@ -43,7 +43,7 @@ impl Run<'_> {
         mover: &mut Mover,
         running: Running,
     ) -> Result<(), RehearsalError> {
-        let Running { load, readings, began } = running;
+        let Running { load, readings, began, sources } = running;
         let replicating = |s: Option<&Status>| s.is_some_and(|s| s.state == "replicating");
         let copied = watcher.until(mover, COPY_BOUND, replicating).await.is_some();
         if copied {
@@ -72,6 +72,7 @@ impl Run<'_> {
         self.history.finish()?;
         self.forget()?;
         self.ledger(world, fenced).await;
+        self.oracles.push(sources.judge(&world.source_address()).await);
         if let (true, Some((began, drained))) = (fenced, began.zip(drained)) {
             let tables = &self.seeded.tables;
             let marks = silence::Marks { began, drained: drained? };

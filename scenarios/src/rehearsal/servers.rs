@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use converge_chaos::server::ServerBinary;
 use converge_mysql::{Address, Connector, within};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::{Leftovers, RehearsalError};
 use crate::scenario::{FaultKind, Scenario};
+
+/// How long the servers may take for an answer.
+const BOUND: Duration = Duration::from_secs(20);
 
 /// Source and target.
 #[derive(Debug, Clone)]
@@ -36,12 +40,36 @@ pub struct External {
     pub left: Leftovers,
 }
 
+/// Sessions that hold the locks by which rehearsals keep off each other; dropped, the servers are free.
+#[derive(Debug)]
+pub struct Turns {
+    _sessions: Vec<Conn>,
+}
+
 impl External {
+    /// Keeps every other rehearsal off both servers for as long as the answer is kept: all of them use the same databases.
+    pub(super) async fn turns(&self) -> Result<Turns, RehearsalError> {
+        let mut turns = Vec::new();
+        for address in [&self.source, &self.target] {
+            // It is idle for as long as the rehearsal goes on.
+            let connector =
+                Connector::new(address.with_database("")).with_setup("SET SESSION wait_timeout = 2147483");
+            let mut conn = connector.connect().await?;
+            // Not `converge.NAME`: those are the locks of workflows.
+            let lock = conn.query_first("SELECT GET_LOCK('converge rehearsals', 0)");
+            let got: Option<Option<u64>> = within(BOUND, "taking the servers", lock).await?;
+            if got.flatten() != Some(1) {
+                return Err(RehearsalError::Taken(address.to_string()));
+            }
+            turns.push(conn);
+        }
+        Ok(Turns { _sessions: turns })
+    }
+
     /// Refuses one server under two addresses. What one connection locks by name, any other one of the same server sees
     /// locked, and no right is needed for that.
     pub(super) async fn are_two(&self) -> Result<(), RehearsalError> {
         const WHAT: &str = "telling the servers apart";
-        const BOUND: Duration = Duration::from_secs(20);
         let connect = async |address: &Address| Connector::new(address.with_database("")).connect().await;
         let (mut one, mut other) = (connect(&self.source).await?, connect(&self.target).await?);
         let lock = format!("'converge.rehearsal.{:016x}'", rand::random::<u64>());

@@ -8,6 +8,7 @@ mod preparation;
 mod tables;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use converge_chaos::fault::Account;
 use converge_chaos::history::Kind;
@@ -25,9 +26,10 @@ use self::external::Footprint;
 pub use self::external::Leftovers;
 use self::preparation::{account, prepare};
 use super::mover::{Mover, Route};
-use super::servers::{External, Servers};
+use super::servers::{External, Servers, Turns};
 use super::{Options, RehearsalError};
 use crate::mutant::Mutant;
+use crate::oracle::source::Sources;
 use crate::scenario::{FaultKind, Side};
 
 /// The database on both servers.
@@ -40,6 +42,8 @@ const TARGET: &str = "target";
 const REPLICA: &str = "replica";
 /// MiB that a server has on a disk of its own. It takes as much memory as is written.
 const DISK: u32 = 2048;
+/// How long a replica may take to have what was seeded.
+const SEEDED: Duration = Duration::from_secs(120);
 /// The mover's account on both servers.
 const MOVER: &str = "mover";
 
@@ -157,11 +161,20 @@ pub struct World {
     pub proxies: Toxiproxy,
     /// The proxy itself, unless it is somebody else's.
     server: Option<ProxyServer>,
+    /// Given back after everything else: then there is nothing left on the servers.
+    _turns: Option<Turns>,
 }
 
 impl World {
     /// Starts everything.
     pub async fn start(options: &Options, toxiproxy: Option<&str>) -> Result<Self, RehearsalError> {
+        let turns = match &options.servers {
+            Servers::External(external) => {
+                external.are_two().await?;
+                Some(external.turns().await?)
+            }
+            _ => None,
+        };
         // Servers come first: what cannot be used must not cost a proxy.
         let hosts = match &options.servers {
             Servers::Private(binary) => Hosts::start(options, binary).await?,
@@ -180,15 +193,15 @@ impl World {
         let guest = server.is_none();
         let primary = place(hosts.source, SOURCE, &proxies, guest).await?;
         let target = place(hosts.target, TARGET, &proxies, guest).await?;
-        prepare(&primary).await?;
-        prepare(&target).await?;
+        prepare(&primary, Side::Source).await?;
+        prepare(&target, Side::Target).await?;
         let replica = match hosts.replica {
             // What the primary was prepared with, it replicates.
             Some(replica) => Some(place(replica, REPLICA, &proxies, guest).await?),
             None => None,
         };
         let source_is = watch::Sender::new(primary.admin.clone());
-        Ok(Self { primary, replica, source_is, target, proxies, server })
+        Ok(Self { primary, replica, source_is, target, proxies, server, _turns: turns })
     }
 
     /// The directories of the servers that are processes of this machine.
@@ -257,8 +270,9 @@ impl World {
         if plan.subject != Subject::Commerce {
             let model = &*model.insert(load::read_model(&address).await?);
             let own = Invariant::ALL.map(|invariant| plan.subject.names().of(invariant));
-            let (source, target) = (&self.source().direct, &self.target.direct);
-            let said = tables::asked(source, target, scenario.copy.strategy.parse()?, model).await?;
+            // MySQL shows triggers to those alone who may make them, which the mover may not on the source.
+            let said =
+                tables::asked(&address, &self.target.direct, scenario.copy.strategy.parse()?, model).await?;
             let choice = tables::chosen(&tables, model, &own, &said)?;
             (tables, idle) = (choice.tables, choice.idle);
             notes.extend(choice.notes);
@@ -279,6 +293,18 @@ impl World {
             rows += count.unwrap_or(0);
         }
         Ok(Seeded { tables, rows, kinds, idle, notes })
+    }
+
+    /// Begins to watch the logs of the source and of what may become it, before anybody writes to what was seeded.
+    pub async fn watch_sources(&self, moved: &[String], history: &Path) -> Sources {
+        let mut servers = vec![self.source_address()];
+        if let Some(replica) = &self.replica
+            && let (Ok(primary), Ok(server)) = (self.primary.local(), replica.local())
+            && let Ok(Some(_)) = server.wait_for_all_of(primary, SEEDED).await
+        {
+            servers.push(replica.admin.clone());
+        }
+        Sources::begin(&servers, moved, history).await
     }
 
     /// The mover of the scenario, not started yet.
@@ -326,7 +352,11 @@ impl Hosts {
         // A server changes into its data directory, where a relative path would lead elsewhere.
         let directory = std::path::absolute(&options.directory)
             .map_err(RehearsalError::io("finding", &options.directory))?;
-        let server = |name: &str, extra: Vec<String>| {
+        let server = |name: &str, mut extra: Vec<String>| {
+            if binary.info.flavor == Flavor::MySql && name != TARGET {
+                // MariaDB does so unasked. A replica logs the texts that it gets, and what others write comes with theirs.
+                extra.push("--binlog-rows-query-log-events=ON".into());
+            }
             let log = Some(directory.join(format!("{name}.log")));
             let disk = (name == TARGET && options.scenario.has(FaultKind::DiskFull)).then_some(DISK);
             let (name, keep) = (name.to_owned(), options.keep);
@@ -367,7 +397,6 @@ impl Hosts {
 
     /// Somebody's servers. Nothing is made on either before both are seen to have room.
     async fn find(external: &External) -> Result<Self, RehearsalError> {
-        external.are_two().await?;
         let (source, target) = (&external.source, &external.target);
         let (on_source, on_target) =
             (Footprint::in_the_way(source).await?, Footprint::in_the_way(target).await?);

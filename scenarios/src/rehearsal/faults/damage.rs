@@ -144,6 +144,7 @@ impl Stage<'_> {
                 .did_not_bite("nothing was purged: the mover did not get there in time")
                 .into());
         }
+        self.sources.read(admin).await;
         Ok(format!("{rotated}; {}", fault::purge_logs(record, admin, Purge::Some).await?))
     }
 

@@ -6,11 +6,12 @@ use mysql_async::prelude::Queryable;
 use super::external::Made;
 use super::{DATABASE, Host, OwnServer, Place, STATE};
 use crate::rehearsal::RehearsalError;
+use crate::scenario::Side;
 
 /// Puts database and account on a server.
-pub async fn prepare(place: &Place) -> Result<(), RehearsalError> {
+pub async fn prepare(place: &Place, side: Side) -> Result<(), RehearsalError> {
     let mut conn = Connector::new(place.admin.with_database("")).connect().await?;
-    for (what, made, statement) in preparation(place) {
+    for (what, made, statement) in preparation(place, side) {
         let begun = place.footprint.as_ref().zip(made);
         if let Some((footprint, made)) = begun {
             footprint.begin(made);
@@ -40,7 +41,7 @@ pub fn account(direct: &Address, host: &Host) -> String {
 }
 
 /// Statements, each with what it does in words that hold no password, and what is there behind it.
-fn preparation(place: &Place) -> Vec<(&'static str, Option<Made>, String)> {
+fn preparation(place: &Place, side: Side) -> Vec<(&'static str, Option<Made>, String)> {
     let (database, state) = (quote::ident(DATABASE), quote::ident(STATE));
     let account = account(&place.direct, &place.host);
     let watch = match place.flavor() {
@@ -50,12 +51,19 @@ fn preparation(place: &Place) -> Vec<(&'static str, Option<Made>, String)> {
     let password = quote::text(&place.direct.password);
     let database_made = format!("CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4");
     let account_made = format!("CREATE USER {account} IDENTIFIED BY {password}");
-    let replication = format!("GRANT REPLICATION SLAVE, RELOAD, {watch} ON *.* TO {account}");
+    let replication = format!("GRANT REPLICATION SLAVE, {watch} ON *.* TO {account}");
+    // What is on the source is the load's alone to change: the mover reads it, and renames it for the fence.
+    let (tables, marks) = match side {
+        Side::Target => ("SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, REFERENCES, TRIGGER", "ALL"),
+        Side::Source => {
+            ("SELECT, INSERT, CREATE, ALTER, DROP, LOCK TABLES", "SELECT, INSERT, UPDATE, DELETE, CREATE")
+        }
+    };
     vec![
         ("making its database", Some(Made::Database), database_made),
         ("making the mover's account", Some(Made::Account), account_made),
-        ("granting the tables", None, format!("GRANT ALL ON {database}.* TO {account}")),
-        ("granting the mover's state", None, format!("GRANT ALL ON {state}.* TO {account}")),
+        ("granting the tables", None, format!("GRANT {tables} ON {database}.* TO {account}")),
+        ("granting the mover's state", None, format!("GRANT {marks} ON {state}.* TO {account}")),
         ("granting replication", None, replication),
     ]
 }
