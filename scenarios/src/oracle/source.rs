@@ -129,8 +129,8 @@ impl Log {
     }
 }
 
-/// `programs`: the bodies of the database's triggers and routines, whose statements are logged instead of those that set
-/// them off.
+/// `programs`: the bodies of the database's triggers, routines and events, whose statements are logged instead of those that
+/// set them off.
 fn verdict(scan: &Scan, lack: Option<&str>, programs: Result<Vec<String>, ServerError>) -> Oracle {
     let (programs, trouble) = match programs {
         Ok(programs) => (programs, None),
@@ -159,10 +159,11 @@ fn verdict(scan: &Scan, lack: Option<&str>, programs: Result<Vec<String>, Server
 }
 
 async fn programs(server: &Address) -> Result<Vec<String>, ServerError> {
-    const WHAT: &str = "reading the source's triggers";
+    const WHAT: &str = "reading the source's triggers, routines and events";
     let mut conn = Connector::new(server.clone()).connect().await?;
     let query = "SELECT action_statement FROM information_schema.triggers WHERE trigger_schema = DATABASE() UNION ALL \
-                 SELECT routine_definition FROM information_schema.routines WHERE routine_schema = DATABASE()";
+                 SELECT routine_definition FROM information_schema.routines WHERE routine_schema = DATABASE() UNION ALL \
+                 SELECT event_definition FROM information_schema.events WHERE event_schema = DATABASE()";
     let bodies: Vec<Option<String>> = converge_mysql::within(logs::PATIENCE, WHAT, conn.query(query)).await?;
     converge_mysql::connect::close(conn).await;
     Ok(bodies.into_iter().flatten().collect())
