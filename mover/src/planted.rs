@@ -22,7 +22,7 @@ pub(crate) use returned::Returned;
 pub(crate) use values::{Shape, bent, bent_null};
 
 /// Whether this build has any bugs: what is costly to find out for them is not asked otherwise.
-pub(crate) const ENABLED: bool = cfg!(feature = "planted");
+pub const ENABLED: bool = cfg!(feature = "planted");
 /// Names the active bug, by its id.
 pub const VARIABLE: &str = "CONVERGE_PLANTED_BUG";
 /// Names the file whose length is the number of times that the bug did harm.

@@ -1,5 +1,6 @@
 //! What is put on a server before it is rehearsed on: a database, and the mover's account.
 
+use converge_mover::planted;
 use converge_mysql::{Address, Connector, Error as ServerError, Flavor, quote};
 use mysql_async::prelude::Queryable;
 
@@ -40,6 +41,9 @@ pub fn account(direct: &Address, host: &Host) -> String {
     format!("{}@{}", quote::text(&direct.user), quote::text(from))
 }
 
+/// Rights on the database of its marks on the source.
+const SOURCE_MARKS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE";
+
 /// Statements, each with what it does in words that hold no password, and what is there behind it.
 fn preparation(place: &Place, side: Side) -> Vec<(&'static str, Option<Made>, String)> {
     let (database, state) = (quote::ident(DATABASE), quote::ident(STATE));
@@ -55,9 +59,11 @@ fn preparation(place: &Place, side: Side) -> Vec<(&'static str, Option<Made>, St
     // What is on the source is the load's alone to change: the mover reads it, and renames it for the fence.
     let (tables, marks) = match side {
         Side::Target => ("SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, REFERENCES, TRIGGER", "ALL"),
-        Side::Source => {
-            ("SELECT, INSERT, CREATE, ALTER, DROP, LOCK TABLES", "SELECT, INSERT, UPDATE, DELETE, CREATE")
+        // One with planted bugs removes rows there, as one may that was given every right.
+        Side::Source if planted::ENABLED => {
+            ("SELECT, INSERT, DELETE, CREATE, ALTER, DROP, LOCK TABLES", SOURCE_MARKS)
         }
+        Side::Source => ("SELECT, INSERT, CREATE, ALTER, DROP, LOCK TABLES", SOURCE_MARKS),
     };
     vec![
         ("making its database", Some(Made::Database), database_made),
