@@ -223,7 +223,9 @@ async fn undo(admin: &Address, statements: &[String]) -> Result<(), (String, Vec
     for statement in statements {
         if let Err(e) = within(BOUND, statement, conn.query_drop(statement)).await {
             why.push(e.to_string());
-            left.push(statement.clone());
+            if !left.contains(statement) {
+                left.push(statement.clone());
+            }
         }
     }
     converge_mysql::connect::close(conn).await;
