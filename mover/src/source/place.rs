@@ -19,6 +19,7 @@ use converge_mysql::{FilePosition, Position};
 
 use super::event::{Unreadable, kind};
 use crate::change::{Advance, StreamEvent};
+use crate::error::Error;
 use crate::planted;
 
 /// Where the first event of a log file stands.
@@ -116,13 +117,14 @@ impl Place {
     /// one that replicates from the other is written to.
     fn number(&mut self, (domain, server): (u32, u32), number: u64) -> Result<(), Unreadable> {
         match self.numbers.insert((domain, server), number) {
-            Some(before) if before >= number => Err(Unreadable::too_little(
+            Some(before) if before >= number => Err(Unreadable::Never(Error::spoiled(
                 format!(
                     "in the GTID domain {domain} server {server}'s transaction number {number} follows number {before}: where the workflow \
                      stands could not be told from an earlier place"
                 ),
-                "SET GLOBAL gtid_strict_mode = ON on the source",
-            )),
+                "SET GLOBAL gtid_strict_mode = ON on the source; cancel the workflow, empty its tables on the target, and begin \
+                 again under another name",
+            ))),
             _ => Ok(()),
         }
     }
