@@ -108,7 +108,8 @@ impl Advance {
         }
     }
 
-    fn alone(&self) -> Position {
+    /// The position of this transaction and, but for a place in a file, no other.
+    pub fn alone(&self) -> Position {
         match self {
             Self::Gtid { uuid, tag, number } => {
                 let mut set = MySqlGtidSet::default();

@@ -10,6 +10,7 @@ mod compressed;
 mod decimal;
 mod decode;
 mod digits;
+pub mod errant;
 mod event;
 mod fence;
 mod fenced;
@@ -23,6 +24,7 @@ mod json_text;
 mod json_types;
 pub mod marks;
 mod place;
+mod prepared;
 mod reader;
 mod refused;
 mod replicated;
@@ -30,19 +32,20 @@ mod server;
 mod snapshot;
 mod spelling;
 pub mod statement;
+mod stream;
 mod temporal;
 pub mod upstream;
 pub(crate) mod xa;
 
 use std::time::Duration;
 
-pub use binlog::ServerStream;
 pub use bytes::{Bytes, Truncated};
 pub use decode::{BadRow, Plan};
 pub use fence::{Raised, fenced_name, renaming};
 pub use reader::ServerReader;
 pub use replicated::Replicated;
 pub use server::{ServerSource, server_id};
+pub use stream::ServerStream;
 
 use converge_mysql::Position;
 

@@ -189,6 +189,19 @@ impl FromStr for MariaDbGtidPosition {
     }
 }
 
+/// The last transaction's number of each server in each of MariaDB's domains: what a position does not have, and
+/// `gtid_binlog_state` does. Of several numbers the highest counts.
+pub fn last_numbers(gtids: &str) -> Result<BTreeMap<(u32, u32), u64>, Error> {
+    let mut last = BTreeMap::new();
+    for gtid in gtids.split(',').filter(|gtid| !gtid.trim().is_empty()) {
+        for (id, number) in gtid.parse::<MariaDbGtidPosition>()?.numbers() {
+            let seen: &mut u64 = last.entry(id).or_default();
+            *seen = number.max(*seen);
+        }
+    }
+    Ok(last)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

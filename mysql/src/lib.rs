@@ -18,6 +18,6 @@ pub use address::Address;
 pub use connect::{Connector, within};
 pub use error::Error;
 pub use flavor::{Flavor, ServerInfo, Version};
-pub use gtid::{MariaDbGtidPosition, MySqlGtidSet};
+pub use gtid::{MariaDbGtidPosition, MySqlGtidSet, last_numbers};
 pub use position::{FilePosition, Position};
 pub use tls::{Tls, TlsMode};

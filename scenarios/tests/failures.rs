@@ -10,6 +10,8 @@ mod cascade;
 mod client;
 #[path = "failures/ddl.rs"]
 mod ddl;
+#[path = "failures/failover.rs"]
+mod failover;
 #[path = "failures/fence.rs"]
 mod fence;
 #[path = "failures/kills.rs"]

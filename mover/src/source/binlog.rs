@@ -1,8 +1,7 @@
 //! The source's row binary log as a stream of changes.
 //!
-//! A task of its own reads and decodes ahead, by a bounded number of events and of bytes. It never decides that an event may be
-//! skipped because of where the copy stands; what it leaves out are other tables' rows and nothing else. Whatever it
-//! cannot read ends the stream with an error.
+//! Its reader never decides that an event may be skipped because of where the copy stands; what it leaves out are other
+//! tables' rows and nothing else. Whatever it cannot read ends the stream with an error.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +11,6 @@ use converge_mysql::{Error as ServerError, Position, quote};
 use futures_util::StreamExt;
 use mysql_async::BinlogStream;
 use mysql_common::binlog::events::{Event, GtidEvent, TableMapEvent};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinHandle;
 
 use super::bytes::Bytes;
 use super::compressed;
@@ -22,6 +19,7 @@ use super::event::{Query, RowsHeader, Unreadable, file_name, kind, uuid_text};
 use super::fenced::{Fences, Whose};
 use super::marks;
 use super::place::Place;
+use super::prepared::{self, Prepared};
 use super::refused::{self, lost};
 use super::replicated::Replicated;
 use super::statement::{self, Logged, Meaning};
@@ -44,111 +42,6 @@ pub fn heartbeat() -> Duration {
     (silence() / 5).min(Duration::from_secs(2))
 }
 
-/// Decoded binlog events read ahead of the applier.
-const READ_AHEAD: usize = 64;
-/// Bytes of values read ahead of the applier, unless one event alone has more.
-const READ_AHEAD_BYTES: u32 = 4 << 20;
-
-/// What one binlog event was decoded to, and its share of the bytes read ahead.
-type Batch = (Vec<StreamEvent>, Option<OwnedSemaphorePermit>);
-
-/// The receiving end of the reading task. Dropping it ends the task and its connection.
-pub struct ServerStream {
-    events: mpsc::Receiver<Result<Batch>>,
-    current: std::vec::IntoIter<StreamEvent>,
-    /// Given back once the last of `current` was taken care of, which is when the next event is asked for.
-    share: Option<OwnedSemaphorePermit>,
-    task: JoinHandle<()>,
-}
-
-impl ServerStream {
-    /// Starts reading `stream`, which begins at `position`; `fences`: how they stand there; `replica`: whose it is, if not the
-    /// source's.
-    pub fn start(
-        stream: BinlogStream,
-        position: &Position,
-        tables: Arc<[Table]>,
-        workflow: &str,
-        fences: Fences,
-        replica: Option<Replicated>,
-    ) -> Self {
-        let (sender, events) = mpsc::channel(READ_AHEAD);
-        let mut reader = Reader { replica, ..Reader::new(stream, position, tables, workflow, fences) };
-        let bytes = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
-        let task = tokio::spawn(async move {
-            loop {
-                let batch = reader.next_batch().await;
-                let failed = batch.is_err();
-                let share = match &batch {
-                    Ok(events) => share(&bytes, events).await,
-                    Err(_) => None,
-                };
-                let all = share.as_ref().is_some_and(|s| s.num_permits() == READ_AHEAD_BYTES as usize);
-                if sender.send(batch.map(|events| (events, share))).await.is_err() || failed {
-                    return;
-                }
-                if all {
-                    // Beside an event of this size nothing else is read.
-                    let _ = bytes.acquire_many(READ_AHEAD_BYTES).await;
-                }
-            }
-        });
-        Self { events, current: Vec::new().into_iter(), share: None, task }
-    }
-
-    fn begin(&mut self, (events, share): Batch) {
-        self.current = events.into_iter();
-        self.share = share;
-    }
-
-    /// The next event, if one was read already.
-    pub fn ready(&mut self) -> Option<Result<StreamEvent>> {
-        loop {
-            if let Some(event) = self.current.next() {
-                return Some(Ok(event));
-            }
-            self.share = None;
-            match self.events.try_recv() {
-                Ok(Ok(batch)) => self.begin(batch),
-                Ok(Err(e)) => return Some(Err(e)),
-                Err(_) => return None,
-            }
-        }
-    }
-
-    /// Waits for the next event.
-    pub async fn next(&mut self) -> Result<StreamEvent> {
-        loop {
-            if let Some(event) = self.current.next() {
-                return Ok(event);
-            }
-            self.share = None;
-            match self.events.recv().await {
-                Some(batch) => self.begin(batch?),
-                None => return Err(lost("the reading task ended")),
-            }
-        }
-    }
-}
-
-/// Waits until these events may be held in memory.
-async fn share(bytes: &Arc<Semaphore>, events: &[StreamEvent]) -> Option<OwnedSemaphorePermit> {
-    let weight = |event: &StreamEvent| match event {
-        StreamEvent::Change(change) => change.weight(),
-        _ => 0,
-    };
-    let weight: usize = events.iter().map(weight).sum();
-    let permits = u32::try_from(weight).unwrap_or(READ_AHEAD_BYTES).min(READ_AHEAD_BYTES);
-    // The semaphore is never closed, so that the error cannot happen.
-    bytes.clone().acquire_many_owned(permits).await.ok()
-}
-
-impl Drop for ServerStream {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Where a table map leads.
 enum Mapped {
     Moved(Plan),
@@ -158,13 +51,16 @@ enum Mapped {
     Other,
 }
 
-struct Reader {
+/// Decodes the log, event by event.
+pub struct Reader {
     stream: BinlogStream,
     tables: Arc<[Table]>,
     schema: String,
     workflow: Vec<u8>,
     fences: Fences,
     replica: Option<Replicated>,
+    /// Where each that is committed must have been prepared here.
+    prepared: Option<Prepared>,
     maps: HashMap<u64, Mapped>,
     place: Place,
     out: Vec<StreamEvent>,
@@ -175,7 +71,8 @@ struct Reader {
 const IGNORABLE: u16 = 0x80;
 
 impl Reader {
-    fn new(
+    /// Reads `stream`, which begins at `position`; `fences`: how they stand there.
+    pub fn new(
         stream: BinlogStream,
         position: &Position,
         tables: Arc<[Table]>,
@@ -187,6 +84,7 @@ impl Reader {
             stream,
             fences,
             replica: None,
+            prepared: None,
             schema,
             tables,
             workflow: workflow.as_bytes().to_vec(),
@@ -197,8 +95,14 @@ impl Reader {
         }
     }
 
+    /// `replica`: whose log it is, if not the source's; `prepared`: what is known of XA transactions where reading begins, if
+    /// none may be unknown.
+    pub fn beside(self, replica: Option<Replicated>, prepared: Option<Prepared>) -> Self {
+        Self { replica, prepared, ..self }
+    }
+
     /// Reads binlog events until there is something to pass on.
-    async fn next_batch(&mut self) -> Result<Vec<StreamEvent>> {
+    pub async fn next_batch(&mut self) -> Result<Vec<StreamEvent>> {
         while self.out.is_empty() {
             let event = match tokio::time::timeout(self.silence, self.stream.next()).await {
                 Ok(Some(Ok(event))) => event,
@@ -371,7 +275,10 @@ impl Reader {
         match meaning {
             Meaning::Begin => self.place.open(),
             Meaning::Nothing => {}
-            Meaning::Commit => self.commit(timestamp),
+            Meaning::Commit => {
+                self.commit(timestamp);
+                self.is_known(text)?;
+            }
             Meaning::RollbackTo if !self.place.has_changes() => {}
             Meaning::Rollback if !self.place.has_changes() => self.commit(timestamp),
             Meaning::Rollback => return Err(rolled_back("ROLLBACK")),
@@ -431,6 +338,9 @@ impl Reader {
                 "let no XA transaction write to moved tables during the move, unless it ends with XA COMMIT … ONE PHASE",
             ));
         }
+        if let Some(prepared) = self.prepared.as_mut().filter(|_| !one_phase) {
+            prepared.prepare(data)?;
+        }
         self.commit(timestamp);
         Ok(())
     }
@@ -438,6 +348,18 @@ impl Reader {
     fn commit(&mut self, timestamp: u32) {
         planted::committed();
         self.out.extend(self.place.commit(timestamp));
+    }
+
+    /// Refuses the commit of an XA transaction, which was passed on last, if nobody knows what it changed.
+    fn is_known(&mut self, statement: &str) -> std::result::Result<(), Unreadable> {
+        let Some(prepared) = &mut self.prepared else { return Ok(()) };
+        if !prepared.end(statement) {
+            return Ok(());
+        }
+        match self.out.last() {
+            Some(StreamEvent::Commit { advance, .. }) if !prepared.is_unseen(advance) => Ok(()),
+            _ => Err(Unreadable::Never(prepared::unseen(statement, &self.place.to_string()))),
+        }
     }
 
     fn rotate(&mut self, data: &[u8]) -> std::result::Result<(), Unreadable> {
@@ -449,7 +371,7 @@ impl Reader {
 }
 
 /// A statement's event, whether it was compressed or not.
-fn query_of(event: &Event) -> std::result::Result<Query, Unreadable> {
+pub fn query_of(event: &Event) -> std::result::Result<Query, Unreadable> {
     let mut query = Query::read(event)?;
     if event.header().event_type_raw() == kind::MARIADB_QUERY_COMPRESSED {
         query.text = compressed::inflate(&query.text)?;

@@ -82,13 +82,15 @@ pub mod kind {
     pub const HEARTBEAT_V2: u8 = 41;
     pub const GTID_TAGGED: u8 = 42;
     pub const MARIADB_GTID: u8 = 162;
+    pub const MARIADB_GTID_LIST: u8 = 163;
     pub const MARIADB_QUERY_COMPRESSED: u8 = 165;
     pub const MARIADB_ROWS_COMPRESSED_V1: std::ops::RangeInclusive<u8> = 166..=168;
     pub const MARIADB_ROWS_COMPRESSED: std::ops::RangeInclusive<u8> = 169..=171;
     /// What neither changes rows nor ends a transaction: stop, append block, ignorable, rows query, previous GTIDs,
     /// intvar, rand, user variable, view change, transaction context; MariaDB's annotations, checkpoints, GTID lists
     /// and start of encryption.
-    pub const HARMLESS: [u8; 16] = [0, 3, 5, 9, 13, 14, 17, 28, 29, 35, 36, 37, 160, 161, 163, 164];
+    pub const HARMLESS: [u8; 16] =
+        [0, 3, 5, 9, 13, 14, 17, 28, 29, 35, 36, 37, 160, 161, MARIADB_GTID_LIST, 164];
 }
 
 /// What stands before the images in a row event.

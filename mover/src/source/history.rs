@@ -14,7 +14,7 @@ use mysql_async::{BinlogStreamRequest, Conn, Row};
 use serde::{Deserialize, Serialize};
 
 use super::event::kind;
-use super::{TIMEOUT, refused};
+use super::{TIMEOUT, errant, refused};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight;
 
@@ -34,6 +34,9 @@ pub struct LogIdentity {
     /// MariaDB's id among the servers that replicate from each other.
     #[serde(default)]
     pub server_id: Option<u32>,
+    /// What a MariaDB had of each server's transactions when a session began.
+    #[serde(default)]
+    pub known: Option<String>,
     /// When the file of that place was begun: a backup has the session's first file as well, but not a later one.
     #[serde(default)]
     pub reached_begun: Option<u32>,
@@ -68,11 +71,12 @@ impl Historian<'_> {
     pub async fn current(&mut self) -> Result<LogIdentity> {
         let server = preflight::identity(self.conn, Side::Source, self.info).await?;
         let file = Position::current_file(self.conn, self.info).await.on_source()?.file;
-        let server_id = match self.info.flavor {
-            Flavor::MySql => None,
+        let (server_id, known) = match self.info.flavor {
+            Flavor::MySql => (None, None),
             Flavor::MariaDb => {
                 let id = self.conn.query_first("SELECT @@GLOBAL.server_id");
-                within(TIMEOUT, "reading the server's id", id).await.on_source()?
+                let id = within(TIMEOUT, "reading the server's id", id).await.on_source()?;
+                (id, Some(errant::known(self.conn).await?))
             }
         };
         match self.begun(&file).await? {
@@ -81,6 +85,7 @@ impl Historian<'_> {
                 file,
                 begun,
                 server_id,
+                known,
                 reached: None,
                 reached_begun: None,
                 spoiled: None,
@@ -173,7 +178,7 @@ impl Historian<'_> {
     }
 
     /// The log files with their sizes.
-    async fn files(&mut self) -> Result<Vec<(String, u64)>> {
+    pub(super) async fn files(&mut self) -> Result<Vec<(String, u64)>> {
         let rows: Vec<Row> =
             within(TIMEOUT, "listing the source's binary logs", self.conn.query("SHOW BINARY LOGS"))
                 .await

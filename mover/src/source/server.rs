@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use converge_mysql::connect::patient;
-use converge_mysql::{
-    Connector, Error as ServerError, Flavor, MariaDbGtidPosition, Position, ServerInfo, within,
-};
+use converge_mysql::{Connector, Error as ServerError, Flavor, Position, ServerInfo, last_numbers, within};
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Sid};
 
-use super::binlog::{self, ServerStream, heartbeat};
+use super::binlog::{self, Reader, heartbeat};
 use super::fenced::Fences;
 use super::guard::Guard;
+use super::prepared::Prepared;
 use super::reader::IDLE;
 use super::replicated::Replicated;
+use super::stream::ServerStream;
 use super::{
-    ChangeStream, ServerReader, Source, TIMEOUT, fence, hold, marks, place, refused, snapshot, upstream, xa,
+    ChangeStream, ServerReader, Source, TIMEOUT, errant, fence, hold, marks, place, refused, snapshot,
+    upstream, xa,
 };
 use crate::change::{Mark, StreamEvent};
 use crate::error::{Error, OnSide, Result};
@@ -41,6 +42,8 @@ pub struct ServerSource {
     guarded: bool,
     /// Whether the fence may be up where streams begin.
     fenced: bool,
+    /// A position that no XA transaction spans of which streams do not see that it is prepared.
+    unprepared: Option<Position>,
 }
 
 impl ServerSource {
@@ -63,6 +66,7 @@ impl ServerSource {
             replica: None,
             guarded: false,
             fenced: false,
+            unprepared: None,
         }
     }
 
@@ -81,6 +85,12 @@ impl ServerSource {
     /// Says that the fence may be up where streams begin.
     pub fn perhaps_fenced(mut self, fenced: bool) -> Self {
         self.fenced = fenced;
+        self
+    }
+
+    /// Ends streams where an XA transaction is committed behind `unprepared` that they did not see being prepared.
+    pub fn unprepared(mut self, unprepared: Option<Position>) -> Self {
+        self.unprepared = unprepared;
         self
     }
 
@@ -215,17 +225,10 @@ impl ServerSource {
     /// transactions of its own.
     async fn never_had(&self, conn: &mut Conn, position: &Position) -> Result<Option<String>> {
         let Position::MariaDbGtid(position) = position else { return Ok(None) };
-        let what = "reading which transactions the source knows";
-        let query = "SELECT CONCAT_WS(',', NULLIF(@@gtid_binlog_state, ''), NULLIF(@@gtid_slave_pos, ''))";
-        let known: Option<String> = within(TIMEOUT, what, conn.query_first(query)).await.on_source()?;
-        let known = known.unwrap_or_default();
+        let known = errant::known(conn).await?;
         // There may be several servers of a domain, of which a position has the last one only.
-        let each = known.split(',').filter(|gtid| !gtid.is_empty()).map(str::parse::<MariaDbGtidPosition>);
-        let each = each.collect::<std::result::Result<Vec<_>, _>>().on_source()?;
-        let last = |id| {
-            each.iter().flat_map(MariaDbGtidPosition::numbers).filter(|(i, _)| *i == id).map(|(_, n)| n).max()
-        };
-        let has_all = position.numbers().all(|(id, number)| last(id) >= Some(number));
+        let last = last_numbers(&known).on_source()?;
+        let has_all = position.numbers().all(|(id, number)| last.get(&id) >= Some(&number));
         Ok((!has_all).then_some(known))
     }
 
@@ -252,26 +255,44 @@ impl ServerSource {
         Ok(())
     }
 
-    /// Refuses a position that the source no longer has, or does not have yet.
-    async fn check_position(&self, conn: &mut Conn, position: &Position) -> Result<()> {
+    /// Refuses a server in place of the one that was switched away from, unless it has all of that and its fence.
+    pub async fn check_switched(&self, conn: &mut Conn, position: &Position) -> Result<()> {
+        self.check_has(conn, position).await?;
+        match self.raised(conn).await? {
+            fence::Raised::All => Ok(()),
+            _ => Err(Error::refused(
+                "the workflow is switched, and the tables are not fenced on this server: writers can reach them there, and \
+                 nothing is moved any more",
+                "point --source at the server that was switched away from, or at one that has its fence; or see to it that \
+                 nobody writes to the tables there, and end the workflow: `converge move complete`",
+            )),
+        }
+    }
+
+    /// Refuses a position that the source does not have yet.
+    async fn check_has(&self, conn: &mut Conn, position: &Position) -> Result<()> {
         let now = self.known(conn).await?;
         match now.covers(position) {
             Some(true) => {
                 if let Some(known) = self.never_had(conn, position).await? {
                     return Err(refused::never_had(position, &known));
                 }
+                Ok(())
             }
             Some(false) => {
                 let (source_position, applied) = (now.to_string(), position.to_string());
-                return Err(Error::SourceWentBack { source_position, applied });
+                Err(Error::SourceWentBack { source_position, applied })
             }
-            None => {
-                return Err(Error::refused(
-                    format!("the checkpoint {position} is of another kind than the source's position {now}"),
-                    "point --source at a server of the same kind with the same GTID mode",
-                ));
-            }
+            None => Err(Error::refused(
+                format!("the checkpoint {position} is of another kind than the source's position {now}"),
+                "point --source at a server of the same kind with the same GTID mode",
+            )),
         }
+    }
+
+    /// Refuses a position that the source no longer has, or does not have yet.
+    async fn check_position(&self, conn: &mut Conn, position: &Position) -> Result<()> {
+        self.check_has(conn, position).await?;
         let Position::Gtid(applied) = position else { return Ok(()) };
         let purged: Option<String> =
             within(TIMEOUT, "reading gtid_purged", conn.query_first("SELECT @@gtid_purged"))
@@ -388,7 +409,9 @@ impl Source for ServerSource {
         let fences = self.fences_at(position).await?;
         let log = self.log(position, self.request()).await?;
         let (tables, replica) = (self.tables.clone(), self.replica.clone());
-        Ok(ServerStream::start(log, position, tables, &self.workflow, fences, replica))
+        let prepared = self.unprepared.clone().map(Prepared::since);
+        let reader = Reader::new(log, position, tables, &self.workflow, fences);
+        Ok(ServerStream::start(reader.beside(replica, prepared)))
     }
 }
 

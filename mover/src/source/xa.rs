@@ -9,8 +9,8 @@ use super::TIMEOUT;
 use crate::error::{Error, OnSide, Result};
 
 /// What to do about prepared transactions.
-pub const END_THEM: &str =
-    "end each of them first: XA RECOVER CONVERT XID shows them, XA COMMIT or XA ROLLBACK ends them";
+pub const END_THEM: &str = "end each of them first: XA RECOVER CONVERT XID (MariaDB: XA RECOVER FORMAT='SQL') shows them, \
+                            XA COMMIT or XA ROLLBACK ends them";
 
 /// How many are prepared and not ended; `None`: the account may not ask (MySQL answers that with a fatal XA error).
 pub async fn prepared(conn: &mut Conn) -> Result<Option<usize>> {
@@ -23,7 +23,15 @@ pub async fn prepared(conn: &mut Conn) -> Result<Option<usize>> {
 
 /// How many commits were begun since the server was, those in one phase included.
 pub async fn commits(conn: &mut Conn) -> Result<u64> {
-    let query = "SHOW GLOBAL STATUS LIKE 'Com_xa_commit'";
+    count(conn, "SHOW GLOBAL STATUS LIKE 'Com_xa_commit'").await
+}
+
+/// How many preparations were begun since the server was.
+pub async fn preparations(conn: &mut Conn) -> Result<u64> {
+    count(conn, "SHOW GLOBAL STATUS LIKE 'Com_xa_prepare'").await
+}
+
+async fn count(conn: &mut Conn, query: &str) -> Result<u64> {
     let row: Option<(String, u64)> =
         within(TIMEOUT, "counting XA transactions", conn.query_first(query)).await.on_source()?;
     Ok(row.map_or(0, |row| row.1))

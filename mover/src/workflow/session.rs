@@ -129,7 +129,9 @@ async fn work(
         setup.tables.clone(),
         run,
     )
-    .guarded(is_guarded(setup)?);
+    .guarded(is_guarded(setup)?)
+    // A replica's stream sees what the source's begins behind.
+    .unprepared(setup.unprepared.clone().filter(|_| options.copy_from.is_none()));
     tracing::info!("workflow {}: {} at {}", workflow.name, workflow.state, workflow.position);
     source.hold_fence(&mut setup.source, &owner).await?;
     if workflow.state.is_final() || workflow.state == State::Switched {

@@ -15,6 +15,7 @@ use super::{Options, creation, definition};
 use crate::error::{Error, OnSide, Result, Side};
 use crate::preflight::{self, Accepted, Request, Servers};
 use crate::schema::{Table, secondary};
+use crate::source::errant::{self, Moved};
 use crate::source::history::{Historian, LogIdentity};
 use crate::source::{ServerSource, Source as _, TIMEOUT, fenced_name, marks, server_id};
 use crate::state::resume::Remembered;
@@ -48,6 +49,8 @@ pub struct Setup {
     pub tables: Arc<[Table]>,
     /// The tables under their names on the target, with the source's columns.
     pub target_tables: Vec<Table>,
+    /// A position that no XA transaction spans which was prepared before the first one, if this session made the workflow.
+    pub unprepared: Option<Position>,
     /// Where the statement on a moved table stands that the operator applied on the target.
     pub passing: Option<String>,
 }
@@ -65,19 +68,19 @@ pub async fn prepare(options: &Options, run: u64, memory: &mut Memory) -> Result
     let source_info = ServerInfo::read(&mut source).await.on_source()?;
     let stored = store.load(&mut target).await?;
     let resumes = stored.is_some();
-    let workflow = match stored {
+    let (workflow, unprepared) = match stored {
         Some(workflow) => {
             check_same(options, &workflow)?;
             store.create(&mut target).await?;
             // What the former runner was committing is over then, one way or the other, and only now can be read.
             store.take_over(&mut target).await?;
-            store.reload(&mut target).await?
+            (store.reload(&mut target).await?, None)
         }
         None => {
-            let workflow =
+            let (workflow, unprepared) =
                 create(options, &store, &mut Servers::read(&mut source, &mut target).await?).await?;
             store.take_over(&mut target).await?;
-            workflow
+            (workflow, Some(unprepared))
         }
     };
     memory.run = Some(run);
@@ -129,6 +132,7 @@ pub async fn prepare(options: &Options, run: u64, memory: &mut Memory) -> Result
         workflow,
         tables: tables.into(),
         target_tables,
+        unprepared,
         passing,
     })
 }
@@ -154,6 +158,16 @@ async fn check_log(
             (now.reached, now.reached_begun) = (log.reached.clone(), log.reached_begun);
         } else {
             tracing::warn!("the source is another server now; it must have everything up to {position}");
+            if workflow.state == State::Switched {
+                let tables = before.tables.clone().into();
+                let (connector, info) = (historian.connector.clone(), *historian.info);
+                let source = ServerSource::new(connector, info, &workflow.name, tables, 0);
+                source.check_switched(historian.conn, position).await?;
+            } else if let (Position::MariaDbGtid(at), Some(former)) = (position, &log.known) {
+                let names = workflow.tables.iter().map(|table| table.source.as_str()).collect();
+                errant::check(historian, former, at, &Moved { schema: &workflow.source_schema, names })
+                    .await?;
+            }
         }
     }
     Ok(now)
@@ -306,8 +320,9 @@ fn missing(schema: &str, table: &str) -> Error {
 }
 
 /// Makes and stores a new workflow: checks everything, creates the tables on the target, and takes the position where
-/// the stream begins. The position comes before the first mark, so that the copy sees all that stands before it.
-async fn create(options: &Options, store: &Store, servers: &mut Servers<'_>) -> Result<Workflow> {
+/// the stream begins. The position comes before the first mark, so that the copy sees all that stands before it. The second
+/// one is behind it, and no XA transaction spans that which was prepared before the first.
+async fn create(options: &Options, store: &Store, servers: &mut Servers<'_>) -> Result<(Workflow, Position)> {
     let (from, to) = (&options.source.database, &options.target.database);
     let request = Request {
         source: options.source.clone(),
@@ -353,7 +368,7 @@ async fn create(options: &Options, store: &Store, servers: &mut Servers<'_>) -> 
         }
         None => Position::current(source, &source_info).await.on_source()?,
     };
-    preflight::xa::none_before(source).await?;
+    let unprepared = preflight::xa::none_before(source, &source_info, &position).await?;
     // A statement before the position is not in the stream any more.
     for table in pairs.iter().filter_map(|p| p.source.as_ref()) {
         let now = Table::read(source, Side::Source, from, &table.name).await?;
@@ -384,5 +399,5 @@ async fn create(options: &Options, store: &Store, servers: &mut Servers<'_>) -> 
         switch_times: None,
     };
     store.insert(target, &workflow).await?;
-    Ok(workflow)
+    Ok((workflow, unprepared))
 }

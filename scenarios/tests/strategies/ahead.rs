@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use converge_chaos::server::ServerBinary;
 use converge_mover::copy::Strategy;
-use converge_mysql::{Connector, Flavor};
+use converge_mysql::{Address, Connector, Flavor};
 use mysql_async::prelude::Queryable;
 
 use super::mover::Mover;
@@ -71,6 +71,47 @@ async fn a_source_that_never_had_what_was_copied_is_refused() {
     for binary in support::servers() {
         for strategy in [Strategy::Locking, Strategy::DeleteHistory] {
             failover(&binary, strategy).await;
+        }
+    }
+}
+
+/// An account that does not see the transaction which was prepared before the move began; its commit says so.
+async fn unlisted(binary: &ServerBinary) {
+    eprintln!("an XA transaction that is not listed on {}", binary.info);
+    let (source, target) = pair(binary).await;
+    let (mut s, mut other, _t) = (connect(&source).await, connect(&source).await, connect(&target).await);
+    execute(&mut s, &["CREATE TABLE a (id INT PRIMARY KEY, n INT, v VARCHAR(9))", &rows(100)]).await;
+    let grants = [
+        "CREATE USER blind@'127.0.0.1'",
+        "GRANT SELECT ON shop.* TO blind@'127.0.0.1'",
+        "GRANT ALL ON _converge.* TO blind@'127.0.0.1'",
+        "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO blind@'127.0.0.1'",
+    ];
+    execute(&mut s, &grants).await;
+    execute(&mut other, &["XA START 'x'", "DELETE FROM a WHERE id = 50", "XA END 'x'", "XA PREPARE 'x'"])
+        .await;
+    let blind = Address { user: "blind".into(), ..source.address("shop") };
+    let mut mover = Mover::between(&blind.to_url(), &target.address("shop").to_url(), "a");
+    mover.start();
+    mover.wait_for("replicating");
+    execute(&mut other, &["XA COMMIT 'x'"]).await;
+    for _ in 0..2 {
+        assert_eq!(mover.ended(), 2, "{}", mover.log());
+        let log = mover.log();
+        assert!(
+            log.contains("prepared before the move began") && log.contains("cancel the workflow"),
+            "{log}"
+        );
+        mover.start();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commit_of_what_was_prepared_unseen_ends_the_move() {
+    for binary in support::servers() {
+        // MariaDB lists them for everybody.
+        if binary.info.flavor == Flavor::MySql {
+            unlisted(&binary).await;
         }
     }
 }

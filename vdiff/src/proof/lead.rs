@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use converge_mysql::{Flavor, MariaDbGtidPosition, MySqlGtidSet, Position, quote};
+use converge_mysql::{Flavor, MySqlGtidSet, Position, last_numbers, quote};
 use tokio::time::Instant;
 
 use super::channel::{Channel, channels};
@@ -268,17 +268,6 @@ fn of_mysql(lacking: &MySqlGtidSet, own: &str, only: Option<&String>) -> Beyond 
 
 /// Servers' last numbers, by domain and server.
 type Last = BTreeMap<(u32, u32), u64>;
-
-fn last_numbers(text: &str) -> Result<Last, converge_mysql::Error> {
-    let mut last = Last::new();
-    for gtid in text.split(',').filter(|gtid| !gtid.is_empty()) {
-        for (id, number) in gtid.parse::<MariaDbGtidPosition>()?.numbers() {
-            let seen = last.entry(id).or_default();
-            *seen = number.max(*seen);
-        }
-    }
-    Ok(last)
-}
 
 /// `there`: what the target has applied, and what it has logged. Numbers of a domain go on whoever writes, so that by its
 /// only channel the target has applied nothing that the source does not have, unless its position covers by chance.
