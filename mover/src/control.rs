@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::error::{Error, OnSide, Result};
 use crate::source::{fenced_name, marks::SCHEMA};
-use crate::state::switching::{SWITCHED, SwitchTimes};
+use crate::state::switching::{SWITCHED, SwitchTimes, WITHDRAWN};
 use crate::state::{State, Store, Workflow};
 use crate::target::TIMEOUT;
 
@@ -315,7 +315,7 @@ impl Control {
                 return match outcome.strip_prefix(SWITCHED) {
                     Some(position) => Ok(Some(Switched::of(&workflow, position.to_owned()))),
                     None => Err(self.misfit(
-                        format!("traffic was not switched: {outcome}"),
+                        format!("traffic was not switched: {}", reason(outcome, &workflow)),
                         "writes go on at the source as before; remove the reason and try again",
                     )),
                 };
@@ -422,4 +422,13 @@ impl Control {
         };
         Err(self.misfit(format!("it is {} and cannot be cancelled", workflow.state), help))
     }
+}
+
+/// Why a request had no success. Of one that nobody took up, the runner may have said what keeps it from that.
+fn reason(outcome: &str, workflow: &Workflow) -> String {
+    if outcome != WITHDRAWN {
+        return outcome.to_owned();
+    }
+    let kept = workflow.error.as_ref().map_or_else(String::new, |error| format!(", which says: {error}"));
+    format!("{outcome} before a runner had begun with it{kept}")
 }

@@ -31,7 +31,7 @@ pub struct SwitchTimes {
 pub const SWITCHED: &str = "switched at ";
 
 /// The answer to a request that its client took back before the runner began with it.
-const WITHDRAWN: &str = "the request was taken back";
+pub const WITHDRAWN: &str = "the request was taken back";
 
 impl Workflow {
     /// The names that the source's tables have while they are fenced, for messages.

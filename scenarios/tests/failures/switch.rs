@@ -166,3 +166,25 @@ async fn writers_are_held_up_for_one_attempt_at_most() {
         assert!(answer["blocked_ms"].as_f64() < answer["fencing_ms"].as_f64(), "{answer}");
     }
 }
+
+/// A request that no runner takes up: the answer has what keeps it from that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_nobody_takes_up_is_answered_by_the_reason() {
+    // The answer does not depend on the product, and takes its time.
+    let binary = support::servers().remove(0);
+    let world = World::new(&binary).await;
+    world.fill("n", 64).await;
+    let mut mover = world.mover("n");
+    mover.start();
+    mover.wait_for("replicating");
+    world.source.kill().await.unwrap();
+    mover.wait_until("that it is gone", |s| s["error"].as_str().is_some_and(|e| e.contains("reconnecting")));
+    let output = mover.command("switch-traffic", &["--timeout", "1s"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("taken back before a runner had begun with it, which says: reconnecting"),
+        "{text}"
+    );
+}
