@@ -349,10 +349,9 @@ impl Drop for LocalServer {
     fn drop(&mut self) {
         // The process goes first: it must not write into a directory that is being removed.
         let process = self.process.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mut process) = process.take() {
-            process.end();
+        if process.take().is_none_or(|mut process| process.end()) {
+            self.watchdog.forget_process();
         }
-        self.watchdog.forget_process();
     }
 }
 

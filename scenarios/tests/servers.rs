@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use converge_chaos::server::{LocalServer, ServerBinary, ServerOptions};
 use converge_mysql::{Connector, Position, ServerInfo};
 use mysql_async::prelude::Queryable;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 fn exists(pid: u32) -> bool {
     // A zombie that nobody reaps in this container does not count as alive.
@@ -80,6 +82,36 @@ async fn committed_rows_survive_a_kill_and_nothing_survives_a_drop() {
     for binary in support::servers() {
         eprintln!("on {binary}");
         kill_and_restart(&binary).await;
+    }
+}
+
+/// The watchdog over a server's directory.
+fn watchdog(directory: &Path) -> Option<u32> {
+    let over = directory.as_os_str().as_encoded_bytes();
+    let is_it = |pid: &u32| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let arguments: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+        arguments.contains(&&b"converge-watchdog"[..]) && arguments.contains(&over)
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watchdog_that_was_stopped_holds_nobody_up_and_leaves_nothing() {
+    for binary in support::servers() {
+        let server = support::start(&binary, "source").await;
+        let (pid, directory) = (server.pid().unwrap(), server.directory().to_path_buf());
+        let watchdog = watchdog(&directory).unwrap();
+        kill(Pid::from_raw(watchdog as i32), Signal::SIGSTOP).unwrap();
+        let began = Instant::now();
+        let dropped =
+            tokio::time::timeout(Duration::from_secs(50), tokio::task::spawn_blocking(|| drop(server)));
+        let in_time = dropped.await.is_ok();
+        // Or the test would hang where the server does.
+        let _ = kill(Pid::from_raw(watchdog as i32), Signal::SIGKILL);
+        assert!(in_time, "after {:?}", began.elapsed());
+        assert!(!exists(pid) && !exists(watchdog) && !directory.exists());
     }
 }
 

@@ -11,12 +11,21 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::KILL_TIMEOUT;
 use crate::error::Error;
+
+/// How long a directory may take to be removed, and a file system to be unmounted.
+const REMOVAL: Duration = Duration::from_secs(15);
+/// How long an engine may take to remove a container and its network.
+#[cfg(feature = "docker")]
+const CONTAINER_REMOVAL: Duration = Duration::from_secs(60);
 
 /// A running server, leader of its own process group.
 #[derive(Debug)]
@@ -76,20 +85,42 @@ impl Process {
         self.send(Signal::SIGCONT)
     }
 
-    /// Kills and reaps, blocking; for destructors.
-    pub fn end(&mut self) {
+    /// Kills and reaps, blocking for [`KILL_TIMEOUT`] at the most; for destructors. Whether it is gone.
+    pub fn end(&mut self) -> bool {
         if self.alive().is_some() {
             let _ = self.kill();
-            let _ = self.child.wait();
         }
+        let is_gone = has_ended(&mut self.child, KILL_TIMEOUT);
+        if !is_gone {
+            tracing::warn!("left behind: process {} does not end, though it was killed", self.child.id());
+        }
+        is_gone
     }
 
     fn send(&self, signal: Signal) -> Result<(), Error> {
-        killpg(Pid::from_raw(self.child.id() as i32), signal).map_err(|e| Error::Io {
+        send_group(&self.child, signal).map_err(|e| Error::Io {
             what: format!("sending {signal} to process {}", self.child.id()),
             source: e.into(),
         })
     }
+}
+
+/// Sends a signal to the group that a child leads.
+fn send_group(child: &Child, signal: Signal) -> nix::Result<()> {
+    killpg(Pid::from_raw(child.id() as i32), signal)
+}
+
+/// Waits until a child has ended, and reaps it; whether it did so in time.
+fn has_ended(child: &mut Child, bound: Duration) -> bool {
+    let give_up = Instant::now() + bound;
+    // An error means that there is no such child any more.
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() >= give_up {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    true
 }
 
 /// A directory that is removed with this value unless it is kept.
@@ -124,9 +155,20 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if !self.kept.load(Ordering::Relaxed) {
-            let _ = std::fs::remove_dir_all(&self.path);
+        if self.kept.load(Ordering::Relaxed) {
+            return;
         }
+        // A file system that hangs must not hold up more than a thread.
+        let (path, (done, removed)) = (self.path.clone(), mpsc::channel());
+        let remove = move || done.send(std::fs::remove_dir_all(&path));
+        let why = match thread::Builder::new().spawn(remove).map(|_| removed.recv_timeout(REMOVAL)) {
+            Ok(Ok(Ok(()))) => return,
+            // The watchdog was there before.
+            Ok(Ok(Err(e))) if e.kind() == std::io::ErrorKind::NotFound => return,
+            Ok(Ok(Err(e))) | Err(e) => e.to_string(),
+            Ok(Err(_)) => format!("this takes more than {} s", REMOVAL.as_secs()),
+        };
+        tracing::warn!("left behind: {} cannot be removed: {why}", self.path.display());
     }
 }
 
@@ -166,34 +208,80 @@ docker network rm "$1"
 /// Ends a server and removes its directory when the pipe to it closes.
 #[derive(Debug)]
 pub struct Watchdog {
+    work: Work,
     shell: Child,
-    pipe: Mutex<Option<ChildStdin>>,
+    told: Mutex<Told>,
 }
 
-impl Watchdog {
-    /// Starts the watchdog over `directory`.
-    pub fn start(directory: &Path) -> Result<Self, Error> {
-        Self::run(WATCHDOG, directory.as_os_str())
-    }
+/// What a watchdog does at the end.
+#[derive(Debug)]
+struct Work {
+    script: &'static str,
+    over: OsString,
+    /// How long it may take.
+    bound: Duration,
+}
 
-    /// Starts the watchdog over a container and a network, both of this name. Without the `docker` command it does nothing.
-    #[cfg(feature = "docker")]
-    pub fn over_container(name: &str) -> Result<Self, Error> {
-        Self::run(CONTAINER_WATCHDOG, name.as_ref())
-    }
+/// The pipe to a watchdog, and what went through it.
+#[derive(Debug)]
+struct Told {
+    pipe: Option<ChildStdin>,
+    lines: String,
+}
 
-    fn run(script: &str, over: &OsStr) -> Result<Self, Error> {
-        let mut shell = Command::new("/bin/sh")
-            .args(["-c", script, "converge-watchdog"])
-            .arg(over)
+impl Work {
+    fn begin(&self) -> Result<Child, Error> {
+        Command::new("/bin/sh")
+            .args(["-c", self.script, "converge-watchdog"])
+            .arg(&self.over)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .map_err(Error::io("starting", Path::new("/bin/sh")))?;
-        let pipe = Mutex::new(shell.stdin.take());
-        Ok(Self { shell, pipe })
+            .map_err(Error::io("starting", Path::new("/bin/sh")))
+    }
+
+    /// Waits for a shell that has nothing more to wait for, and ends it if it does not end by itself: why it did not.
+    fn end(&self, shell: &mut Child) -> Result<(), String> {
+        // It is of no use to anybody if somebody has stopped it.
+        let _ = send_group(shell, Signal::SIGCONT);
+        if has_ended(shell, self.bound) {
+            return Ok(());
+        }
+        let _ = send_group(shell, Signal::SIGKILL);
+        has_ended(shell, KILL_TIMEOUT);
+        Err(format!("its watchdog, process {}, took more than {} s", shell.id(), self.bound.as_secs_f64()))
+    }
+
+    /// The same from its beginning, in another shell.
+    fn again(&self, lines: &str) -> Result<(), String> {
+        let mut shell = self.begin().map_err(|e| e.to_string())?;
+        if let Some(mut pipe) = shell.stdin.take() {
+            // A shell that is gone already is seen to be so.
+            let _ = pipe.write_all(lines.as_bytes());
+        }
+        self.end(&mut shell)
+    }
+}
+
+impl Watchdog {
+    /// Starts the watchdog over `directory`.
+    pub fn start(directory: &Path) -> Result<Self, Error> {
+        Self::run(WATCHDOG, directory.as_os_str(), REMOVAL)
+    }
+
+    /// Starts the watchdog over a container and a network, both of this name. Without the `docker` command it does nothing.
+    #[cfg(feature = "docker")]
+    pub fn over_container(name: &str) -> Result<Self, Error> {
+        Self::run(CONTAINER_WATCHDOG, name.as_ref(), CONTAINER_REMOVAL)
+    }
+
+    fn run(script: &'static str, over: &OsStr, bound: Duration) -> Result<Self, Error> {
+        let work = Work { script, over: over.to_owned(), bound };
+        let mut shell = work.begin()?;
+        let told = Mutex::new(Told { pipe: shell.stdin.take(), lines: String::new() });
+        Ok(Self { work, shell, told })
     }
 
     /// The process to kill from now on.
@@ -217,8 +305,9 @@ impl Watchdog {
     }
 
     fn tell(&self, line: &str) {
-        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(e)) = pipe.as_mut().map(|p| p.write_all(line.as_bytes())) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.lines.push_str(line);
+        if let Some(Err(e)) = told.pipe.as_mut().map(|p| p.write_all(line.as_bytes())) {
             tracing::warn!("the server's watchdog is gone: {e}");
         }
     }
@@ -226,8 +315,55 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
+        let told = self.told.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Closing the pipe ends the shell; it removes the directory unless told otherwise.
-        self.pipe.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = self.shell.wait();
+        told.pipe.take();
+        let Err(why) = self.work.end(&mut self.shell) else { return };
+        tracing::warn!("cleaning up after {} once more: {why}", self.work.over.display());
+        if let Err(why) = self.work.again(&told.lines) {
+            tracing::warn!("left behind: {} may still be there: {why}", self.work.over.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hangs for much longer than a test may take, the first time.
+    const STUCK: &str = r#"
+while read -r word; do said=$word; done
+mkdir "$1/first" && sleep 600
+echo "$said" > "$1/done"
+"#;
+
+    fn dropped(watchdog: Watchdog) -> Duration {
+        let began = Instant::now();
+        drop(watchdog);
+        began.elapsed()
+    }
+
+    #[test]
+    fn a_watchdog_that_hangs_is_replaced_by_one_that_knows_as_much() {
+        let here = tempfile::tempdir().unwrap();
+        let watchdog = Watchdog::run(STUCK, here.path().as_os_str(), Duration::from_secs(1)).unwrap();
+        watchdog.keep();
+        assert!(dropped(watchdog) < Duration::from_secs(10));
+        assert_eq!(std::fs::read_to_string(here.path().join("done")).unwrap(), "keep\n");
+    }
+
+    #[test]
+    fn watchdogs_that_all_hang_hold_nobody_up() {
+        let watchdog = Watchdog::run("sleep 600", "x".as_ref(), Duration::from_secs(1)).unwrap();
+        assert!(dropped(watchdog) < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_watchdog_that_somebody_stopped_does_its_work() {
+        let here = tempfile::tempdir().unwrap();
+        let watchdog = Watchdog::start(here.path()).unwrap();
+        send_group(&watchdog.shell, Signal::SIGSTOP).unwrap();
+        assert!(dropped(watchdog) < REMOVAL);
+        assert!(!here.path().exists());
     }
 }
