@@ -30,7 +30,7 @@ pub use invariants::{ACCOUNTS, BALANCE, COUNTERS, Invariant, Names};
 pub use plan::{LoadPlan, Subject, Weights, draw_seed};
 pub use rest::{Brake, LOG_TEXTS, Rest};
 pub use schema::{create_database, create_schema, is_seeded, prepare, seed_rows};
-pub use user::{Model, Script, Table as ModelTable, read as read_model};
+pub use user::{Model, Program, Script, Table as ModelTable, read as read_model};
 
 use crate::error::Error;
 use crate::history::{History, Kind};

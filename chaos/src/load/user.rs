@@ -25,6 +25,7 @@ use crate::history::Kind;
 
 pub use generate::kinds;
 pub use model::{Model, Table};
+pub use program::Program;
 pub use script::Script;
 
 /// Makes the tables of a built-in schema; for others there is nothing to make.

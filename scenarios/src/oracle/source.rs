@@ -5,6 +5,7 @@
 //! load ask, and the history has all that they sent: a transaction that has no statement of the history is somebody
 //! else's. Texts hold across restarts and on a replica that logs what it got, where numbers of sessions do not.
 
+mod judged;
 mod log;
 
 use std::collections::HashSet;
@@ -12,12 +13,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use converge_chaos::history::{self, Event};
-use converge_chaos::load::LOG_TEXTS;
+use converge_chaos::load::{LOG_TEXTS, Program};
 use converge_mysql::{Address, Connector, Error as ServerError};
 use mysql_async::prelude::Queryable;
 use tokio::sync::Mutex;
 
-use self::log::{Judged, Scan};
+use self::judged::Judged;
+use self::log::Scan;
 use super::MOST_EVIDENCE;
 use super::logs::{self, Mark, Since};
 use crate::verdict::{Finding, Oracle};
@@ -129,14 +131,14 @@ impl Log {
     }
 }
 
-/// `programs`: the bodies of the database's triggers, routines and events, whose statements are logged instead of those that
-/// set them off.
-fn verdict(scan: &Scan, lack: Option<&str>, programs: Result<Vec<String>, ServerError>) -> Oracle {
+/// `programs`: the database's triggers, routines and events, whose statements are logged instead of those that set them
+/// off.
+fn verdict(scan: &Scan, lack: Option<&str>, programs: Result<Vec<Program>, ServerError>) -> Oracle {
     let (programs, trouble) = match programs {
         Ok(programs) => (programs, None),
         Err(e) => (Vec::new(), Some(e.to_string())),
     };
-    let explained = |text: &str| programs.iter().any(|body| body.contains(text));
+    let explained = |text: &str| programs.iter().any(|program| program.has(text));
     let wrong: Vec<String> =
         scan.suspects().filter(|s| !s.text().is_some_and(explained)).map(|s| s.to_string()).collect();
     let torn = scan.torn.remark();
@@ -150,7 +152,8 @@ fn verdict(scan: &Scan, lack: Option<&str>, programs: Result<Vec<String>, Server
     } else if let Some(why) = lack {
         (Finding::Unknown, format!("the source's binary log {why}"))
     } else if scan.untold > 0 {
-        let why = "the source's binary log has changes without their statements, and it cannot be told whose they are";
+        let why = "the source's binary log has changes without their statements, or statements without what they \
+                   changed, and it cannot be told whose they are";
         (Finding::Unknown, why.to_owned())
     } else {
         (Finding::Pass, format!("all that changed rows on the source is the load's{torn}"))
@@ -158,7 +161,7 @@ fn verdict(scan: &Scan, lack: Option<&str>, programs: Result<Vec<String>, Server
     Oracle::new(NAME, finding, detail).with_evidence(wrong.into_iter().take(MOST_EVIDENCE).collect())
 }
 
-async fn programs(server: &Address) -> Result<Vec<String>, ServerError> {
+async fn programs(server: &Address) -> Result<Vec<Program>, ServerError> {
     const WHAT: &str = "reading the source's triggers, routines and events";
     let mut conn = Connector::new(server.clone()).connect().await?;
     let query = "SELECT action_statement FROM information_schema.triggers WHERE trigger_schema = DATABASE() UNION ALL \
@@ -166,7 +169,7 @@ async fn programs(server: &Address) -> Result<Vec<String>, ServerError> {
                  SELECT event_definition FROM information_schema.events WHERE event_schema = DATABASE()";
     let bodies: Vec<Option<String>> = converge_mysql::within(logs::PATIENCE, WHAT, conn.query(query)).await?;
     converge_mysql::connect::close(conn).await;
-    Ok(bodies.into_iter().flatten().collect())
+    Ok(bodies.into_iter().flatten().map(Program::new).collect())
 }
 
 /// The statements that the load sent.

@@ -1,7 +1,48 @@
 //! What a definition is of, and where the body of a stored program begins and ends: read as a server does, from the grammar
 //! alone, for what comes after that end is a statement of its own.
 
-use super::tokens::Token;
+use super::tokens::{Token, split};
+
+/// A trigger, a routine or an event that is on a server, by its body.
+#[derive(Debug)]
+pub struct Program {
+    body: String,
+    /// Its statements, in each way that servers may read it.
+    statements: Vec<Vec<Token>>,
+}
+
+impl Program {
+    /// Takes a body apart. One that cannot be has no statements.
+    pub fn new(body: String) -> Self {
+        // Without a head it would end at its first semicolon.
+        let whole = format!("CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW {body}");
+        let inner = |tokens: &Vec<Token>| -> Vec<Vec<Token>> {
+            let found = self::body(tokens).and_then(|body| statements(body).ok()).unwrap_or_default();
+            found.into_iter().map(<[Token]>::to_vec).collect()
+        };
+        let statements = readings(&whole).iter().flat_map(inner).collect();
+        Self { body, statements }
+    }
+
+    /// Whether this is the whole text of a statement in it.
+    pub fn has(&self, text: &str) -> bool {
+        let read = readings(text);
+        let is_whole = |tokens: &Vec<Token>| self.statements.contains(tokens);
+        // A number may go on.
+        let goes_on = |c: char| c.is_ascii_alphanumeric() || c == '.';
+        let mut places = self.body.match_indices(text).map(|(at, text)| &self.body[at + text.len()..]);
+        !read.is_empty() && read.iter().all(is_whole) && places.any(|rest| !rest.starts_with(goes_on))
+    }
+}
+
+/// The parts of a text that is a single statement.
+fn readings(text: &str) -> Vec<Vec<Token>> {
+    let mut found = split(text);
+    match (found.next(), found.next()) {
+        (Some(Ok(mut statement)), None) => statement.take_readings(),
+        _ => Vec::new(),
+    }
+}
 
 /// What has a body of statements.
 const PROGRAMS: [&str; 3] = ["TRIGGER", "PROCEDURE", "FUNCTION"];
@@ -270,5 +311,40 @@ impl Walk<'_> {
             Some(_) => Err(Broken::Malformed),
             None => Err(Broken::Unended),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_has_whole_statements_alone() {
+        let body = "BEGIN\n  DECLARE EXIT HANDLER FOR NOT FOUND DELETE FROM e;\n  -- DELETE FROM a;\n  IF NEW.x > 1 THEN\n    \
+                    DELETE FROM t WHERE id = NEW.id AND s = 'UPDATE u SET a = 1';\n  ELSE UPDATE u /* one */ SET a = 7 WHERE \
+                    b IN (SELECT c FROM d);\n  END IF;\nEND";
+        let program = Program::new(body.into());
+        for whole in [
+            "DELETE FROM e",
+            "DELETE FROM t WHERE id = NEW.id AND s = 'UPDATE u SET a = 1'",
+            "UPDATE u /* one */ SET a = 7 WHERE b IN (SELECT c FROM d)",
+        ] {
+            assert!(program.has(whole), "{whole}");
+        }
+        for part in [
+            "DELETE FROM t",
+            "DELETE FROM a",
+            "UPDATE u SET a = 1",
+            "UPDATE u /* one */ SET a = 7",
+            "SELECT c FROM d",
+            "",
+        ] {
+            assert!(!program.has(part), "{part}");
+        }
+        assert!(Program::new("UPDATE u SET a = 7".into()).has("UPDATE u SET a = 7"));
+        for other in ["UPDATE u SET a = 8", "UPDATE u SET a = 70"] {
+            assert!(!Program::new(other.into()).has("UPDATE u SET a = 7"), "{other}");
+        }
+        assert!(!Program::new("BEGIN UPDATE u SET a = 7".into()).has("UPDATE u SET a = 7"));
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use converge_mover::source::fenced_name;
 use converge_mysql::{Address, Connector, Error as ServerError, FilePosition, Flavor, ServerInfo, quote};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::judged::{Does, Judged};
 use super::{Texts, digest};
 use crate::oracle::logs::{self, Torn};
 use crate::oracle::silence::{TORN, mapped};
@@ -16,97 +16,13 @@ use crate::oracle::silence::{TORN, mapped};
 const AT_ONCE: u64 = 5000;
 /// Characters of a statement that are shown.
 const SHOWN: usize = 200;
-
-/// Which tables nobody but the load may change.
-#[derive(Debug)]
-pub struct Judged {
-    database: String,
-    /// The moved ones and their names behind the fence.
-    tables: Vec<String>,
-}
-
-impl Judged {
-    pub fn new(database: String, moved: &[String]) -> Self {
-        let tables = moved.iter().flat_map(|name| [name.clone(), fenced_name(name)]).collect();
-        Self { database, tables }
-    }
-
-    fn has(&self, database: &str, table: &str) -> bool {
-        let same = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
-        same(database, &self.database) && self.tables.iter().any(|name| same(name, table))
-    }
-
-    /// The table whose rows a logged definition takes away or makes anew, if it is judged. A fence only renames.
-    fn emptied(&self, info: &str) -> Option<String> {
-        let (database, statement) = in_database(info);
-        let mut words = statement;
-        let head = ["TRUNCATE", "ALTER", "DROP"].into_iter().find(|head| skip(&mut words, head))?;
-        skip(&mut words, "ONLINE");
-        skip(&mut words, "IGNORE");
-        if !skip(&mut words, "TABLE") && head != "TRUNCATE" {
-            return None;
-        }
-        if skip(&mut words, "IF") {
-            skip(&mut words, "EXISTS");
-        }
-        loop {
-            let first = name(&mut words)?;
-            let (schema, table) = match words.strip_prefix('.') {
-                Some(rest) => {
-                    words = rest;
-                    (first, name(&mut words)?)
-                }
-                None => (database.to_owned(), first),
-            };
-            if self.has(&schema, &table) {
-                return Some(format!("{schema}.{table}"));
-            }
-            words = words.trim_start().strip_prefix(',').filter(|_| head == "DROP")?;
-        }
-    }
-}
+/// Characters of a statement that are kept.
+const KEPT: usize = 4000;
 
 /// The database that a logged statement was sent in, and the statement.
-fn in_database(info: &str) -> (&str, &str) {
+fn in_database(info: &str) -> (String, &str) {
     let parts = info.strip_prefix("use `").and_then(|rest| rest.split_once("`; "));
-    parts.unwrap_or(("", info))
-}
-
-/// Passes a word, if the text begins with it.
-fn skip(text: &mut &str, word: &str) -> bool {
-    let rest = text.trim_start();
-    let Some((head, after)) = rest.split_at_checked(word.len()) else { return false };
-    let ends = !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-    let is = head.eq_ignore_ascii_case(word) && ends;
-    if is {
-        *text = after;
-    }
-    is
-}
-
-/// Passes a name, in backquotes or bare.
-fn name(text: &mut &str) -> Option<String> {
-    let rest = text.trim_start();
-    let Some(mut quoted) = rest.strip_prefix('`') else {
-        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
-        *text = &rest[end..];
-        return (end > 0).then(|| rest[..end].to_owned());
-    };
-    let mut found = String::new();
-    loop {
-        let (part, after) = quoted.split_once('`')?;
-        found.push_str(part);
-        match after.strip_prefix('`') {
-            Some(more) => {
-                found.push('`');
-                quoted = more;
-            }
-            None => {
-                *text = after;
-                return Some(found);
-            }
-        }
-    }
+    parts.map_or((String::new(), info), |(name, statement)| (name.replace("``", "`"), statement))
 }
 
 /// A change that no statement of the load explains.
@@ -117,7 +33,7 @@ pub struct Suspect {
     place: (String, u64),
     /// The statements of its transaction.
     digests: Vec<u64>,
-    /// The last of them, cut.
+    /// The last of them, cut if it is very long.
     text: Option<String>,
 }
 
@@ -133,7 +49,7 @@ impl fmt::Display for Suspect {
         let (file, offset) = &self.place;
         write!(f, "{} was changed at {file}:{offset} of the source's log, and not by the load", self.table)?;
         match &self.text {
-            Some(text) => write!(f, ": {text}"),
+            Some(text) => write!(f, ": {}", text.chars().take(SHOWN).collect::<String>()),
             None => write!(f, ", whose sessions all have their statements logged"),
         }
     }
@@ -149,7 +65,7 @@ pub struct Scan {
     /// How often a transaction of the load was seen that changed something.
     pub of_load: u64,
     /// Changes without any statement, on a server that logs the statements of all sessions (MariaDB by its default): what
-    /// one statement does is then in two transactions, of which the first has it.
+    /// one statement does is then in two transactions, of which the first has it. And statements without their changes.
     pub untold: u64,
     asks_all: bool,
     /// Logs that the server left unfinished.
@@ -254,11 +170,17 @@ impl Scan {
                     (self.open.table, self.open.place) = (table, (at.file.clone(), at.offset));
                 }
             }
-            b"Query" => {
+            // MariaDB may compress a long one.
+            b"Query" | b"Query_compressed" => {
                 let info = String::from_utf8_lossy(info);
-                if let Some(table) = judged.emptied(&info) {
-                    self.statement(in_database(&info).1.as_bytes());
-                    (self.open.table, self.open.place) = (table, (at.file.clone(), at.offset));
+                let (database, statement) = in_database(&info);
+                match judged.does(&database, statement) {
+                    Does::Defines(table) => {
+                        self.statement(statement.as_bytes());
+                        (self.open.table, self.open.place) = (table, (at.file.clone(), at.offset));
+                    }
+                    Does::Hides if !known.has(digest(statement.as_bytes())) => self.untold += 1,
+                    Does::Hides | Does::Nothing => {}
                 }
             }
             _ => {}
@@ -268,7 +190,7 @@ impl Scan {
     fn statement(&mut self, text: &[u8]) {
         self.open.digests.push(digest(text));
         if self.open.table.is_empty() {
-            self.open.text = Some(String::from_utf8_lossy(text).chars().take(SHOWN).collect());
+            self.open.text = Some(String::from_utf8_lossy(text).chars().take(KEPT).collect());
         }
     }
 
@@ -355,26 +277,19 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_that_takes_rows_away_is_a_change_and_a_fence_is_none() {
-        let emptied = |info: &str| judged().emptied(info);
-        for info in [
-            "use `shop`; TRUNCATE customer",
-            "use `x`; truncate table shop.customer",
-            "use `shop`; DROP TABLE IF EXISTS `t`,`customer` /* generated by server */",
-            "ALTER TABLE `shop`.`o``dd` FORCE",
-            "use `shop`; ALTER TABLE _customer_fenced FORCE",
-        ] {
-            assert!(emptied(info).is_some(), "{info}");
-        }
-        for info in [
-            "BEGIN",
-            "use `shop`; RENAME TABLE /* converge fence */ `shop`.`customer` TO `shop`.`_customer_fenced`",
-            "use `x`; TRUNCATE customer",
-            "use `shop`; DROP TABLE `_converge`.`customer`",
-            "use `shop`; DROP DATABASE customer",
-            "use `shop`; ALTER TABLE other ADD customer INT",
-        ] {
-            assert_eq!(emptied(info), None, "{info}");
+    fn a_definition_is_a_change_and_a_statement_without_rows_leaves_it_open() {
+        let seen = scan(&[], &[("Gtid", ""), ("Query", "use `sh``op`; TRUNCATE customer")]);
+        assert_eq!((seen.suspects().count(), seen.untold), (0, 0));
+        let seen = scan(&[], &[("Gtid", ""), ("Query", "use `shop`; /* x */ truncate table customer")]);
+        let said = seen.suspects().next().unwrap().to_string();
+        assert!(
+            said.contains("shop.customer") && said.ends_with("/* x */ truncate table customer"),
+            "{said}"
+        );
+        let hidden = [("Gtid", ""), ("Query", "use `shop`; DELETE FROM customer")];
+        for (known, untold) in [(&[][..], 1), (&["DELETE FROM customer"], 0)] {
+            let seen = scan(known, &hidden);
+            assert_eq!((seen.suspects().count(), seen.untold), (0, untold));
         }
     }
 }
