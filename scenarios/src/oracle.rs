@@ -35,6 +35,14 @@ pub const LOUD_STOP: &str = "loud_stop";
 const STOPPED: i32 = 2;
 /// Lines of evidence that an oracle gives at the most.
 const MOST_EVIDENCE: usize = 20;
+/// How an answer begins that could not be given, for a reason that another oracle gives in full.
+const UNDECIDED: &str = "not decided: ";
+
+/// What an oracle says that needs a proven position, where there is none. Its figures alone would read like a success.
+fn without_position(name: &str, figures: String) -> Oracle {
+    let detail = format!("{UNDECIDED}no position was proven");
+    Oracle::new(name, Finding::Unknown, detail).with_evidence(vec![figures])
+}
 
 /// Whether the rows are equal, by VDiff. Only an equal that compared rows passes.
 pub fn vdiff(report: &VdiffReport) -> Oracle {
@@ -113,7 +121,9 @@ pub async fn ledger(
     );
     let finding = if !unexpected.is_empty() || proven && !lost.is_empty() {
         Finding::Fail
-    } else if accounts.acknowledged.is_empty() || !proven {
+    } else if !proven {
+        return (without_position(NAME, detail), Vec::new());
+    } else if accounts.acknowledged.is_empty() {
         Finding::Unknown
     } else {
         Finding::Pass

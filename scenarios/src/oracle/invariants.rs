@@ -10,7 +10,7 @@ use converge_chaos::history::{self, Entry, Event, Reading, Settled, settle};
 use converge_chaos::load::{ACCOUNTS, BALANCE, COUNTERS, Invariant, Names};
 use converge_mysql::Position;
 
-use super::MOST_EVIDENCE;
+use super::{MOST_EVIDENCE, without_position};
 use crate::verdict::{Finding, Oracle};
 
 /// The readings that count, collected entry by entry.
@@ -94,16 +94,15 @@ struct Judged {
 
 fn judged(name: &str, counted: &[(u64, Reading)], proven: bool, judged: Judged) -> Oracle {
     let Judged { detail, wrong, tried } = judged;
-    let finding = if !wrong.is_empty() {
-        Finding::Fail
-    } else if counted.is_empty() || !proven || !tried {
-        Finding::Unknown
-    } else {
-        Finding::Pass
-    };
-    let detail = match counted.len() {
-        0 => "the target was never read after the copy".to_owned(),
-        n => format!("{detail} in {n} readings of the target"),
+    if counted.is_empty() {
+        return Oracle::new(name, Finding::Unknown, "the target was never read after the copy");
+    }
+    let figures = format!("{detail} in {} readings of the target", counted.len());
+    let (finding, detail) = match (wrong.is_empty(), proven, tried) {
+        (false, ..) => (Finding::Fail, figures),
+        (true, false, _) => return without_position(name, figures),
+        (true, true, false) => (Finding::Unknown, format!("nothing was put to the test: {figures}")),
+        (true, true, true) => (Finding::Pass, figures),
     };
     Oracle::new(name, finding, detail).with_evidence(wrong.into_iter().take(MOST_EVIDENCE).collect())
 }
@@ -276,6 +275,23 @@ mod tests {
         assert_eq!(readings.counted.len(), 1);
         let none = judged("bank", &[], true, bank(&[]));
         assert_eq!(none.finding, Finding::Unknown);
+    }
+
+    #[test]
+    fn what_proves_nothing_says_why_before_its_figures() {
+        let readings = [(1, reading("file:log.1:20", 0))];
+        let says = |proven, writes| {
+            let oracle = judged("counters", &readings, proven, counters(&readings, &writes, proven));
+            (oracle.finding, oracle.in_a_line())
+        };
+        let (finding, said) = says(false, settled(0, 1));
+        assert_eq!(finding, Finding::Unknown);
+        assert!(said.starts_with("counters: not decided: no position was proven; 0 acknowledged"), "{said}");
+        let (finding, said) = says(true, settled(0, 1));
+        assert_eq!(finding, Finding::Unknown);
+        assert!(said.starts_with("counters: nothing was put to the test: 0 acknowledged"), "{said}");
+        let lost = judged("bank", &readings, false, Judged { wrong: vec!["x".into()], ..bank(&readings) });
+        assert_eq!(lost.finding, Finding::Fail);
     }
 
     #[test]

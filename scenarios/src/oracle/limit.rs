@@ -5,12 +5,13 @@ use std::time::Duration;
 use converge_chaos::history::{Entry, Event, Phase};
 use converge_vdiff::report::show::grouped;
 
+use super::UNDECIDED;
 use crate::verdict::{FaultReport, Finding, Oracle};
 
 /// The name of the oracle that says so.
 pub const NAME: &str = "time_limit";
-/// What an oracle says that could not tell because the run was ended.
-const UNDECIDED: &str = "not decided: the time limit ended the run first";
+/// What an oracle could not tell because of, when the run was ended.
+const WHY: &str = "the time limit ended the run first";
 
 /// How far a run had come, by its history.
 #[derive(Debug, Default)]
@@ -76,16 +77,18 @@ impl Reached {
 pub fn blame(oracles: &mut [Oracle], silent: &str) {
     let other = |o: &&mut Oracle| ![NAME, "faults"].contains(&o.name.as_str());
     for oracle in oracles.iter_mut().filter(other).filter(|o| o.finding == Finding::Unknown) {
-        let said = std::mem::replace(&mut oracle.detail, UNDECIDED.into());
-        if said != silent {
+        let said = std::mem::replace(&mut oracle.detail, format!("{UNDECIDED}{WHY}"));
+        if said != silent && !said.starts_with(UNDECIDED) {
             oracle.evidence.insert(0, said);
         }
     }
 }
 
-/// A line for each oracle, in the words of `say`, and one for all those together that the time limit kept from deciding.
+/// A line for each oracle, in the words of `say`, and one for all those together that could not decide because of what
+/// another one tells.
 pub fn lines<'a>(oracles: impl Iterator<Item = &'a Oracle>, say: impl Fn(&Oracle) -> String) -> Vec<String> {
-    let (undecided, others): (Vec<&Oracle>, Vec<&Oracle>) = oracles.partition(|o| o.detail == UNDECIDED);
+    let (undecided, others): (Vec<&Oracle>, Vec<&Oracle>) =
+        oracles.partition(|o| o.detail.starts_with(UNDECIDED));
     let mut lines: Vec<String> = others.into_iter().map(say).collect();
     if !undecided.is_empty() {
         let names: Vec<&str> = undecided.iter().map(|o| o.name.as_str()).collect();
