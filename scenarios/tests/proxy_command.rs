@@ -306,6 +306,7 @@ fn an_address_that_cannot_be_listened_on_is_explained() {
         assert_eq!(output.status.code(), Some(2), "{errors}");
         let named = errors.contains(arguments[arguments.len() - 1]) || errors.contains(&address);
         assert!(named && errors.contains("what to do: "), "{errors}");
+        assert!(!errors.contains("because: "), "the cause was told already: {errors}");
     }
     let output = converge().args(["proxy", "--listen", "127.0.0.1:0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

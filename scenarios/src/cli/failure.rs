@@ -30,13 +30,17 @@ impl<E: Diagnostic> From<E> for Failure {
         // Who passes an error on has often nothing to add to its way out.
         let passed_on = || error.diagnostic_source().and_then(|inner| Some(inner.help()?.to_string()));
         let what_to_do = error.help().map(|h| h.to_string()).or_else(passed_on);
-        let mut why = Vec::new();
+        let (what, mut why) = (error.to_string(), Vec::new());
         let mut cause = std::error::Error::source(&error);
         while let Some(e) = cause {
-            why.push(e.to_string());
+            let words = e.to_string();
+            // Some tell their cause in their own words.
+            if !why.last().unwrap_or(&what).contains(&words) {
+                why.push(words);
+            }
             cause = e.source();
         }
-        Self { what: error.to_string(), why, what_to_do }
+        Self { what, why, what_to_do }
     }
 }
 
