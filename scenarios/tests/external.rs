@@ -173,6 +173,13 @@ async fn refusals(theirs: &Theirs) {
     }
     assert_eq!(there(&theirs.source).await, ["shop"]);
 
+    // What the mover would refuse is no finding about the move.
+    execute(&theirs.source, &["SET GLOBAL binlog_format = STATEMENT"]).await;
+    let output = theirs.command(SCENARIO, &[]).output().unwrap();
+    execute(&theirs.source, &["SET GLOBAL binlog_format = ROW"]).await;
+    theirs.refused(output, &["binlog_format", "SET GLOBAL"]).await;
+    assert_eq!([there(&theirs.source).await, there(&theirs.target).await], [["shop"]; 2]);
+
     execute(&theirs.target, &["CREATE DATABASE commerce", "CREATE TABLE commerce.precious (id INT)"]).await;
     let forgotten = "mover_0123abcd@'%'";
     execute(&theirs.target, &[&format!("CREATE USER {forgotten} IDENTIFIED BY 'Aa1-x'")]).await;

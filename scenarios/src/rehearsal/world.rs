@@ -267,12 +267,12 @@ impl World {
         }
         let mut notes = load::prepare(&address, &plan).await?;
         let (mut tables, mut idle, mut model) = (scenario.tables.clone(), Vec::new(), None);
+        let strategy = scenario.copy.strategy.parse()?;
         if plan.subject != Subject::Commerce {
             let model = &*model.insert(load::read_model(&address).await?);
             let own = Invariant::ALL.map(|invariant| plan.subject.names().of(invariant));
             // MySQL shows triggers to those alone who may make them, which the mover may not on the source.
-            let said =
-                tables::asked(&address, &self.target.direct, scenario.copy.strategy.parse()?, model).await?;
+            let said = tables::asked(&address, &self.target.direct, strategy, model).await?;
             let choice = tables::chosen(&tables, model, &own, &said)?;
             (tables, idle) = (choice.tables, choice.idle);
             notes.extend(choice.notes);
@@ -281,6 +281,10 @@ impl World {
                     "tables that foreign keys refer to get no REPLACE: a replica stops at it".to_owned(),
                 );
             }
+        }
+        // Private servers are as the mover needs them.
+        if !options.servers.are_private() {
+            tables::allowed(&self.primary.direct, &self.target.direct, strategy, &tables).await?;
         }
         let kinds = load::kinds(&plan, model.as_ref(), &tables);
         let mut conn = Connector::new(address).connect().await?;

@@ -34,14 +34,11 @@ pub async fn asked(
     strategy: Strategy,
     model: &Model,
 ) -> Result<Said, RehearsalError> {
-    let tables: Vec<_> = model.tables.iter().map(|table| (table.name.clone(), table.name.clone())).collect();
     let mut said = Said::default();
-    if tables.is_empty() {
+    if model.tables.is_empty() {
         return Ok(said);
     }
-    let (source, target) = (source.clone(), target.clone());
-    let (defer_secondary_keys, accepted) = (false, Accepted::default());
-    let request = Request { source, target, tables, strategy, defer_secondary_keys, accepted };
+    let request = request(source, target, strategy, model.tables.iter().map(|table| &table.name));
     for finding in preflight::check(&request).await?.findings {
         let of = |(name, _): &&(String, String)| {
             finding.table.as_ref() == Some(&quote::qualified(&request.source.database, name))
@@ -58,6 +55,34 @@ pub async fn asked(
         }
     }
     Ok(said)
+}
+
+/// Whether the mover would begin to move these tables; if not, all that forbids it.
+pub async fn allowed(
+    source: &Address,
+    target: &Address,
+    strategy: Strategy,
+    tables: &[String],
+) -> Result<(), RehearsalError> {
+    let report = preflight::check(&request(source, target, strategy, tables.iter())).await?;
+    // It is the mover itself that warns.
+    if report.verdict == Weight::Refuse { Ok(report.judge()?) } else { Ok(()) }
+}
+
+fn request<'a>(
+    source: &Address,
+    target: &Address,
+    strategy: Strategy,
+    tables: impl Iterator<Item = &'a String>,
+) -> Request {
+    Request {
+        source: source.clone(),
+        target: target.clone(),
+        tables: tables.map(|name| (name.clone(), name.clone())).collect(),
+        strategy,
+        defer_secondary_keys: false,
+        accepted: Accepted::default(),
+    }
 }
 
 /// The tables that the scenario names; or, if it names none, all that can be moved, and `own`, the load's.
