@@ -13,21 +13,26 @@ const MAX_DEPTH: usize = 100;
 
 /// The canonical form of a document.
 pub fn canonical(text: &[u8]) -> Vec<u8> {
-    let mut parser = Parser { rest: text };
+    parsed(text).map_or_else(|| [b"!", text].concat(), |(form, _)| form)
+}
+
+/// Whether a server that parses the text keeps its value: it is a document, and its numbers are doubles or of 64 bits.
+pub fn is_kept(text: &[u8]) -> bool {
+    parsed(text).is_some_and(|(_, kept)| kept)
+}
+
+/// The form of a document, and whether its numbers have no more digits than a server keeps.
+fn parsed(text: &[u8]) -> Option<(Vec<u8>, bool)> {
+    let mut parser = Parser { rest: text, kept: true };
     let mut out = Vec::with_capacity(text.len());
-    let parsed = parser.value(&mut out, 0).is_some() && {
-        parser.space();
-        parser.rest.is_empty()
-    };
-    if !parsed {
-        out = b"!".to_vec();
-        out.extend_from_slice(text);
-    }
-    out
+    parser.value(&mut out, 0)?;
+    parser.space();
+    parser.rest.is_empty().then_some((out, parser.kept))
 }
 
 struct Parser<'a> {
     rest: &'a [u8],
+    kept: bool,
 }
 
 impl Parser<'_> {
@@ -171,7 +176,9 @@ impl Parser<'_> {
         let (token, rest) = self.rest.split_at(length);
         let token = std::str::from_utf8(token).ok().filter(|t| is_number(t))?;
         self.rest = rest;
-        out.extend_from_slice(number_form(token)?.as_bytes());
+        let form = number_form(token)?;
+        self.kept &= !form.starts_with('x');
+        out.extend_from_slice(form.as_bytes());
         Some(())
     }
 }
@@ -240,6 +247,14 @@ mod tests {
         ] {
             assert_eq!(canonical(a.as_bytes()), canonical(b.as_bytes()), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_server_keeps_documents_whose_numbers_it_has() {
+        let kept = ["{\"a\": [1, -0.5e10, \"0.123456789012345678\"]}", "18446744073709551615", "0.1"];
+        let lost = ["{\"a\":", "[0.1234567890123456789]", "1e999", "nonsense", ""];
+        assert!(kept.iter().all(|text| is_kept(text.as_bytes())));
+        assert!(!lost.iter().any(|text| is_kept(text.as_bytes())));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! What it must never do: write to the source; write on account of a difference that is not proven; change a row that
 //! is not, byte for byte, what it was when it was compared; leave a row half repaired.
 
+mod exact;
+mod fit;
 mod limits;
 mod outcome;
 mod rows;

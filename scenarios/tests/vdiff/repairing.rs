@@ -83,11 +83,13 @@ pub async fn all_servers() -> Vec<LocalServer> {
 }
 
 /// A text that a statement gives.
+#[allow(dead_code)]
 pub async fn text(conn: &mut Conn, sql: &str) -> String {
     conn.query_first::<String, _>(sql).await.unwrap().unwrap()
 }
 
 /// Source and target databases on one server, with a table made by the first statement and filled by the others.
+#[allow(dead_code)]
 pub async fn pair(one: &LocalServer, table: &str, source: &[&str], target: &[&str]) -> [Conn; 2] {
     let mut conns = [fresh(one, "vs").await, fresh(one, "vt").await];
     for (conn, rows) in conns.iter_mut().zip([source, target]) {

@@ -27,6 +27,18 @@ pub enum Means {
     },
 }
 
+impl Means {
+    /// The rows that are written, each with the columns that are.
+    pub fn written(&self, target: &Target) -> Vec<(&Held, Vec<usize>)> {
+        match self {
+            Self::Update { new, changed, .. } => vec![(new, changed.clone())],
+            Self::Replace { put, .. } => {
+                put.iter().map(|row| (row, (0..target.columns.len()).collect())).collect()
+            }
+        }
+    }
+}
+
 /// Why that cannot be done.
 pub fn unwritable(target: &Target, means: &Means, direction: Direction) -> Option<Missed> {
     let all: Vec<usize> = (0..target.columns.len()).collect();
@@ -93,5 +105,8 @@ fn too_long(target: &Target, statement: u64) -> Option<Missed> {
 
 /// That a column's value is not one that the target can have.
 pub fn formless(column: &str) -> Missed {
-    format!("column {column} holds what its counterpart has no form for")
+    format!(
+        "column {column} holds what its counterpart has no form for: make the target's column of the source's type and \
+         character set, or change the value on the source"
+    )
 }

@@ -94,7 +94,9 @@ fn statement(plan: &Plan, target: &Target, lookup: &Lookup, side: usize) -> Stri
             true => piece.clone(),
             false => {
                 let bytes = as_bytes(piece);
-                let long = format!("CONCAT(LEFT({bytes}, {HEAD}), SHA2({piece}, 256))");
+                let letters =
+                    if column.has_letters[side] { format!(", CHAR_LENGTH({name})") } else { String::new() };
+                let long = format!("CONCAT(LEFT({bytes}, {HEAD}), SHA2({piece}, 256){letters})");
                 format!("IF(LENGTH({piece}) <= {HELD}, {bytes}, {long})")
             }
         });
@@ -122,9 +124,11 @@ fn values(target: &Target, side: usize, cells: &[Option<Vec<u8>>]) -> Option<Vec
                 match column.held || length <= HELD {
                     true => Value::Whole(piece.clone()),
                     false => {
-                        let (head, sha256) = piece.split_first_chunk()?;
+                        let (head, rest) = piece.split_first_chunk()?;
+                        let (sha256, letters) = rest.split_at_checked(64)?;
                         let sha256 = String::from_utf8(sha256.to_vec()).ok()?;
-                        Value::Long(Long { sha256, length, head: *head })
+                        let letters = std::str::from_utf8(letters).ok()?.parse().ok();
+                        Value::Long(Long { sha256, length, head: *head, letters })
                     }
                 }
             }

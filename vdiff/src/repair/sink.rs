@@ -139,6 +139,17 @@ impl Sink {
         }
     }
 
+    /// The texts that a query gives, in the open transaction. A script cannot look.
+    pub async fn ask(&mut self, sql: &str) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Script(_) => Ok(Vec::new()),
+            Self::Server(server) => {
+                let answer = within(server.timeout, "reading what was repaired", server.conn.query(sql));
+                answer.await.map_err(|e| server.failed(e))
+            }
+        }
+    }
+
     /// A statement that must change so many rows. Where it does not, everything since [`Sink::begin`] is undone.
     pub async fn change(&mut self, sql: &str, rows: u64, lax: bool) -> Result<Result<(), Missed>, Error> {
         if lax {

@@ -2,6 +2,7 @@
 
 use converge_mysql::{Flavor, quote};
 
+use super::fit::Room;
 use super::rows::Held;
 use super::value::{Value, Writes, Written, holds};
 use crate::engine::Found;
@@ -37,6 +38,19 @@ pub struct TargetColumn {
     pub on_update: bool,
     /// Whether all of it is held, however long: keys, and documents that the client compares.
     pub held: bool,
+    /// Whether a side has text in it, and counts its letters.
+    pub has_letters: [bool; 2],
+    /// As declared on the source; there is none of a column that only the target has, which is its own.
+    pub source: Column,
+    /// The target's family.
+    pub flavor: Flavor,
+}
+
+impl TargetColumn {
+    /// As the place of the source's values.
+    pub fn room(&self) -> Room<'_> {
+        Room { columns: [&self.source, &self.column], flavor: self.flavor, writes: &self.writes }
+    }
 }
 
 /// A unique index of the target.
@@ -125,10 +139,7 @@ impl Target {
     /// The condition on a row of a side as it stands in the target: its key, by index, and every value of it, by bytes. Of
     /// a row that is not looked at as a whole, what was not compared may be anything.
     pub fn guard(&self, row: &Held, side: usize, whole: bool) -> String {
-        let mut parts = Vec::new();
-        for (i, value) in row.values.iter().enumerate().filter(|(i, _)| self.columns[*i].key) {
-            parts.extend(value.as_ref().and_then(|value| self.finds(i, value)));
-        }
+        let mut parts = self.key(row);
         for (i, value) in row.values.iter().enumerate() {
             let Some(value) = value.as_ref().filter(|_| whole || self.columns[i].compared) else { continue };
             let holds = self.holds(i, value, side);
@@ -137,6 +148,20 @@ impl Target {
                 parts.push(holds);
             }
         }
+        parts.join(" AND ")
+    }
+
+    /// The conditions that find a row by its key, by index.
+    fn key(&self, row: &Held) -> Vec<String> {
+        let key = row.values.iter().enumerate().filter(|(i, _)| self.columns[*i].key);
+        key.filter_map(|(i, value)| self.finds(i, value.as_ref()?)).collect()
+    }
+
+    /// The condition on a row's key, letter for letter.
+    pub fn key_of(&self, row: &Held, side: usize) -> String {
+        let mut parts = self.key(row);
+        let key = row.values.iter().enumerate().filter(|(i, _)| self.columns[*i].key);
+        parts.extend(key.filter_map(|(i, value)| Some(self.holds(i, value.as_ref()?, side))));
         parts.join(" AND ")
     }
 
@@ -231,6 +256,9 @@ fn columns(plan: &Plan, tables: &[Table; 2], flavors: [Flavor; 2]) -> Result<Vec
             key,
             on_update: column.extra.to_lowercase().contains("on update"),
             held: key || form.client_json || !matches!(Kind::of(column), Ok(k) if is_long(k)),
+            has_letters: pair.map(|c| Kind::of(c) == Ok(Kind::Text)),
+            source: pair[0].clone(),
+            flavor: flavors[1],
             column: column.clone(),
         });
     }

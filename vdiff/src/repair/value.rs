@@ -21,7 +21,7 @@ pub enum Value {
 }
 
 /// What is known of a value that is too long to be held.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Long {
     /// Its SHA-256 in hexadecimal.
     pub sha256: String,
@@ -29,7 +29,18 @@ pub struct Long {
     pub length: u64,
     /// Its first bytes: by them one that has no form is recognised.
     pub head: [u8; HEAD],
+    /// Its length in characters, where it is text on its side.
+    pub letters: Option<u64>,
 }
+
+/// By what both sides know: one of them may have bytes where the other has text.
+impl PartialEq for Long {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.sha256, self.length) == (&other.sha256, other.length)
+    }
+}
+
+impl Eq for Long {}
 
 /// Bytes of a long value that are held.
 pub const HEAD: usize = 8;
@@ -310,7 +321,7 @@ pub fn same_numbers(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// The members of a SET by name, with commas between, out of its canonical form.
-fn members(piece: &[u8]) -> Option<Vec<u8>> {
+pub fn members(piece: &[u8]) -> Option<Vec<u8>> {
     let names = std::str::from_utf8(piece).ok()?.strip_prefix("m ")?;
     let decode = |name: &str| -> Option<Vec<u8>> {
         (0..name.len()).step_by(2).map(|i| u8::from_str_radix(name.get(i..i + 2)?, 16).ok()).collect()
@@ -352,7 +363,7 @@ mod tests {
     }
 
     fn long(head: &[u8; HEAD]) -> Long {
-        Long { sha256: "ab".into(), length: 1000, head: *head }
+        Long { sha256: "ab".into(), length: 1000, head: *head, letters: None }
     }
 
     #[test]

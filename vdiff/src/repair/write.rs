@@ -123,7 +123,11 @@ impl Writer<'_> {
                         continue;
                     };
                     let swap = step == Step::Change && self.is_swap(&lone).await?;
-                    if let Some(why) = self.unwritable(&lone, swap) {
+                    let why = match self.unwritable(&lone, swap) {
+                        None => self.misfit(&lone, swap).await?,
+                        why => why,
+                    };
+                    if let Some(why) = why {
                         self.miss(suspect, named(self.target, &lone), why);
                     } else if swap {
                         swaps.push(suspect);
@@ -170,7 +174,7 @@ impl Writer<'_> {
     }
 
     /// What a row's repair writes, and what it recognises rows by.
-    fn means(&self, lone: &Lone, direction: Direction, whole: bool) -> Means {
+    pub(super) fn means(&self, lone: &Lone, direction: Direction, whole: bool) -> Means {
         let (wanted, present) = (direction.wanted(), direction.present());
         match (&lone[wanted][..], &lone[present][..]) {
             ([new], [old]) if !whole => {
@@ -185,7 +189,7 @@ impl Writer<'_> {
     }
 
     /// Whether a changed row is taken out and put back, and not updated.
-    fn is_replaced(&self, lone: &Lone) -> bool {
+    pub(super) fn is_replaced(&self, lone: &Lone) -> bool {
         let (wanted, present) = (&lone[self.direction.wanted()], &lone[self.direction.present()]);
         matches!((&wanted[..], &present[..]), ([new], [old]) if self.looks_unchanged(new, old))
     }
@@ -223,9 +227,13 @@ impl Writer<'_> {
                 missed => missed,
             },
         };
+        let done = match done {
+            Ok(()) => self.kept(lone).await?,
+            missed => missed,
+        };
         match done {
             Ok(()) => self.pending += lone[0].len().max(lone[1].len()) as u64,
-            Err(why) => self.miss(suspect, named(self.target, lone), why),
+            Err(why) => self.miss(suspect, named(self.target, lone), self.doubted(lone, why)),
         }
         if self.load.is_full() {
             self.commit().await?;
