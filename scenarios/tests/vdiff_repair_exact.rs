@@ -189,3 +189,22 @@ async fn a_row_without_a_key_is_written_only_where_its_column_surely_holds_it() 
         assert_eq!((after.verdict, table.still_differing_rows), (Verdict::Different, Some(1)), "{done:?}");
     }
 }
+
+/// What only the server knows of a column: what it refuses does not end the repair.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_the_server_refuses_is_left_alone() {
+    for one in all_servers().await.iter().filter(|one| one.binary().info.flavor == Flavor::MySql) {
+        let places = "(1, ST_GeomFromText('POINT(1 1)')), (2, NULL)";
+        for (database, srid, rows) in [("vs", "", places), ("vt", "SRID 4326", "(1, NULL)")] {
+            let mut conn = fresh(one, database).await;
+            run(&mut conn, &format!("CREATE TABLE t (id INT PRIMARY KEY, v POINT {srid})")).await;
+            run(&mut conn, &format!("INSERT INTO t VALUES {rows}")).await;
+        }
+        let (after, done) =
+            repaired(&request([one, one], vec![TablePair::same("t")], quick()), None, true).await;
+        let table = &done.tables[0];
+        assert_eq!((table.repaired_rows, table.missed_rows), (1, 1), "{done:?}");
+        assert!(table.missed[0].why.contains("SRID"), "{done:?}");
+        assert_eq!(after.verdict, Verdict::Different);
+    }
+}

@@ -29,10 +29,10 @@ const SESSION: &str = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0,
     autocommit = 1, completion_type = 0 /*M!100304 , system_versioning_asof = DEFAULT */";
 
 /// What the server says of values that a row cannot have: its key or a unique value is somebody else's (1062), a column
-/// cannot hold them (1048, 1264, 1265, 1292, 1300, 1366, 1406, 1416, 1977, 3140, 3854), no partition takes the row (1526),
+/// cannot hold them (1048, 1264, 1265, 1292, 1300, 1366, 1406, 1416, 1977, 3140, 3643, 3854, 6136), no partition takes the row (1526),
 /// or a CHECK refuses it (3819, MariaDB 4025).
-const REFUSALS: [u16; 15] =
-    [1048, 1062, 1264, 1265, 1292, 1300, 1366, 1406, 1416, 1526, 1977, 3140, 3819, 3854, 4025];
+const REFUSALS: [u16; 17] =
+    [1048, 1062, 1264, 1265, 1292, 1300, 1366, 1406, 1416, 1526, 1977, 3140, 3643, 3819, 3854, 4025, 6136];
 
 /// Another transaction holds a lock on the row for longer than is waited for.
 const LOCKED: u16 = 1205;
