@@ -3,7 +3,7 @@
 
 use super::fit::Fit;
 use super::rows::{Lone, is_true};
-use super::sink::{Missed, Sink};
+use super::sink::{CHANGED_THERE, Missed, Sink};
 use super::value::Value;
 use super::write::{Direction, Writer};
 use crate::error::Error;
@@ -40,18 +40,23 @@ impl Writer<'_> {
         Ok(if is_true(&answer) { Fit::Holds } else { Fit::Lacks })
     }
 
-    /// Why a row was missed, where it may be a value that the target does not hold.
+    /// Why a row was missed, where a value may be the cause that the target does not hold.
     pub(super) fn doubted(&self, lone: &Lone, why: Missed) -> Missed {
         let means = self.means(lone, self.direction, self.is_replaced(lone));
         let doubt = means.written(self.target).into_iter().find_map(|(row, columns)| {
             columns.into_iter().find_map(|i| {
                 let (room, value) = (self.target.columns[i].room(), row.values[i].as_ref()?);
-                Some(room.fit(value)).filter(|fit| *fit == Fit::Unsure).map(|fit| room.why(value, &fit))
+                Some((room, room.fit(value), value)).filter(|(_, fit, _)| *fit == Fit::Unsure)
             })
         });
-        doubt
-            .filter(|_| self.direction == Direction::Repair)
-            .map_or(why.clone(), |doubt| format!("{why}; {doubt}"))
+        match doubt.filter(|_| self.direction == Direction::Repair) {
+            None => why,
+            // An update changes nothing where the target makes of the new value what is there.
+            Some((room, ..)) if why.starts_with(CHANGED_THERE) => {
+                format!("{why}, or {}", room.made_another())
+            }
+            Some((room, fit, value)) => format!("{why}; {}", room.why(value, &fit)),
+        }
     }
 
     /// Whether a row that was written can be looked at before it is committed.

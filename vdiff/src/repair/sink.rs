@@ -44,6 +44,9 @@ const NO_SAVEPOINT: u16 = 1305;
 /// The table name of the error that ends a script.
 const MISSED: &str = "converge: a row has changed since it was compared";
 
+/// Why a row was missed whose statement found none, or changed nothing.
+pub const CHANGED_THERE: &str = "the row has changed on the target since it was compared";
+
 /// Why something was rolled back.
 pub type Missed = String;
 
@@ -236,7 +239,7 @@ impl Server {
         let done = within(self.timeout, "repairing", self.conn.query_drop(sql)).await;
         let missed = match done {
             Ok(()) if self.conn.affected_rows() == rows => return Ok(Ok(())),
-            Ok(()) => "the row has changed on the target since it was compared".to_owned(),
+            Ok(()) => CHANGED_THERE.to_owned(),
             Err(converge_mysql::Error::Server { code, message, .. }) if REFUSALS.contains(&code) => message,
             Err(e) if e.server_code() == Some(LOCKED) => return self.locked(e).await,
             Err(e) => return Err(self.failed(e)),
