@@ -176,7 +176,9 @@ fn holds(from: &Column, to: &Column) -> bool {
             signed && to.scale >= from.scale && whole(to) >= whole(from)
         }
         ("float", "float" | "double") | ("double", "double") => {
-            from.column_type.contains("unsigned") || !to.column_type.contains("unsigned")
+            let signed = from.column_type.contains("unsigned") || !to.column_type.contains("unsigned");
+            // One with a number of digits rounds to it.
+            signed && (!to.column_type.contains('(') || to.column_type == from.column_type)
         }
         ("date", "date" | "datetime") => true,
         ("datetime", "datetime") | ("time", "time") | ("timestamp", "timestamp" | "datetime") => {
@@ -236,6 +238,9 @@ mod tests {
             (of("varchar", "varchar(5)"), of("char", "char(5)"), false),
             (of("varchar", "varchar(20)"), of("varchar", "varchar(19)"), false),
             (of("double", "double"), of("float", "float"), false),
+            (of("double", "double"), of("double", "double(8,2)"), false),
+            (of("double", "double(8,2)"), of("double", "double"), true),
+            (of("float", "float(8,2)"), of("float", "float(8,2)"), true),
             (of("enum", "enum('a','b')"), of("enum", "enum('b','c','a')"), true),
             (of("enum", "enum('a','b')"), of("enum", "enum('b')"), false),
             (of("binary", "binary(4)"), of("binary", "binary(5)"), false),
