@@ -123,9 +123,11 @@ async fn unfenced(binary: &ServerBinary) {
     pair.mover.set_source(&pair.replica.address("shop").to_url());
     pair.refused("went back in time");
 
+    // The switch is proven by what comes behind the fence.
+    execute(&mut pair.s, &["CREATE TABLE later (id INT)"]).await;
     execute(&mut pair.r, &[&format!("START {word}")]).await;
-    let fenced = "SELECT COUNT(*) > 0 FROM information_schema.TABLES WHERE TABLE_NAME = '_a_fenced'";
-    until(&mut pair.r, "the fence", fenced).await;
+    let later = "SELECT COUNT(*) > 0 FROM information_schema.TABLES WHERE TABLE_NAME = 'later'";
+    until(&mut pair.r, "all of the switch", later).await;
     pair.stop_replica().await;
     execute(&mut pair.r, &["RENAME TABLE _a_fenced TO a"]).await;
     pair.refused("converge move complete");

@@ -238,6 +238,7 @@ async fn a_failover_minds_no_domain_that_only_a_backup_knows() {
         mover.kill();
         execute(&mut r, &[&format!("SET GLOBAL gtid_slave_pos = '{}'", position.unwrap())]).await;
         mover.set_source(&replica.address("shop").to_url());
+        execute(&mut r, &["INSERT INTO a VALUES (8, 8)"]).await;
         mover.start();
         execute(&mut r, &["INSERT INTO a VALUES (9, 9)"]).await;
         wait_same(&mut r, &mut t, "a").await;
