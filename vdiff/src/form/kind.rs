@@ -94,3 +94,17 @@ pub fn generated(column: &Column) -> String {
         _ => String::new(),
     }
 }
+
+/// The least and the largest value of an integer type.
+pub fn integer_range(column: &Column) -> Option<(i128, i128)> {
+    let bits = match column.data_type.as_str() {
+        "tinyint" => 8,
+        "smallint" => 16,
+        "mediumint" => 24,
+        "int" => 32,
+        "bigint" => 64,
+        _ => return None,
+    };
+    let all = 1i128 << bits;
+    Some(if column.column_type.contains("unsigned") { (0, all - 1) } else { (-all / 2, all / 2 - 1) })
+}

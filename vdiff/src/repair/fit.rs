@@ -12,7 +12,7 @@ use converge_mysql::Flavor;
 use super::sink::Missed;
 use super::value::{Value, Writes};
 use crate::canonical_json;
-use crate::form::kind::{Kind, Temporal, declared_type};
+use crate::form::kind::{Kind, Temporal, declared_type, integer_range};
 use crate::form::{real, text::charset};
 use crate::schema::Column;
 
@@ -294,17 +294,10 @@ fn argument(column: &Column) -> Option<u64> {
 
 /// The whole numbers of a type.
 fn range(column: &Column) -> Option<std::ops::RangeInclusive<i128>> {
-    let bits = match column.data_type.as_str() {
-        "tinyint" => 8,
-        "smallint" => 16,
-        "mediumint" => 24,
-        "int" => 32,
-        "bigint" => 64,
-        "bit" => argument(column)?,
-        _ => return None,
-    };
-    let all = 1i128 << bits.min(64);
-    Some(if is_unsigned(column) || column.data_type == "bit" { 0..=all - 1 } else { -all / 2..=all / 2 - 1 })
+    if column.data_type == "bit" {
+        return Some(0..=(1i128 << argument(column)?.min(64)) - 1);
+    }
+    integer_range(column).map(|(least, most)| least..=most)
 }
 
 fn is_zero_date(text: &str) -> bool {

@@ -4,6 +4,7 @@ use converge_mysql::Flavor;
 
 use super::super::spelling::{self, DefaultValue, Likeness, alike};
 use super::super::{Column, SchemaFinding, Severity, Table};
+use crate::form::kind::integer_range;
 
 /// A column on both sides, seen with its table (whose checks say what MariaDB's JSON is) and family.
 struct Pair<'a> {
@@ -202,20 +203,6 @@ fn holds(from: &Column, to: &Column) -> bool {
         ("year", "year") => true,
         _ => declared_type(from) == declared_type(to),
     }
-}
-
-/// The least and the largest value of an integer type.
-fn integer_range(column: &Column) -> Option<(i128, i128)> {
-    let bits = match column.data_type.as_str() {
-        "tinyint" => 8,
-        "smallint" => 16,
-        "mediumint" => 24,
-        "int" => 32,
-        "bigint" => 64,
-        _ => return None,
-    };
-    let all = 1i128 << bits;
-    Some(if column.column_type.contains("unsigned") { (0, all - 1) } else { (-all / 2, all / 2 - 1) })
 }
 
 #[cfg(test)]
