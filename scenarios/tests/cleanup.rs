@@ -18,9 +18,9 @@ use traces::Watched;
 /// What a rehearsal consists of: itself, two servers with a watchdog each, and the mover.
 const ALL: usize = 6;
 /// When it could clean up, next to nothing is left to wait for.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(2);
 /// When it could not, whoever notices must.
-const LATER: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_secs(15);
 
 const SHORT: &str = "
 settle_seconds = 0.0

@@ -261,7 +261,7 @@ async fn signals_end_it_without_a_verdict() {
             let (child, _lock) = stuck(&one).await;
             let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
             nix::sys::signal::kill(pid, signal).unwrap();
-            let output = ended(child, Duration::from_secs(10));
+            let output = ended(child, Duration::from_secs(3));
             refused(&output, &[told]);
         }
     }
@@ -297,7 +297,7 @@ async fn nothing_is_left_running_on_the_servers() {
             until_working(&mut watcher, |working| working == 2, "it never began").await;
             let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
             nix::sys::signal::kill(pid, Signal::SIGINT).unwrap();
-            refused(&ended(child, Duration::from_secs(15)), &["interrupted"]);
+            refused(&ended(child, Duration::from_secs(6)), &["interrupted"]);
             assert_eq!(working(&mut watcher).await, 0, "{engine}: left running after a signal");
             let late = [&some[..], &["--statement-timeout", "1"]].concat();
             refused(&vdiff(&from, &to, &late), &["no answer within 1 s"]);
